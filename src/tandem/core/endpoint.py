@@ -1,0 +1,50 @@
+"""Endpoint: an address that answers. It names targets; the route decides which of them is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EndpointKind = Literal["chat", "embed", "predict", "decide"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One place an Endpoint can send a call to."""
+
+    target: str
+    """`provider/model`, `model/tumor@2` or `decision/second-opinion@1`."""
+    weight: float = 1.0
+    """Share of the traffic among targets of the same priority; 0 means only as a fallback."""
+    priority: int = 0
+    """Lower is asked first; the next priority is the fallback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds a call may wait, stage by stage."""
+
+    connect: float = 5.0
+    first_byte: float = 60.0
+    idle: float = 30.0
+    """Between two pieces of a stream."""
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An address that answers, and how it is routed and bounded."""
+
+    name: str
+    kind: EndpointKind
+    route: tuple[Target, ...]
+    team: str = "default"
+    retries: int = 1
+    """Further attempts after the first, over all targets."""
+    max_output_tokens: int = 4096
+    """Written into a request that declares no bound of its own."""
+    timeouts: Timeouts = Timeouts()
+    record_content: bool = True
+    """Whether prompts and answers are kept (encrypted) for the trace."""
+    managed: str | None = None
+    """`file:LINE` when `tandem.toml` declares it; then it is read-only elsewhere."""

@@ -1,0 +1,145 @@
+"""The journal of one door worker: append-only segments that survive `kill -9`.
+
+A record is one `write` to the page cache (about a microsecond), so it outlives the process; a thread
+syncs the file to disk every 50 ms, so a power loss takes at most that interval. The worker holds a
+lock on its boot file for as long as it lives: whoever can take that lock knows that it is dead.
+It knows nothing of where records go afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+from tandem.core.errors import Unavailable
+from tandem.core.ids import new_id
+from tandem.observability.record import Begun, Record, frame
+
+SEGMENT_BYTES = 8 * 1024 * 1024
+SYNC_SECONDS = 0.05
+BACKLOG_BYTES = 64 * 1024 * 1024
+"""What may wait in memory while the disk takes nothing; beyond it the oldest calls stay open."""
+
+
+class Journal:
+    """The writer; one per door worker, used from its event loop only."""
+
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.boot = new_id("bot")
+        self._segment_bytes = segment_bytes
+        self._lock = os.open(folder / f"{self.boot}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._sequence = 0
+        self._file = self._open()
+        self._written = 0
+        self._backlog: list[bytes] = []
+        self._backlog_bytes = 0
+        self._write_fault: str | None = None
+        self._sync_fault: str | None = None
+        self._dirty = threading.Event()
+        self._stop = False
+        self._syncer = threading.Thread(target=self._sync, name="journal-sync", daemon=True)
+        self._syncer.start()
+
+    @property
+    def segment(self) -> str:
+        """Name of the segment being written; content is sealed under a key derived from it."""
+        return f"{self.boot}.{self._sequence:06d}"
+
+    @property
+    def fault(self) -> str | None:
+        """Why the journal takes nothing at the moment; None while it does."""
+        return self._sync_fault or self._write_fault
+
+    def begin(self, record: Begun) -> None:
+        """Writes that an attempt is about to start.
+
+        Raises:
+            Unavailable: the disk takes nothing; the attempt must not start.
+        """
+        waiting = bool(self._backlog) and not self.flush()
+        if waiting or self._sync_fault is not None or not self._append(frame(record)):
+            raise Unavailable(
+                f"The journal cannot be written ({self.fault}), so no new call is taken.",
+                hint="Free space on the disk that holds the home directory; calls resume by themselves.",
+                retry_after=1,
+            )
+
+    def write(self, *records: Record) -> None:
+        """Writes records of calls that already run, in one piece; waits in memory while the disk is full."""
+        data = b"".join([frame(record) for record in records])
+        if self._backlog:
+            self.flush()
+        if (self._backlog or not self._append(data)) and self._backlog_bytes + len(data) <= BACKLOG_BYTES:
+            self._backlog.append(data)
+            self._backlog_bytes += len(data)
+
+    def flush(self) -> bool:
+        """Tries to write what waits; True when nothing waits any more."""
+        while self._backlog:
+            if not self._append(self._backlog[0]):
+                return False
+            self._backlog_bytes -= len(self._backlog.pop(0))
+        return True
+
+    def _append(self, data: bytes) -> bool:
+        try:
+            done = os.write(self._file, data)
+            if done < len(data):  # a disk that filled up in the middle: take the torn piece back
+                os.ftruncate(self._file, self._written)
+                raise OSError(28, "No space left on device")
+        except OSError as error:
+            self._write_fault = error.strerror or str(error)
+            return False
+        self._write_fault = None
+        self._written += done
+        self._dirty.set()
+        if self._written >= self._segment_bytes:
+            self._rotate()
+        return True
+
+    def _open(self) -> int:
+        return os.open(self.folder / f"{self.segment}.jnl", os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
+
+    def _rotate(self) -> None:
+        self._sequence += 1
+        try:
+            fresh = self._open()
+        except OSError as error:  # go on in the old segment; the next write tries again
+            self._sequence -= 1
+            self._write_fault = error.strerror or str(error)
+            return
+        old, self._file, self._written = self._file, fresh, 0
+        os.fdatasync(old)
+        os.close(old)
+
+    def _sync(self) -> None:
+        while not self._stop:
+            self._dirty.wait()
+            self._dirty.clear()
+            try:
+                copy = os.dup(self._file)
+            except OSError:
+                continue
+            try:
+                os.fdatasync(copy)
+                self._sync_fault = None
+            except OSError as error:
+                self._sync_fault = error.strerror or str(error)
+            finally:
+                os.close(copy)
+            threading.Event().wait(SYNC_SECONDS)
+
+    def close(self) -> None:
+        """Syncs and lets go of the boot lock; the mover then empties what is left."""
+        self.flush()
+        self._stop = True
+        self._dirty.set()
+        self._syncer.join(timeout=2)
+        os.fdatasync(self._file)
+        os.close(self._file)
+        os.close(self._lock)

@@ -1,0 +1,185 @@
+"""The mover: carries journal records into the trace store and the books, each exactly once.
+
+It tails the segments of living workers and empties those of dead ones. Traces are written first
+(idempotent by call and attempt), then one transaction of the books stores money, open calls and the
+new offsets together; a crash between the two repeats a batch without effect. A worker whose boot
+lock can be taken is dead: what it had begun and not ended is booked at its reservation.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from tandem.core.clock import Clock
+from tandem.core.money import Usage
+from tandem.core.trace import Attempt, Trace
+from tandem.observability.content import SegmentSeal, Subjects, Vault
+from tandem.observability.record import Begun, Closed, Ended, frames
+from tandem.observability.traces import Entry, Traces
+
+READ_BYTES = 4 * 1024 * 1024
+IDLE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one pass found, ready for one transaction of the books."""
+
+    begun: Sequence[Begun]
+    ended: Sequence[Ended]
+    offsets: Mapping[str, int]
+    """Segment → bytes that are done with."""
+    boots: Mapping[str, str]
+    """Call id → boot of the worker that runs it, for every record of `begun`."""
+
+
+class Books(Protocol):
+    """Where money, open calls and journal offsets are kept: `governance.ledger.Ledger`."""
+
+    def offsets(self) -> dict[str, int]: ...
+    def post(self, batch: Batch) -> None: ...
+    def open_attempts(self, boot: str) -> list[Begun]: ...
+    def bury(self, boot: str) -> None: ...
+    def forget(self, segment: str) -> None: ...
+    def expire(self, now: int) -> None: ...
+
+
+def _crashed(begun: Begun, now: int) -> Trace:
+    """What is known of a call whose worker died: an attempt was begun, nobody got an answer."""
+    return Trace(
+        id=begun.trace, call=begun.call, parent=begun.parent, endpoint=begun.endpoint, kind=begun.kind, team=begun.team,
+        principal=begun.principal, start=begun.at, end=now, outcome="crashed", status=0, cost=begun.reserved, spans=[],
+        attempts=[], attributes={"note": "The worker died before it answered; the attempt is booked at its reservation."},
+    )  # fmt: skip
+
+
+class Mover:
+    """Runs in the control process; `step` is one pass, `run` passes until stopped."""
+
+    def __init__(self, folder: Path, *, traces: Traces, subjects: Subjects, books: Books, vault: Vault, clock: Clock) -> None:
+        self._folder = folder
+        self._traces, self._subjects, self._books, self._vault, self._clock = traces, subjects, books, vault, clock
+        self._seals: dict[str, SegmentSeal] = {}
+        self._stop = threading.Event()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def step(self) -> int:
+        """One pass over all segments; returns the number of records moved."""
+        offsets = self._books.offsets()
+        segments = sorted(self._folder.glob("*.jnl"))
+        dead = {boot for boot in {path.name.split(".")[0] for path in segments} if self._is_dead(boot)}
+        expiry = self._clock.now()  # before reading: what was begun under a lease that ends by now is in what we read
+        moved = 0
+        for path in segments:
+            moved += self._segment(path, offsets.get(path.stem, 0))
+        self._books.expire(expiry)
+        for boot in sorted(dead):
+            self._bury(boot, [path for path in segments if path.name.startswith(boot + ".")])
+        self._drop_finished(segments, dead)
+        return moved
+
+    def run(self) -> None:
+        """Passes until `stop`."""
+        while not self._stop.is_set():
+            if self.step() == 0:
+                self._stop.wait(IDLE_SECONDS)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _segment(self, path: Path, offset: int) -> int:
+        moved = 0
+        while True:
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(READ_BYTES)
+            records = list(frames(data))
+            if not records and len(data) == READ_BYTES:  # one frame larger than a read
+                data = path.read_bytes()[offset:]
+                records = list(frames(data))
+            if not records:
+                return moved
+            offset += records[-1][1]
+            self._move(path.stem, [record for record, _ in records], offset)
+            moved += len(records)
+
+    def _move(self, segment: str, records: Sequence[Begun | Ended | Closed], offset: int) -> None:
+        begun = [record for record in records if isinstance(record, Begun)]
+        ended = [record for record in records if isinstance(record, Ended)]
+        closed = [self._entry(segment, record) for record in records if isinstance(record, Closed)]
+        self._traces.store(closed, [(record.trace, record.attempt) for record in ended])
+        boot = segment.split(".")[0]
+        self._books.post(
+            Batch(begun=begun, ended=ended, offsets={segment: offset}, boots={record.call: boot for record in begun})
+        )
+
+    def _entry(self, segment: str, record: Closed) -> Entry:
+        trace = record.trace
+        subject = trace.subject or f"principal:{trace.principal}"
+        if not record.content:
+            return Entry(trace=trace, subject=subject, sealed=b"")
+        seal = self._seals.get(segment)
+        if seal is None:
+            seal = self._seals[segment] = SegmentSeal(self._vault, segment)
+        return Entry(trace=trace, subject=subject, sealed=self._subjects.seal(subject, seal.open(record.content), trace.end))
+
+    def _is_dead(self, boot: str) -> bool:
+        try:
+            lock = os.open(self._folder / f"{boot}.lock", os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(lock)
+        return True
+
+    def _bury(self, boot: str, segments: Sequence[Path]) -> None:
+        """Books what a dead worker left open, at the reservation, and frees its leases."""
+        now = self._clock.now()
+        left = self._books.open_attempts(boot)
+        ended = [
+            Ended(
+                trace=begun.trace,
+                attempt=Attempt(
+                    call=begun.call, attempt=begun.attempt, target=begun.target,
+                    usage=replace(Usage(), source="estimated"), cost=begun.reserved, reserved=begun.reserved or 0,
+                    outcome="crashed", start=begun.at, end=now,
+                ),
+                holds=begun.holds, scopes=begun.scopes,
+            )
+            for begun in left
+        ]  # fmt: skip
+        if ended:
+            lost = [Entry(trace=_crashed(begun, now), subject="", sealed=b"") for begun in left]
+            self._traces.store(lost, [(record.trace, record.attempt) for record in ended])
+            self._books.post(Batch(begun=[], ended=ended, offsets={}, boots={}))
+        self._books.bury(boot)
+        for path in segments:
+            path.unlink(missing_ok=True)
+            self._books.forget(path.stem)
+            self._seals.pop(path.stem, None)
+        (self._folder / f"{boot}.lock").unlink(missing_ok=True)
+
+    def _drop_finished(self, segments: Sequence[Path], dead: set[str]) -> None:
+        """Deletes segments of living workers that were rotated away and read to their end."""
+        newest: dict[str, Path] = {}
+        for path in segments:
+            newest[path.name.split(".")[0]] = path
+        offsets = self._books.offsets()
+        for path in segments:
+            boot = path.name.split(".")[0]
+            if boot in dead or newest[boot] == path:
+                continue
+            if offsets.get(path.stem, 0) >= path.stat().st_size:
+                path.unlink(missing_ok=True)
+                self._books.forget(path.stem)
+                self._seals.pop(path.stem, None)

@@ -1,0 +1,227 @@
+"""The trace store within retention: one SQLite file per day, raw driver, written by the mover alone.
+
+The day of a trace is in its id, so a trace with nested calls lies in one file. It does not know who
+may read what beyond the team it is told.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from tandem.core.errors import NotFound
+from tandem.core.trace import Attempt, Trace
+
+SCHEMA = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=FULL;
+PRAGMA busy_timeout=10000;
+CREATE TABLE IF NOT EXISTS calls (
+    call TEXT PRIMARY KEY, trace TEXT NOT NULL, parent TEXT, start INTEGER NOT NULL, end INTEGER NOT NULL,
+    team TEXT NOT NULL, principal TEXT NOT NULL, endpoint TEXT NOT NULL, kind TEXT NOT NULL,
+    outcome TEXT NOT NULL, status INTEGER NOT NULL, cost INTEGER, body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS calls_by_trace ON calls (trace);
+CREATE INDEX IF NOT EXISTS calls_by_start ON calls (start);
+CREATE TABLE IF NOT EXISTS attempts (
+    call TEXT NOT NULL, attempt INTEGER NOT NULL, trace TEXT NOT NULL, target TEXT NOT NULL, cost INTEGER,
+    reserved INTEGER NOT NULL, outcome TEXT NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (call, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS attempts_by_trace ON attempts (trace);
+CREATE TABLE IF NOT EXISTS content (
+    call TEXT PRIMARY KEY, subject TEXT NOT NULL, sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+_CROCKFORD = {character: value for value, character in enumerate("0123456789abcdefghjkmnpqrstvwxyz")}
+_DAY_MS = 86_400_000
+
+
+def day_of(identifier: str) -> str:
+    """The UTC day (`2026-11-22`) that a typed id was made on.
+
+    Raises:
+        NotFound: the text is no such id.
+    """
+    _, _, body = identifier.partition("_")
+    try:
+        value = 0
+        for character in body[:10]:
+            value = value * 32 + _CROCKFORD[character]
+        if len(body) != 26:
+            raise KeyError(body)
+        return datetime.fromtimestamp((value >> 2) / 1000, UTC).strftime("%Y-%m-%d")
+    except (KeyError, ValueError, OverflowError, OSError):
+        raise NotFound(f"'{identifier}' is no trace id.", hint="Trace ids look like trc_01k…; every reply bears one in x-tandem-trace-id.") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One call in a list."""
+
+    call: str
+    trace: str
+    parent: str | None
+    start: int
+    end: int
+    team: str
+    principal: str
+    endpoint: str
+    kind: str
+    outcome: str
+    status: int
+    cost: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A whole trace: its calls, the opening one first, and attempts whose call never closed."""
+
+    calls: list[Trace]
+    orphans: list[Attempt]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What the mover hands over for one closed call."""
+
+    trace: Trace
+    subject: str
+    sealed: bytes
+    """Content under the subject's key; empty when not recorded."""
+
+
+class Traces:
+    """Reads and writes the day files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._open: dict[str, sqlite3.Connection] = {}
+
+    def _day(self, day: str, *, make: bool) -> sqlite3.Connection | None:
+        path = self.folder / f"traces-{day}.db"
+        connection = self._open.get(day)
+        if connection is not None:
+            return connection
+        if not make and not path.exists():
+            return None
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.executescript(SCHEMA)
+        self._open[day] = connection
+        for old in sorted(self._open)[:-8]:
+            self._open.pop(old).close()
+        return connection
+
+    def days(self) -> list[str]:
+        """Days that hold traces, newest first."""
+        return sorted((path.stem[7:] for path in self.folder.glob("traces-*.db")), reverse=True)
+
+    def store(self, entries: Sequence[Entry], attempts: Sequence[tuple[str, Attempt]]) -> None:
+        """Writes closed calls and ended attempts (with their trace id); a second time changes nothing."""
+        with self._lock:
+            for day in sorted({day_of(e.trace.id) for e in entries} | {day_of(trace) for trace, _ in attempts}):
+                db = self._day(day, make=True)
+                assert db is not None
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    self._insert(db, [e for e in entries if day_of(e.trace.id) == day], [a for a in attempts if day_of(a[0]) == day])
+                    db.execute("COMMIT")
+                except sqlite3.Error:
+                    db.execute("ROLLBACK")
+                    raise
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, entries: Iterable[Entry], attempts: Iterable[tuple[str, Attempt]]) -> None:
+        for entry in entries:
+            t = entry.trace
+            db.execute(
+                "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (t.call, t.id, t.parent, t.start, t.end, t.team, t.principal, t.endpoint, t.kind, t.outcome, t.status, t.cost,
+                 msgspec.json.encode(t)),
+            )  # fmt: skip
+            if entry.sealed:
+                db.execute("INSERT OR IGNORE INTO content VALUES (?,?,?)", (t.call, entry.subject, entry.sealed))
+        for trace, a in attempts:
+            db.execute(
+                "INSERT OR IGNORE INTO attempts VALUES (?,?,?,?,?,?,?,?,?)",
+                (a.call, a.attempt, trace, a.target, a.cost, a.reserved, a.outcome, a.usage.source, msgspec.json.encode(a)),
+            )
+
+    def find(self, trace: str, *, team: str | None) -> Found:
+        """A trace with all its calls.
+
+        Args:
+            team: only calls of this team are seen; None sees all.
+
+        Raises:
+            NotFound: there is none, or it belongs to somebody else.
+        """
+        with self._lock:
+            db = self._day(day_of(trace), make=False)
+            rows = [] if db is None else db.execute("SELECT body, team FROM calls WHERE trace = ? ORDER BY start, call", (trace,)).fetchall()
+            ended = [] if db is None else db.execute("SELECT body FROM attempts WHERE trace = ?", (trace,)).fetchall()
+        calls = [msgspec.json.decode(body, type=Trace) for body, owner in rows if team is None or owner == team]
+        known = {call.call for call in calls}
+        orphans = [a for a in (msgspec.json.decode(body, type=Attempt) for (body,) in ended) if a.call not in known]
+        if not calls and (not orphans or team is not None):
+            raise NotFound(f"There is no trace {trace}.", hint="It is readable within a second of its call; older ones leave with the retention period.")
+        calls.sort(key=lambda call: (call.parent is not None, call.start))
+        return Found(calls=calls, orphans=orphans)
+
+    def sealed(self, call: str, trace: str) -> tuple[str, bytes] | None:
+        """Subject and sealed content of a call, if any was recorded."""
+        with self._lock:
+            db = self._day(day_of(trace), make=False)
+            row = None if db is None else db.execute("SELECT subject, sealed FROM content WHERE call = ?", (call,)).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def list(
+        self, *, team: str | None, limit: int = 50, before: int | None = None, endpoint: str | None = None, outcome: str | None = None
+    ) -> list[Row]:
+        """The newest opening calls, newest first, at most `limit`, older than `before` (UTC microseconds)."""
+        clauses, values = ["parent IS NULL"], []
+        for clause, value in (("team = ?", team), ("start < ?", before), ("endpoint = ?", endpoint), ("outcome = ?", outcome)):
+            if value is not None:
+                clauses.append(clause)
+                values.append(value)
+        sql = (
+            "SELECT call, trace, parent, start, end, team, principal, endpoint, kind, outcome, status, cost FROM calls WHERE "
+            + " AND ".join(clauses)
+            + " ORDER BY start DESC LIMIT ?"
+        )
+        found: list[Row] = []
+        names = [f for f in Row.__slots__]
+        for day in self.days():
+            with self._lock:
+                db = self._day(day, make=False)
+                rows = [] if db is None else db.execute(sql, (*values, limit - len(found))).fetchall()
+            found += [Row(**dict(zip(names, row, strict=True))) for row in rows]
+            if len(found) >= limit:
+                break
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """Number of calls and attempts over all days."""
+        calls = attempts = 0
+        with self._lock:
+            for day in self.days():
+                db = self._day(day, make=False)
+                if db is not None:
+                    calls += db.execute("SELECT count(*) FROM calls").fetchone()[0]
+                    attempts += db.execute("SELECT count(*) FROM attempts").fetchone()[0]
+        return {"calls": calls, "attempts": attempts}
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._open.values():
+                connection.close()
+            self._open.clear()
