@@ -48,3 +48,18 @@ class Endpoint:
     """Whether prompts and answers are kept (encrypted) for the trace."""
     managed: str | None = None
     """`file:LINE` when `tandem.toml` declares it; then it is read-only elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A host of language models: its protocol, address and keys."""
+
+    name: str
+    protocol: str
+    base_url: str
+    keys: tuple[str, ...] = ()
+    """References, never clear text once stored: `env:NAME`, `file:PATH`, `sealed:…`; several are rotated."""
+    prices: str | None = None
+    """Whose price list applies, by its name in the catalogue; None: the vendor of the protocol."""
+    managed: str | None = None
+    """`file:NAME:LINE` when `tandem.toml` declares it; then it is read-only elsewhere."""

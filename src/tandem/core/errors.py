@@ -107,6 +107,8 @@ class TimedOut(Upstream):
 
 class Rejected(Upstream):
     code, status, retryable = "rejected", 502, False
+    body: bytes = b""
+    """What the provider itself wrote, for a caller that speaks its dialect."""
 
 
 class Unavailable(TandemError):

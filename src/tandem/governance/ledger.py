@@ -94,9 +94,11 @@ class Want:
     scope: str
     window: Window
     need: int
-    """Nano-dollars without which the call cannot go."""
+    """Nano-dollars without which the call cannot go, beyond what the worker holds."""
     like: int
     """Nano-dollars it would like to have, at least `need`."""
+    lease: str | None = None
+    """The worker's own lease of the account, which grows instead of a second one being opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,11 +247,20 @@ class Ledger:
                 amount = min(want.like, max(want.need, room // 4))
                 expires = now + LEASE_SECONDS * MICROS
                 db.execute("UPDATE accounts SET leased = leased + ? WHERE scope = ? AND window = ? AND start = ?", (amount, *account))
-                db.execute(
-                    "INSERT INTO leases (lease, scope, window, start, boot, amount, expires, state) VALUES (?,?,?,?,?,?,?,?)",
-                    (identity, *account, boot, amount, expires, OPEN),
+                grown = want.lease is not None and db.execute(
+                    "UPDATE leases SET amount = amount + ?, expires = ? WHERE lease = ? AND scope = ? AND window = ? AND start = ?"
+                    " AND boot = ? AND state = ? AND expires > ?",
+                    (amount, expires, want.lease, *account, boot, OPEN, now),
+                ).rowcount
+                lease = want.lease if grown and want.lease is not None else identity
+                if not grown:
+                    db.execute(
+                        "INSERT INTO leases (lease, scope, window, start, boot, amount, expires, state) VALUES (?,?,?,?,?,?,?,?)",
+                        (identity, *account, boot, amount, expires, OPEN),
+                    )
+                leases.append(
+                    Lease(lease=lease, scope=want.scope, window=want.window, start=start, end=end, amount=amount, expires=expires)
                 )
-                leases.append(Lease(lease=identity, scope=want.scope, window=want.window, start=start, end=end, amount=amount, expires=expires))
         return leases
 
     @staticmethod

@@ -1,0 +1,300 @@
+"""One call through the door, from the key to the ledger. Knows no SQL, no provider, no framework.
+
+    open span -> identify -> resolve -> admit -> route -> settle -> record
+
+The first three are plain synchronous calls; admit awaits only near a cap. A `Call` settles and is
+recorded exactly once, on whatever path it ends: `close` runs before the caller's last byte, and once
+more, without effect, when the handler is left.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tandem.core.clock import Clock
+from tandem.core.endpoint import Endpoint, EndpointKind
+from tandem.core.errors import Forbidden, TandemError, Unavailable
+from tandem.core.ids import CallId, TraceId, new_call, new_trace
+from tandem.core.money import Price, Usage
+from tandem.core.principal import Principal
+from tandem.core.trace import Attempt, Span, Trace
+from tandem.gateway.metrics import Metrics
+from tandem.gateway.snapshot import Replica, Snapshot
+from tandem.governance.admit import FREE, NeedsLease, Purse, Reservation, unpriced
+from tandem.observability.content import SegmentSeal, Vault
+from tandem.observability.journal import Journal
+from tandem.observability.record import Begun, Closed, Ended
+
+CONTENT_BYTES = 256 * 1024
+"""Bytes of a request or an answer that are kept for the trace; the rest is cut, and the trace says so."""
+NOTHING_SENT = Usage(source="none")
+UNKNOWN = Usage(source="estimated")
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What was asked and answered, as it is sealed."""
+
+    request: bytes
+    answer: bytes
+    cut: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Door:
+    """What one door worker holds; every call is opened on it."""
+
+    replica: Replica
+    purse: Purse
+    journal: Journal
+    vault: Vault
+    clock: Clock
+    metrics: Metrics
+    dice: random.Random = field(default_factory=random.Random)
+    _seal: tuple[str, SegmentSeal] | None = None
+
+    def seal(self, content: Content) -> bytes:
+        """Content encrypted under the key of the segment that the next record goes to."""
+        segment = self.journal.segment
+        if self._seal is None or self._seal[0] != segment:
+            self._seal = (segment, SegmentSeal(self.vault, segment))
+        return self._seal[1].seal(msgspec.msgpack.encode(content))
+
+
+@dataclass(slots=True)
+class Running:
+    """The attempt that is under way."""
+
+    number: int
+    target: str
+    price: Price | None
+    reservation: Reservation
+    span: Span
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One call and all that is known of it. An explicit state machine: open, then closed, once."""
+
+    door: Door
+    kind: EndpointKind
+    address: str
+    snapshot: Snapshot
+    start: int
+    id: CallId = field(default_factory=new_call)
+    trace: TraceId = field(default_factory=new_trace)
+    parent: CallId | None = None
+    principal: Principal | None = None
+    endpoint: Endpoint | None = None
+    subject: str | None = None
+    request: bytes = b""
+    answer: list[bytes] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    attributes: dict[str, object] = field(default_factory=dict)
+    reservation: Reservation = FREE
+    closed: bool = False
+    _running: Running | None = None
+    _pending: list[Ended] = field(default_factory=list)
+    _kept: int = 0
+
+    # --- the law, in the order it is asked
+
+    def identify(self, token: str | None) -> Principal:
+        """Finds out who calls.
+
+        Raises:
+            Unauthenticated: nobody we know.
+            Unavailable: the policy the door holds is older than it may be.
+            Forbidden: the caller's role may not call.
+        """
+        max_age = self.snapshot.max_age
+        if max_age is not None and self.door.replica.age() > max_age:
+            raise Unavailable(
+                f"The policy this door holds is older than {max_age:g} s.", hint="The control process is away; see `tandem doctor`."
+            )
+        principal = self.principal = self.door.replica.identify(token)
+        if not principal.may("call"):
+            raise Forbidden(f"The role '{principal.role}' of the key '{principal.name}' may not call.", hint="Use a viewer's or editor's key.")
+        self.spans.append(Span(name="identify", start=self.start, end=self.door.clock.now()))
+        return principal
+
+    def enter(self, address: str) -> Endpoint:
+        """Resolves the address for the caller.
+
+        Raises:
+            NotFound, Forbidden: nothing answers there for this caller.
+        """
+        assert self.principal is not None
+        start = self.door.clock.now()
+        self.address = address
+        endpoint = self.endpoint = self.snapshot.resolve(address, self.principal, self.kind)
+        self.spans.append(Span(name="resolve", start=start, end=self.door.clock.now(), attributes={"endpoint": endpoint.name}))
+        return endpoint
+
+    async def admit(self, tokens_in: int, tokens_out: int) -> None:
+        """Reserves the upper bound of what any candidate of the route may cost; tokens are upper bounds too.
+
+        Raises:
+            OverBudget: a cap has no room.
+            Unavailable: a hard cap applies and a candidate has no known price.
+        """
+        assert self.principal is not None
+        assert self.endpoint is not None
+        start = self.door.clock.now()
+        budgets, scopes = self.snapshot.budgets, self.principal.budget_scopes
+        capped = next((scope for scope in scopes if scope in budgets), None)
+        amount = 0
+        for target in self.endpoint.route:
+            price = self.snapshot.prices.get(target.target)
+            if price is not None:
+                amount = max(amount, price.bound(tokens_in, tokens_out))
+            elif capped is not None:
+                raise unpriced(target.target, capped)
+        await self.reserve(amount)
+        self.spans.append(Span(name="admit", start=start, end=self.door.clock.now(), attributes={"reserved_nano_usd": amount}))
+
+    async def reserve(self, amount: int) -> None:
+        """Holds `amount` nano-dollars for the next attempt; awaits only when the purse holds too little."""
+        assert self.principal is not None
+        scopes = self.principal.budget_scopes
+        while True:
+            budgets = self.snapshot.budgets
+            try:
+                self.reservation = self.door.purse.admit(scopes, budgets, amount)
+                return
+            except NeedsLease:
+                await self.door.purse.top_up(scopes, budgets, amount)
+
+    # --- attempts: what is priced and booked
+
+    def begin(self, target: str, name: str, attributes: dict[str, object]) -> Running:
+        """Writes *begun*; no byte may go upstream before this returns.
+
+        Raises:
+            Unavailable: the journal takes nothing, or the lease ran out between admit and now.
+        """
+        assert self.principal is not None
+        assert self.endpoint is not None
+        if self._pending:
+            self.door.journal.write(*self._pending)
+            self._pending.clear()
+        now = self.door.clock.now()
+        number = len(self.attempts)
+        price = self.snapshot.prices.get(target)
+        reservation = self.reservation
+        span = Span(name=name, start=now, attributes=attributes)
+        self.door.journal.begin(
+            Begun(
+                self.id, number, self.trace, self.parent, now, target, self.endpoint.name, self.kind, self.principal.team,
+                self.principal.name, self.scopes, None if price is None and self.kind in ("chat", "embed") else reservation.amount,
+                reservation.holds,
+            )
+        )  # fmt: skip
+        self._running = Running(number, target, price, reservation, span)
+        self.spans.append(span)
+        self.reservation = FREE
+        if not self.door.purse.fresh(reservation):
+            self.end("lease_expired", NOTHING_SENT)
+            raise Unavailable("The worker was held up and its money lease ran out; nothing was sent.", retry_after=0)
+        return self._running
+
+    def end(self, outcome: str, usage: Usage, error: str | None = None) -> None:
+        """Prices and settles the attempt that is under way; the record is written with the next one."""
+        running = self._running
+        assert running is not None
+        self._running = None
+        now = self.door.clock.now()
+        running.span.end = now
+        running.span.error = error
+        priced = self.kind in ("chat", "embed")
+        if usage.source == "none" or not priced:
+            cost: int | None = 0
+        elif running.price is None:
+            cost = None
+        elif usage.source == "provider":
+            cost = running.price.cost(usage)
+        else:
+            cost = running.reservation.amount
+        attempt = Attempt(
+            call=self.id, attempt=running.number, target=running.target, usage=usage, cost=cost,
+            reserved=running.reservation.amount, outcome=outcome, start=running.span.start, end=now,
+        )  # fmt: skip
+        self.door.purse.settle(running.reservation, cost or 0)
+        self.attempts.append(attempt)
+        self._pending.append(Ended(self.trace, attempt, running.reservation.holds, self.scopes))
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt is under way."""
+        return self._running is not None
+
+    def first_byte(self) -> None:
+        """Notes on the attempt's span that the caller is about to see its first byte."""
+        if self._running is not None:
+            span = self._running.span
+            span.attributes["gen_ai.response.time_to_first_chunk"] = (self.door.clock.now() - span.start) / 1e6
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every scope this call's spend is reported under."""
+        assert self.principal is not None
+        assert self.endpoint is not None
+        return (*self.principal.budget_scopes, f"endpoint/{self.endpoint.name}")
+
+    # --- the end
+
+    def keep(self, piece: bytes) -> None:
+        """Remembers a piece of the answer for the trace, up to a bound."""
+        if self._kept < CONTENT_BYTES:
+            self.answer.append(piece)
+            self._kept += len(piece)
+
+    def close(self, outcome: str, status: int, error: TandemError | None = None) -> None:
+        """Settles and records the call. The first time counts; later ones change nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._running is not None:  # left in the middle: what the upstream did is not known
+            self.end(outcome, UNKNOWN, error.message if error else None)
+        if self.reservation is not FREE:  # admitted, never begun
+            self.door.purse.settle(self.reservation, 0)
+        now = self.door.clock.now()
+        if error is not None:
+            self.attributes["error"] = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+        self.attributes["snapshot"] = self.snapshot.version
+        endpoint, principal = self.endpoint, self.principal
+        costs = [attempt.cost for attempt in self.attempts]
+        trace = Trace(
+            id=self.trace, call=self.id, parent=self.parent, endpoint=endpoint.name if endpoint else self.address, kind=self.kind,
+            team=principal.team if principal else "", principal=principal.name if principal else "", start=self.start, end=now,
+            outcome=outcome, status=status, cost=None if None in costs else sum(cost or 0 for cost in costs), spans=self.spans,
+            attempts=self.attempts, attributes=self.attributes, subject=self.subject,
+        )  # fmt: skip
+        self.door.journal.write(*self._pending, Closed(trace, self._content()))
+        self._pending.clear()
+        self.door.metrics.count(self.kind, outcome, (now - self.start) / 1e6, trace.cost or 0)
+
+    def _content(self) -> bytes:
+        if self.endpoint is None or not self.endpoint.record_content or not (self.request or self.answer):
+            return b""
+        cut = len(self.request) > CONTENT_BYTES or self._kept > CONTENT_BYTES
+        return self.door.seal(Content(self.request[:CONTENT_BYTES], b"".join(self.answer)[:CONTENT_BYTES], cut))
+
+
+def open_call(door: Door, kind: EndpointKind, address: str = "", *, attributes: Mapping[str, object] | None = None) -> Call:
+    """A call at its very beginning: its trace exists first, so that a refusal has one too."""
+    return Call(
+        door=door, kind=kind, address=address, snapshot=door.replica.snapshot, start=door.clock.now(), attributes=dict(attributes or {})
+    )
+
+
+def open_nested(parent: Call, kind: EndpointKind, attributes: Mapping[str, object]) -> Call:
+    """A call made inside another: same trace, same caller, same snapshot, its own attempts and cost."""
+    return Call(
+        door=parent.door, kind=kind, address="", snapshot=parent.snapshot, start=parent.door.clock.now(), trace=parent.trace,
+        parent=parent.id, principal=parent.principal, subject=parent.subject, attributes=dict(attributes),
+    )  # fmt: skip

@@ -1,0 +1,246 @@
+"""The door: one handler for every path of the one port. Hot routes are answered here, the rest goes to control.
+
+It knows which path is which wire; what a wire says is in `wires/`, what a call is in `call.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tandem.core.endpoint import EndpointKind, Timeouts
+from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
+from tandem.gateway.call import Call, Door, open_call
+from tandem.gateway.http1 import Reply, Request
+from tandem.gateway.transport import Pool
+from tandem.gateway.wires import openai, served
+from tandem.gateway.wires.served import Answering
+
+JSON = (b"content-type", b"application/json")
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"proxy-authorization", b"proxy-connection",
+     b"host", b"content-length", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"}
+)  # fmt: skip
+CONTROL_TIMEOUTS = Timeouts(connect=2, first_byte=300, idle=300, total=3600)
+HOT = ("/v1/chat/completions", "/v1/embeddings")
+CALLS_LIMIT = 4096
+"""Calls that may run at once on one worker."""
+
+_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
+
+
+def streams(method: str, path: str) -> bool:
+    """Whether a request's body is passed on piece by piece: everything that goes to control."""
+    return not (path in HOT or path.startswith(("/v2", "/v1/decide/", "/v1/models", "/health", "/metrics")))
+
+
+@dataclass(slots=True, kw_only=True)
+class Handler:
+    """Answers every request of one worker."""
+
+    door: Door
+    answering: Answering
+    control: Pool
+    loopback_metrics: bool = True
+    running: int = 0
+    draining: bool = False
+
+    def __call__(self, request: Request, reply: Reply) -> Coroutine[Any, Any, None]:
+        path, method = request.path, request.method
+        if method == "POST":
+            if path == "/v1/chat/completions":
+                return self._counted(self._openai("chat", request, reply))
+            if path == "/v1/embeddings":
+                return self._counted(self._openai("embed", request, reply))
+            if path.startswith("/v1/decide/"):
+                return self._counted(self._served("decide", "decide", path[11:], request, reply))
+        if path == "/health" or path.startswith("/health/"):
+            return self._health(request, reply)
+        if path == "/metrics":
+            return self._metrics(request, reply)
+        if path == "/v1/models" or path.startswith("/v1/models/"):
+            return self._models(request, reply)
+        if path == "/v2" or path.startswith("/v2/"):
+            return self._counted(self._v2(request, reply))
+        return self._control(request, reply)
+
+    async def _counted(self, work: Coroutine[Any, Any, None]) -> None:
+        self.running += 1
+        try:
+            await work
+        finally:
+            self.running -= 1
+
+    def _busy(self) -> None:
+        if self.running > CALLS_LIMIT:
+            raise Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1, hint="Try again, or start more workers.")
+
+    async def _openai(self, kind: EndpointKind, request: Request, reply: Reply) -> None:
+        call = open_call(self.door, kind, attributes=_origin(request))
+        call.subject = request.header(b"x-tandem-subject")
+        if self.running > CALLS_LIMIT:
+            return self._refuse(call, Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1), reply)
+        await openai.answer(self.answering.hosts, call, bearer(request), request.body, openai.passed_headers(request), reply)
+
+    def _refuse(self, call: Call, error: TandemError, reply: Reply) -> None:
+        status, headers, body = (openai if call.kind in ("chat", "embed") else served).refusal(error, call.trace)
+        call.close(error.code, status, error)
+        reply.send(status, headers, body)
+
+    async def _served(self, kind: EndpointKind, verb: str, address: str, request: Request, reply: Reply) -> None:
+        call = open_call(self.door, kind, address, attributes=_origin(request))
+        call.subject = request.header(b"x-tandem-subject")
+        try:
+            self._busy()
+            call.identify(bearer(request))
+            answer = await self.answering.ask(call, verb, address, request.body)
+            call.close("ok", answer.status)
+            reply.send(answer.status, [(b"content-type", answer.content_type), (b"x-tandem-trace-id", call.trace.encode())], answer.body)
+        except TandemError as error:
+            self._refuse(call, error, reply)
+        finally:
+            call.close("gone", 499)
+
+    async def _v2(self, request: Request, reply: Reply) -> None:
+        """Open Inference Protocol v2: https://github.com/kserve/open-inference-protocol."""
+        path = request.path.rstrip("/")
+        match = _MODEL.fullmatch(path)
+        if match is not None:
+            name, version, tail = match.groups()
+            address = name if version is None else f"model/{name}@{version}"
+            verb = {"/infer": "infer", "/ready": "ready", None: "metadata"}[tail]
+            if (request.method == "POST") == (verb == "infer"):
+                return await self._served("predict", verb, address, request, reply)
+        call = open_call(self.door, "predict", path, attributes=_origin(request))
+        try:
+            principal = call.identify(bearer(request))
+            if request.method != "GET":
+                raise NotFound(f"{request.method} {request.path} is nothing here.", hint="POST /v2/models/NAME/infer predicts.")
+            if path == "/v2":
+                body: object = {"name": "tandem", "version": "2", "extensions": []}
+            elif path in ("/v2/health/live", "/v2/health/ready"):
+                body = {path.rpartition("/")[2]: True}
+            elif path == "/v2/models":
+                allowed = principal.endpoints
+                names = [e.name for e in call.snapshot.endpoints.values() if e.kind == "predict" and (not allowed or e.name in allowed)]
+                body = {"models": [{"name": name} for name in names]}
+            else:
+                raise NotFound(f"{request.path} is nothing here.", hint="POST /v2/models/NAME/infer predicts.")
+            call.close("ok", 200)
+            reply.send(200, [JSON, (b"x-tandem-trace-id", call.trace.encode())], msgspec.json.encode(body))
+        except TandemError as error:
+            self._refuse(call, error, reply)
+        finally:
+            call.close("gone", 499)
+
+    async def _models(self, request: Request, reply: Reply) -> None:
+        call = open_call(self.door, "chat", request.path, attributes=_origin(request))
+        try:
+            call.identify(bearer(request))
+            if request.method != "GET":
+                raise Invalid("Models are listed by GET.", status=405, code="method_not_allowed")
+            status, body = openai.models(call, request.path[11:] or None)
+            call.close("ok", status)
+            reply.send(status, [JSON, (b"x-tandem-trace-id", call.trace.encode())], body)
+        except TandemError as error:
+            self._refuse(call, error, reply)
+        finally:
+            call.close("gone", 499)
+
+    async def _health(self, request: Request, reply: Reply) -> None:
+        replica = self.door.replica
+        age = round(replica.age(), 3)
+        serving = replica.snapshot.version > 0 and not self.draining
+        body: dict[str, object] = {"status": "ok" if serving else "starting", "snapshot": replica.snapshot.version, "age_s": age}
+        if request.path != "/health":
+            parts = {
+                "snapshot": "ok" if serving else "none yet",
+                "journal": self.door.journal.fault or "ok",
+                "control": await self._control_state(),
+            }
+            body["parts"] = parts
+            serving = all(state == "ok" for state in parts.values())
+        reply.send(200 if serving else 503, [JSON], msgspec.json.encode(body))
+
+    async def _control_state(self) -> str:
+        try:
+            response = await self.control.ask(
+                "GET", "/internal/health", [(b"host", b"control")], b"", timeouts=Timeouts(connect=1, first_byte=1, idle=1, total=1)
+            )
+            await response.read()
+        except TandemError as error:
+            return error.message
+        return "ok" if response.status == 200 else f"answers {response.status}"
+
+    async def _metrics(self, request: Request, reply: Reply) -> None:
+        try:
+            if not (self.loopback_metrics and request.peer in ("127.0.0.1", "::1", "")):
+                self.door.replica.identify(bearer(request))
+        except TandemError as error:
+            status, headers, body = served.refusal(error, "")
+            return reply.send(status, headers, body)
+        gauges = {
+            "tandem_calls_running": float(self.running),
+            "tandem_snapshot_age_seconds": self.door.replica.age(),
+            "tandem_snapshot_version": float(self.door.replica.snapshot.version),
+        }
+        reply.send(200, [(b"content-type", b"text/plain; version=0.0.4")], self.door.metrics.text(gauges).encode())
+
+    async def _control(self, request: Request, reply: Reply) -> None:
+        """Hands a request to the control process and its answer back, piece by piece."""
+        if request.path.startswith("/internal"):
+            status, fields, text = served.refusal(NotFound(f"{request.path} is nothing here."), "")
+            return reply.send(status, fields, text)
+        headers = [(name, value) for name, value in request.headers if name not in HOP_BY_HOP]
+        headers += [
+            (b"host", (request.header(b"host") or "control").encode("latin-1")),
+            (b"x-forwarded-for", request.peer.encode()),
+            (b"x-forwarded-proto", request.scheme.encode()),
+        ]
+        length = request.header(b"content-length")
+        body: Any = b""
+        if length is not None or request.header(b"transfer-encoding") is not None:
+            body = request.stream()
+            if length is not None:
+                headers.append((b"content-length", length.encode()))
+        target = request.raw_target.decode("latin-1")
+        try:
+            response = await self.control.ask(request.method, target, headers, body, timeouts=CONTROL_TIMEOUTS)
+        except TandemError as error:
+            away = Unavailable(
+                f"The control process does not answer ({error.message})", retry_after=1,
+                hint="Calls to endpoints go on; it is started again by itself. `tandem doctor` tells more.",
+            )  # fmt: skip
+            status, fields, text = served.refusal(away, "")
+            return reply.send(status, fields, text)
+        try:
+            fields = [(name, value) for name, value in response.headers if name not in HOP_BY_HOP]
+            if response.header(b"content-length") is not None or request.method == "HEAD":
+                return reply.send(response.status, fields, await response.read())
+            reply.begin(response.status, fields)
+            async for piece in response:
+                reply.write(piece)
+                await reply.drain()
+            reply.end()
+        finally:
+            response.close()
+
+
+def bearer(request: Request) -> str | None:
+    """The caller's key, from `Authorization: Bearer` or `x-api-key`."""
+    value = request.header(b"authorization")
+    if value is not None and value[:7].lower() == "bearer ":
+        return value[7:].strip()
+    return request.header(b"x-api-key")
+
+
+def _origin(request: Request) -> dict[str, object]:
+    attributes: dict[str, object] = {"client.address": request.peer, "url.path": request.path}
+    parent = request.header(b"traceparent")
+    if parent is not None and len(parent) <= 256:
+        attributes["traceparent"] = parent
+    return attributes

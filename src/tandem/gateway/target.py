@@ -1,0 +1,51 @@
+"""What the door knows of everything that answers without being a language model's host.
+
+Serving and decisions implement `Target`; `app.py` hands them in. The gateway imports neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tandem.gateway.snapshot import Served
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a target says, ready for the wire."""
+
+    status: int = 200
+    body: bytes = b""
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    """For the trace."""
+    content_type: bytes = b"application/json"
+
+
+Nested = Callable[[str, str, bytes, Mapping[str, object]], Awaitable[Answer]]
+"""(kind, address, body, attributes) → the answer of a call made inside this one, in the same trace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a target is asked."""
+
+    verb: str
+    """`infer`, `metadata`, `ready` or `decide`."""
+    served: Served
+    body: bytes
+    seconds: float
+    """Until the deadline."""
+    trace: str
+    nested: Nested
+    prompt: Callable[[str], Served]
+    """Finds a prompt by `prompt/name@version-or-alias`; raises NotFound."""
+
+
+class Target(Protocol):
+    """Answers questions about one kind of served asset."""
+
+    async def answer(self, question: Question) -> Answer: ...
+
+    async def close(self) -> None: ...

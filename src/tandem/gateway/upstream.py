@@ -1,0 +1,275 @@
+"""Sends a call to language-model hosts: attempts in order, bytes through, usage read on the way.
+
+Before the first byte goes to the caller a failure is free: the next attempt takes over. After it, a
+failure ends the stream with a typed error frame; truncation never looks like success. The terminal
+frame is held until the call is settled and recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tandem.core.endpoint import Target
+from tandem.core.errors import Rejected, TandemError, TimedOut, Unreachable, Upstream
+from tandem.core.money import Usage
+from tandem.gateway import route
+from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
+from tandem.gateway.providers.base import Verb, Wire, load
+from tandem.gateway.snapshot import Host, Snapshot
+from tandem.gateway.sse import Frames, data
+from tandem.gateway.transport import Pool, Response
+from tandem.observability.content import Vault
+
+Headers = list[tuple[bytes, bytes]]
+PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"x-request-id", b"openai-processing-ms")
+ERROR_BYTES = 1024 * 1024
+
+
+class Reply(Protocol):
+    """The part of `http1.Reply` that is needed here; nested calls bring their own."""
+
+    def send(self, status: int, headers: Headers, body: bytes = b"") -> None: ...
+    def begin(self, status: int, headers: Headers) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    async def drain(self) -> None: ...
+    def end(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompted:
+    """A request in the OpenAI dialect, as far as the door must understand it."""
+
+    verb: Verb
+    body: bytes
+    stream: bool
+    wants_usage: bool
+    """Whether the caller asked for the usage frame itself."""
+    edits: Mapping[str, bytes]
+    """Fields the door writes besides `model`, as JSON."""
+    tokens_in: int
+    tokens_out: int
+    """Upper bounds, for the reservation."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Passed on to the upstream as they are: traceparent, and the vendor's own."""
+
+
+@dataclass(slots=True)
+class Hosts:
+    """Pools, wires and keys of the hosts of the current snapshot."""
+
+    vault: Vault
+    pools: dict[tuple[str, str], Pool] = field(default_factory=dict)
+    wires: dict[str, Wire] = field(default_factory=dict)
+    _keys: dict[bytes, str] = field(default_factory=dict)
+    _turns: dict[str, int] = field(default_factory=dict)
+
+    def pool(self, host: Host) -> Pool:
+        pool = self.pools.get((host.name, host.base_url))
+        if pool is None:
+            secure = ssl.create_default_context() if host.base_url.startswith("https:") else None
+            parts = urlsplit(host.base_url)
+            pool = self.pools[host.name, host.base_url] = Pool(f"{parts.scheme}://{parts.netloc}", ssl_context=secure)
+        return pool
+
+    def wire(self, host: Host) -> Wire:
+        wire = self.wires.get(host.protocol)
+        if wire is None:
+            wire = self.wires[host.protocol] = load(host.protocol)
+        return wire
+
+    def key(self, host: Host) -> str | None:
+        """The key whose turn it is; `rotate` passes the turn on."""
+        if not host.keys:
+            return None
+        sealed = host.keys[self._turns.get(host.name, 0) % len(host.keys)]
+        key = self._keys.get(sealed)
+        if key is None:
+            key = self._keys[sealed] = self.vault.open("provider", sealed, host.name.encode()).decode()
+        return key
+
+    def rotate(self, host: Host) -> None:
+        self._turns[host.name] = self._turns.get(host.name, 0) + 1
+
+    async def refresh(self, snapshot: Snapshot) -> None:
+        """Closes the pools of hosts that are gone or moved."""
+        alive = {(host.name, host.base_url) for host in snapshot.hosts.values()}
+        for key in [key for key in self.pools if key not in alive]:
+            await self.pools.pop(key).close()
+
+    async def close(self) -> None:
+        for pool in self.pools.values():
+            await pool.close()
+        self.pools.clear()
+
+
+async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply) -> None:
+    """Runs a call against its route and answers it.
+
+    Raises:
+        TandemError: nothing was sent to the caller yet; the wire turns it into a refusal.
+    """
+    assert call.endpoint is not None
+    await call.admit(asked.tokens_in, asked.tokens_out)
+    amount = call.reservation.amount
+    candidates = route.order(call.endpoint, call.door.dice)
+    tries = route.attempts(call.endpoint, candidates)
+    for number, target in enumerate(tries):
+        if number:
+            await call.reserve(amount)
+        try:
+            await _attempt(hosts, call, asked, target, reply)
+            return
+        except TandemError as error:
+            if call.closed or not route.may_retry(error) or number + 1 == len(tries):
+                raise
+            wait = route.pause(error, number + 1, tries[number + 1] is target, call.door.dice)
+            if wait is None:
+                raise
+            if wait:
+                await asyncio.sleep(wait)
+
+
+async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, reply: Reply) -> None:
+    name, _, model = target.target.partition("/")
+    host = call.snapshot.hosts.get(name)
+    if host is None:
+        raise Upstream(f"The provider '{name}' of {target.target} is not set up.", hint="`tandem doctor` checks every route.")
+    assert call.endpoint is not None
+    wire = hosts.wire(host)
+    edits = {**asked.edits, "model": msgspec.json.encode(model)}
+    ask = wire.ask(asked.verb, asked.body, edits, hosts.key(host))
+    running = call.begin(
+        target.target, f"{asked.verb} {model}",
+        {"gen_ai.operation.name": "chat" if asked.verb == "chat" else "embeddings", "gen_ai.provider.name": name, "gen_ai.request.model": model},
+    )  # fmt: skip
+    headers = [*ask.headers, *asked.headers, (b"x-tandem-call", call.id.encode()), (b"x-tandem-attempt", b"%d" % running.number)]
+    if asked.stream:
+        headers.append((b"accept", b"text/event-stream"))
+    response: Response | None = None
+    try:
+        path = urlsplit(host.base_url).path.rstrip("/") + ask.path
+        response = await hosts.pool(host).ask("POST", path, headers, ask.body, timeouts=call.endpoint.timeouts)
+        if response.status >= 400:
+            await _rejected(hosts, host, wire, response)
+        if asked.stream and (response.header(b"content-type") or "").startswith("text/event-stream"):
+            await _stream(wire, call, asked, response, reply)
+        else:
+            await _whole(wire, call, response, reply)
+    except Rejected as error:
+        _end(call, error.code, NOTHING_SENT, error)
+        raise
+    except Unreachable as error:
+        _end(call, error.code, NOTHING_SENT, error)
+        raise
+    except TandemError as error:  # timed out or broken after the question was out: it may have been answered, and billed
+        _end(call, error.code, NOTHING_SENT if isinstance(error, TimedOut) and error.field == "connect" else UNKNOWN, error)
+        raise
+    finally:
+        if response is not None:
+            response.close()  # without effect after the end; before it, this is what cancels the upstream
+
+
+def _end(call: Call, outcome: str, usage: Usage, error: TandemError) -> None:
+    if not call.closed and call.running:
+        call.end(outcome, usage, error.message)
+
+
+async def _rejected(hosts: Hosts, host: Host, wire: Wire, response: Response) -> None:
+    body = await response.read(ERROR_BYTES)
+    fault = wire.fault(response.status, response.headers, body)
+    if fault in ("auth", "quota", "rate_limited"):
+        hosts.rotate(host)
+    retry_after = _seconds(response)
+    if fault == "auth":
+        raise Rejected(
+            f"The provider '{host.name}' refused the platform's own key.", code="provider_auth", status=502,
+            hint=f"Set a working key for it; `tandem provider test {host.name}` checks it.",
+        )  # fmt: skip
+    error = Rejected(
+        f"The provider '{host.name}' answered {response.status} ({fault}).", code=fault, status=response.status, retry_after=retry_after
+    )
+    error.body = body
+    raise error
+
+
+def _seconds(response: Response) -> float | None:
+    for name, unit in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
+        value = response.header(name)
+        if value is not None:
+            try:
+                return max(0.0, float(value) / unit)
+            except ValueError:  # an HTTP date: rare among model hosts, and never worth a wait
+                return None
+    return None
+
+
+def _passed_back(call: Call, response: Response) -> Headers:
+    headers = [(name, value) for name, value in response.headers if name in PASSED_BACK]
+    headers.append((b"x-tandem-trace-id", call.trace.encode()))
+    return headers
+
+
+async def _whole(wire: Wire, call: Call, response: Response, reply: Reply) -> None:
+    body = await response.read()
+    call.keep(body)
+    call.end("ok", wire.usage(body) or UNKNOWN)
+    call.close("ok", response.status)
+    reply.send(response.status, _passed_back(call, response), body)
+
+
+async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply) -> None:
+    """Passes frames on as they come; the commit point is the first one that is sent."""
+    frames, usage, started = Frames(), None, False
+    held = b""
+    try:
+        async for piece in response:
+            out: list[bytes] = []
+            for frame in frames.feed(piece):
+                if b'"usage"' not in frame and b"[DONE]" not in frame:
+                    out.append(frame)
+                    continue
+                payload = data(frame)
+                told, alone, last = (None, False, False) if payload is None else wire.frame(payload)
+                usage = told or usage
+                if last:
+                    held += frame
+                elif not (alone and not asked.wants_usage):
+                    out.append(frame)
+            if not out:
+                continue
+            chunk = b"".join(out)
+            call.keep(chunk)
+            if not started:
+                started = True
+                call.first_byte()
+                reply.begin(response.status, _passed_back(call, response))
+            reply.write(chunk)
+            await reply.drain()
+        rest = frames.rest()
+        if not held:
+            raise Upstream("The provider's stream ended without its terminal frame.", code="truncated_stream")
+    except TandemError as error:
+        if not started:
+            raise
+        _end(call, error.code, usage or UNKNOWN, error)
+        call.close(error.code, response.status, error)
+        reply.write(b"data: " + _error_frame(error) + b"\n\n")
+        reply.end()
+        return
+    call.end("ok", usage or UNKNOWN)
+    call.close("ok", response.status)
+    if not started:
+        reply.begin(response.status, _passed_back(call, response))
+    reply.write(held + rest)
+    reply.end()
+
+
+def _error_frame(error: TandemError) -> bytes:
+    return msgspec.json.encode({"error": {"message": str(error), "type": "upstream_error", "code": error.code, "param": None}})

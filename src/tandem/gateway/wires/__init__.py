@@ -1,0 +1,1 @@
+"""Wires in: one file per protocol that callers speak to the door."""

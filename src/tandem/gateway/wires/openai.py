@@ -1,0 +1,224 @@
+"""The OpenAI wire: chat completions, embeddings, models. Unmodified OpenAI clients are its test.
+
+Only what the door must know is decoded; every other byte of the request goes through as it came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from tandem.core.endpoint import EndpointKind
+from tandem.core.errors import Invalid, Rejected, TandemError
+from tandem.gateway.call import Call
+from tandem.gateway.http1 import Request
+from tandem.gateway.splice import splice
+from tandem.gateway.upstream import Headers, Hosts, Prompted, Reply, forward
+
+IMAGE_TOKENS = 50_000
+"""Upper bound of what one image can count for, whatever its detail."""
+MAX_TOKENS_LIMIT = 10_000_000
+JSON = (b"content-type", b"application/json")
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class Chat(msgspec.Struct):
+    """The fields of a chat request that the door acts on."""
+
+    model: str
+    messages: msgspec.Raw
+    stream: bool | None = None
+    stream_options: msgspec.Raw | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+
+
+class Embed(msgspec.Struct):
+    """The fields of an embeddings request that the door acts on."""
+
+    model: str
+    input: msgspec.Raw
+    user: str | None = None
+
+
+_chat = msgspec.json.Decoder(Chat)
+_embed = msgspec.json.Decoder(Embed)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A request that was understood: where it wants to go, for whom, and what is asked."""
+
+    address: str
+    subject: str | None
+    asked: Prompted
+    declared: bool = True
+    """Whether the request bounds its own output."""
+    choices: int = 1
+
+
+def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
+    """Understands a chat request.
+
+    Raises:
+        Invalid: it is not a chat request; `field` names where.
+    """
+    try:
+        chat = _chat.decode(body)
+    except msgspec.DecodeError as error:
+        raise _invalid(error) from None
+    if not bytes(chat.messages).lstrip().startswith(b"["):
+        raise Invalid("messages must be a list.", field="messages", hint="Send [{\"role\": \"user\", \"content\": \"…\"}].")
+    edits: dict[str, bytes] = {}
+    stream, wants_usage = bool(chat.stream), False
+    if stream:
+        wants_usage = chat.stream_options is not None and _options(chat.stream_options)
+        if chat.stream_options is None:
+            edits["stream_options"] = b'{"include_usage":true}'
+        elif not wants_usage:  # the caller's other options stay as they are
+            edits["stream_options"] = splice(bytes(chat.stream_options), {"include_usage": b"true"})
+    declared = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
+    for name, value, top in (("max_tokens", declared, MAX_TOKENS_LIMIT), ("n", chat.n, 128)):
+        if value is not None and not 1 <= value <= top:
+            raise Invalid(f"{name} must be between 1 and {top}, not {value}.", field=name)
+    asked = Prompted(
+        verb="chat", body=body, stream=stream, wants_usage=wants_usage, edits=edits,
+        tokens_in=_input_bound(body), tokens_out=(declared or 0) * (chat.n or 1), headers=headers,
+    )  # fmt: skip
+    return Read(chat.model, chat.safety_identifier or chat.user, asked, declared is not None, chat.n or 1)
+
+
+def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:
+    """The request with an upper bound of its output: its own, else the endpoint's.
+
+    Args:
+        tokens: the endpoint's default, per choice.
+        capped: whether a hard cap exists; then the bound is written into the request, so that it holds.
+    """
+    if read.declared:
+        return read.asked
+    edits = {**read.asked.edits, "max_tokens": b"%d" % tokens} if capped else read.asked.edits
+    return replace(read.asked, edits=edits, tokens_out=tokens * read.choices)
+
+
+def read_embed(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
+    """Understands an embeddings request.
+
+    Raises:
+        Invalid: it is not one; `field` names where.
+    """
+    try:
+        embed = _embed.decode(body)
+    except msgspec.DecodeError as error:
+        raise _invalid(error) from None
+    asked = Prompted(
+        verb="embed", body=body, stream=False, wants_usage=False, edits={}, tokens_in=len(body), tokens_out=0, headers=headers
+    )
+    return Read(embed.model, embed.user, asked)
+
+
+def _options(raw: msgspec.Raw) -> bool:
+    try:
+        return bool(msgspec.json.decode(raw, type=_StreamOptions).include_usage)
+    except msgspec.DecodeError:
+        raise Invalid("stream_options must be an object.", field="stream_options") from None
+
+
+def _input_bound(body: bytes) -> int:
+    """At most one token per UTF-8 byte; an image that is only referred to counts by rule."""
+    images = body.count(b'"image_url"')
+    return len(body) + images * IMAGE_TOKENS
+
+
+def _invalid(error: msgspec.DecodeError) -> Invalid:
+    text = str(error)
+    field = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
+    if "missing required field" in text:
+        field = text.split("`")[1]
+    return Invalid(f"The request is not valid: {text}.", field=field, hint="Send the JSON that OpenAI's API reference describes.")
+
+
+def refusal(error: TandemError, trace: str) -> tuple[int, Headers, bytes]:
+    """An error in OpenAI's shape; what a provider wrote itself is passed on as it is."""
+    headers: Headers = [JSON, (b"x-tandem-trace-id", trace.encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(0, -(-int(error.retry_after * 1000) // 1000))))
+    if isinstance(error, Rejected) and error.body:
+        return error.status, headers, error.body
+    body = {"error": {"message": str(error), "type": _type(error), "param": error.field, "code": error.code}}
+    return error.status, headers, msgspec.json.encode(body)
+
+
+def _type(error: TandemError) -> str:
+    kinds: dict[int, Literal["invalid_request_error", "authentication_error", "permission_error", "rate_limit_error"]] = {
+        400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error",
+        409: "invalid_request_error", 413: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error",
+    }  # fmt: skip
+    return kinds.get(error.status, "api_error")
+
+
+def passed_headers(request: Request) -> tuple[tuple[bytes, bytes], ...]:
+    """Headers of the caller that belong to the upstream: the trace context and OpenAI's own switches."""
+    return tuple([(name, value) for name, value in request.headers if name in (b"traceparent", b"tracestate", b"openai-beta")])
+
+
+async def answer(hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply) -> None:
+    """Answers one chat or embeddings call, whatever happens."""
+    try:
+        await _answer(hosts, call, token, body, headers, reply)
+    except TandemError as error:
+        if call.closed:
+            raise
+        status, fields, text = refusal(error, call.trace)
+        call.close(error.code, status, error)
+        reply.send(status, fields, text)
+    finally:
+        call.close("gone", 499)
+
+
+async def _answer(
+    hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply
+) -> None:
+    call.request = body
+    if call.principal is None:
+        call.identify(token)  # before the body is read: a stranger learns nothing from its faults
+    read = read_chat(body, headers) if call.kind == "chat" else read_embed(body, headers)
+    endpoint = call.enter(read.address)
+    call.subject = call.subject or read.subject
+    asked = bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets))
+    await forward(hosts, call, asked, reply)
+
+
+def models(call: Call, name: str | None) -> tuple[int, bytes]:
+    """The endpoints this caller may reach, as OpenAI's model list, or one of them.
+
+    Raises:
+        NotFound: there is no such endpoint for this caller.
+    """
+    assert call.principal is not None
+    kinds: tuple[EndpointKind, ...] = ("chat", "embed")
+    if name is not None:
+        endpoint = call.snapshot.endpoints.get(name)
+        kind: EndpointKind = endpoint.kind if endpoint is not None else "chat"
+        found = call.snapshot.resolve(name, call.principal, kind)
+        return 200, msgspec.json.encode(_model(found.name, call.snapshot.compiled_at))
+    allowed = call.principal.endpoints
+    rows = [
+        _model(endpoint.name, call.snapshot.compiled_at)
+        for endpoint in call.snapshot.endpoints.values()
+        if endpoint.kind in kinds and (not allowed or endpoint.name in allowed) and endpoint.team in ("default", call.principal.team)
+    ]
+    return 200, msgspec.json.encode({"object": "list", "data": rows})
+
+
+def _model(name: str, created: int) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": created // 1_000_000, "owned_by": "tandem"}
+

@@ -1,0 +1,128 @@
+"""Calls that the platform answers itself: predictions and decisions. The act both wires share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+
+import msgspec
+
+from tandem.core.errors import Invalid, NotFound, TandemError
+from tandem.gateway import route
+from tandem.gateway.call import NOTHING_SENT, Call, open_nested
+from tandem.gateway.snapshot import Served
+from tandem.gateway.target import Answer, Nested, Question, Target
+from tandem.gateway.upstream import Headers, Hosts
+from tandem.gateway.wires import openai
+
+JSON = (b"content-type", b"application/json")
+
+
+class Collected:
+    """A reply that is kept instead of sent: what a nested call writes to."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body = b""
+
+    def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        self.status, self.body = status, body
+
+    def begin(self, status: int, headers: Headers) -> None:
+        self.status = status
+
+    def write(self, data: bytes) -> None:
+        self.body += data
+
+    async def drain(self) -> None:
+        return
+
+    def end(self) -> None:
+        return
+
+
+class Answering:
+    """Everything that answers calls on this door: hosts of language models, and targets by kind."""
+
+    def __init__(self, hosts: Hosts, targets: Mapping[str, Target]) -> None:
+        self.hosts = hosts
+        self.targets = targets
+
+    async def ask(self, call: Call, verb: str, address: str, body: bytes) -> Answer:
+        """Asks the target behind an address, for a caller that was identified. Begins, ends and attributes the attempt.
+
+        Raises:
+            TandemError: refused, not found, or the target failed.
+        """
+        endpoint = call.enter(address)
+        chosen = route.order(endpoint, call.door.dice)[0]
+        served = call.snapshot.served.get(chosen.target)
+        if served is None:
+            raise NotFound(f"{chosen.target}, which '{address}' serves, is not here.", hint="`tandem doctor` checks every route.")
+        call.request = body
+        call.attributes["versions"] = {**_versions(call), served.ref: {"digest": served.digest, **served.attributes}}
+        call.begin(served.ref, f"{verb} {endpoint.name}", {"tandem.asset": served.ref})
+        question = Question(
+            verb=verb, served=served, body=body, seconds=endpoint.timeouts.total, trace=call.trace,
+            nested=self._nested(call, monotonic() + endpoint.timeouts.total), prompt=lambda ref: _prompt(call, ref),
+        )  # fmt: skip
+        try:
+            answer = await self.targets[call.kind].answer(question)
+        except TandemError as error:
+            call.end(error.code, NOTHING_SENT, error.message)
+            raise
+        call.attributes.update(answer.attributes)
+        call.keep(answer.body)
+        call.end("ok", NOTHING_SENT)
+        return answer
+
+    def _nested(self, parent: Call, deadline: float) -> Nested:
+        async def nested(kind: str, address: str, body: bytes, attributes: Mapping[str, object]) -> Answer:
+            if kind not in ("chat", "embed", "predict"):
+                raise Invalid(f"A decision may chat, embed or predict, not {kind}.")
+            call = open_nested(parent, kind, attributes)  # type: ignore[arg-type]  # checked above
+            if kind == "predict":
+                return await self._nested_target(call, address, body)
+            collected = Collected()
+            await openai.answer(self.hosts, call, None, body, (), collected)
+            return Answer(status=collected.status, body=collected.body)
+
+        return nested
+
+    async def _nested_target(self, call: Call, address: str, body: bytes) -> Answer:
+        try:
+            answer = await self.ask(call, "infer", address, body)
+            call.close("ok", answer.status)
+            return answer
+        except TandemError as error:
+            call.close(error.code, error.status, error)
+            raise
+        finally:
+            call.close("gone", 499)
+
+    async def close(self) -> None:
+        for target in self.targets.values():
+            await target.close()
+        await self.hosts.close()
+
+
+def _prompt(call: Call, ref: str) -> Served:
+    prompt = call.snapshot.prompts.get(ref)
+    if prompt is None:
+        raise NotFound(f"There is no {ref} to use.", hint="Promote a version of it: `tandem promote prompt/NAME@1 production`.")
+    call.attributes["versions"] = {**_versions(call), prompt.ref: {"digest": prompt.digest, **prompt.attributes}}
+    return prompt
+
+
+def _versions(call: Call) -> dict[str, object]:
+    known = call.attributes.get("versions")
+    return known if isinstance(known, dict) else {}
+
+
+def refusal(error: TandemError, trace: str) -> tuple[int, Headers, bytes]:
+    """An error in the Open Inference Protocol's shape, with our code, field and hint beside it."""
+    headers: Headers = [JSON, (b"x-tandem-trace-id", trace.encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(0, round(error.retry_after + 0.5))))
+    body = {"error": error.message, "code": error.code, "field": error.field, "hint": error.hint, "trace": trace}
+    return error.status, headers, msgspec.json.encode(body)

@@ -1,0 +1,72 @@
+"""The life of one door worker process: listen, keep the policy fresh and the purse tidy, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tandem.gateway.door import Handler, streams
+from tandem.gateway.http1 import Server
+
+REFRESH_SECONDS = 0.05
+TEND_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """Where a worker listens."""
+
+    host: str
+    port: int
+    cert: str | None = None
+    key: str | None = None
+    trusted_proxies: frozenset[str] = frozenset()
+    drain_seconds: float = 20.0
+
+
+async def serve(handler: Handler, bind: Bind, *, ready: Callable[[int], None], fault: Callable[[BaseException], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. `ready` is told the bound port."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(handler, stream_path=streams, trusted_proxies=bind.trusted_proxies, on_fault=fault)
+    secure = None
+    if bind.cert is not None:
+        secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        secure.minimum_version = ssl.TLSVersion.TLSv1_2
+        secure.load_cert_chain(Path(bind.cert), Path(bind.key) if bind.key else None)
+    ready(await server.listen(bind.host, bind.port, ssl=secure, reuse_port=True))
+    upkeep = [asyncio.create_task(_refresh(handler)), asyncio.create_task(_tend(handler))]
+    try:
+        await stop.wait()
+        handler.draining = True
+        await server.drain(bind.drain_seconds)
+    finally:
+        for task in upkeep:
+            task.cancel()
+        await asyncio.gather(*upkeep, return_exceptions=True)
+        await handler.answering.close()
+        await handler.control.close()
+        handler.door.purse.close()
+        handler.door.journal.close()
+
+
+async def _refresh(handler: Handler) -> None:
+    while True:
+        if handler.door.replica.refresh():
+            await handler.answering.hosts.refresh(handler.door.replica.snapshot)
+        await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _tend(handler: Handler) -> None:
+    door = handler.door
+    while True:
+        await door.purse.tend()
+        if door.journal.fault is not None:
+            door.journal.flush()
+        await asyncio.sleep(TEND_SECONDS)

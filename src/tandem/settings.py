@@ -1,0 +1,253 @@
+"""One frozen tree of every package's options, read once: `tandem.toml`, then the environment over it.
+
+Every key can be set as `TANDEM_A__B__C`. Unknown keys are errors that name the file's line. What the
+file declares is marked `managed: file:LINE` and is read-only elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tandem.core.asset import check_name
+from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
+from tandem.core.errors import Invalid
+
+PREFIX = "TANDEM_"
+RESERVED = frozenset({"TANDEM_ADMIN_KEY", "TANDEM_MASTER_KEY", "TANDEM_URL", "TANDEM_KEY", "TANDEM_HOME", "TANDEM_CONFIG"})
+"""Environment names that are not settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """The one port and the processes behind it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8400
+    workers: int = 1
+    """Door worker processes; they share the port."""
+    cert: str | None = None
+    """PEM file; with `key` the port speaks TLS."""
+    key: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose X-Forwarded-For is believed."""
+    drain_seconds: float = 20.0
+    """How long running streams may go on after SIGTERM."""
+    max_snapshot_age: float | None = None
+    """Seconds after which a door that cannot reach control refuses; unset: never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionOptions:
+    """Worker processes for users' code."""
+
+    workers: int = 2
+    """Per door worker."""
+    deadline_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderOptions:
+    """One host of language models."""
+
+    protocol: str
+    base_url: str
+    keys: tuple[str, ...] = ()
+    """`env:NAME`, `file:PATH` or a literal; several are rotated."""
+    prices: str | None = None
+    """Provider whose price list applies, when it is not the protocol's own vendor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetOptions:
+    """One place an endpoint can send a call to."""
+
+    target: str
+    weight: float = 1.0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointOptions:
+    """One address that answers."""
+
+    kind: EndpointKind
+    route: tuple[TargetOptions, ...]
+    team: str = "default"
+    retries: int = 1
+    max_output_tokens: int = 4096
+    timeouts: Timeouts = Timeouts()
+    record_content: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that is set, and nothing that is computed."""
+
+    home: Path
+    server: ServerOptions = ServerOptions()
+    decisions: DecisionOptions = DecisionOptions()
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    source: Path | None = None
+    """The file that was read."""
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    server: ServerOptions = ServerOptions()
+    decisions: DecisionOptions = DecisionOptions()
+    providers: dict[str, ProviderOptions] = {}
+    endpoints: dict[str, EndpointOptions] = {}
+
+
+def load(home: Path, *, config: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Reads `tandem.toml` in the home (or `config`) and the environment.
+
+    Raises:
+        Invalid: the file is missing when named, is no TOML, or holds a key or a value that means nothing.
+    """
+    path = config or home / "tandem.toml"
+    tree: dict[str, Any] = {}
+    text = ""
+    if config is not None and not path.exists():
+        raise Invalid(f"The settings file {path} does not exist.", hint="Leave --config away to use the home's tandem.toml.")
+    if path.exists():
+        text = path.read_text("utf-8")
+        try:
+            tree = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise Invalid(f"{path} is not valid TOML: {error}.", hint="https://toml.io describes the format.") from None
+    _overlay(tree, environment)
+    _check_keys(tree, text, path)
+    try:
+        file = msgspec.convert(tree, _File, strict=False)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"{path}: {_where(str(error), text)}", hint="docs/settings.md lists every key.") from None
+    return Settings(
+        home=home,
+        server=file.server,
+        decisions=file.decisions,
+        providers={name: _provider(name, options, text, path) for name, options in file.providers.items()},
+        endpoints={name: _endpoint(name, options, text, path) for name, options in file.endpoints.items()},
+        source=path if text else None,
+    )
+
+
+def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        if not name.startswith(PREFIX) or name in RESERVED or "__" not in name:
+            continue
+        *parents, leaf = name[len(PREFIX) :].lower().split("__")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[leaf] = value.split(",") if leaf in ("keys", "trusted_proxies") else value
+
+
+_TABLES: dict[str, Any] = {
+    "server": ServerOptions, "decisions": DecisionOptions, "providers.*": ProviderOptions, "endpoints.*": EndpointOptions,
+    "endpoints.*.timeouts": Timeouts, "endpoints.*.route": TargetOptions,
+}  # fmt: skip
+
+
+def _check_keys(tree: Mapping[str, Any], text: str, path: Path) -> None:
+    """Names the first unknown key with its line; msgspec checks the values afterwards."""
+    for key in tree:
+        if key not in ("server", "decisions", "providers", "endpoints"):
+            raise _unknown(key, "", ("server", "decisions", "providers", "endpoints"), text, path)
+    for pattern, options in _TABLES.items():
+        for place, table in _matches(tree, pattern.split("."), ""):
+            known = tuple(option.name for option in fields(options))
+            for row in table if isinstance(table, list) else [table]:
+                for key in row if isinstance(row, dict) else ():
+                    if key not in known:
+                        raise _unknown(key, place, known, text, path)
+
+
+def _matches(tree: Any, parts: list[str], place: str) -> list[tuple[str, Any]]:
+    if not parts:
+        return [(place, tree)]
+    if not isinstance(tree, dict):
+        return []
+    names = list(tree) if parts[0] == "*" else [parts[0]] if parts[0] in tree else []
+    return [found for name in names for found in _matches(tree[name], parts[1:], f"{place}.{name}".lstrip("."))]
+
+
+def _unknown(key: str, place: str, known: tuple[str, ...], text: str, path: Path) -> Invalid:
+    line = line_of(text, place, key)
+    where = f"{path}:{line}" if line else "The environment"
+    table = f" in [{place}]" if place else ""
+    return Invalid(f"{where}: '{key}' is not a setting{table}.", hint=f"Known there: {', '.join(known)}.", field=f"{place}.{key}".lstrip("."))
+
+
+def line_of(text: str, table: str, key: str | None = None) -> int | None:
+    """1-based line of a table's header or of a key inside it; None when the text does not hold it."""
+    current = ""
+    found: int | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.fullmatch(r"\s*\[+\s*(.+?)\s*\]+\s*(?:#.*)?", line)
+        if header:
+            current = header[1].replace('"', "")
+            if current == table and found is None:
+                found = number
+                if key is None:
+                    return number
+            if key is not None and not table and current.split(".")[0] == key:
+                return number
+        elif key is not None and current == table and re.match(rf"\s*\"?{re.escape(key)}\"?\s*=", line):
+            return number
+        elif key is not None and f"{current}." == table[: len(current) + 1] and re.search(rf"\b{re.escape(key)}\s*=", line):
+            found = found or number
+    return found
+
+
+def _where(message: str, text: str) -> str:
+    match = re.search(r"`\$\.([^`]+)`", message)
+    if match is None:
+        return message
+    *table, key = match[1].replace("[...]", "").split(".")
+    line = line_of(text, ".".join(table), key)
+    return f"line {line}: {message}" if line else message
+
+
+def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Provider:
+    check_name(name)
+    if not options.base_url.startswith(("http://", "https://")):
+        raise Invalid(f"{path}: the base_url of provider '{name}' must begin with http:// or https://.", field=f"providers.{name}.base_url")
+    return Provider(
+        name=name, protocol=options.protocol, base_url=options.base_url.rstrip("/"), keys=options.keys, prices=options.prices,
+        managed=_managed(text, path, f"providers.{name}"),
+    )  # fmt: skip
+
+
+def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> Endpoint:
+    check_name(name)
+    if not options.route:
+        raise Invalid(f"{path}: the endpoint '{name}' has no route.", field=f"endpoints.{name}.route", hint="Name at least one target.")
+    for target in options.route:
+        if target.weight < 0 or "/" not in target.target:
+            raise Invalid(
+                f"{path}: '{target.target}' with weight {target.weight:g} is no target of '{name}'.", field=f"endpoints.{name}.route",
+                hint="A target is PROVIDER/MODEL or model/NAME@VERSION; a weight is zero or more.",
+            )  # fmt: skip
+    if not any(target.weight > 0 for target in options.route):
+        raise Invalid(f"{path}: every weight of the endpoint '{name}' is zero.", field=f"endpoints.{name}.route")
+    return Endpoint(
+        name=name, kind=options.kind, team=options.team, retries=options.retries, max_output_tokens=options.max_output_tokens,
+        timeouts=options.timeouts, record_content=options.record_content, managed=_managed(text, path, f"endpoints.{name}"),
+        route=tuple(Target(target=t.target, weight=t.weight, priority=t.priority) for t in options.route),
+    )  # fmt: skip
+
+
+def _managed(text: str, path: Path, table: str) -> str:
+    line = line_of(text, table)
+    return f"file:{path.name}:{line}" if line else "environment"
+
+
