@@ -112,7 +112,8 @@ def _histogram(values: np.ndarray) -> Histogram | None:
     span = (high - low) or 1.0  # numpy widens a constant to a span of one
     if not math.isfinite(span) or span <= 2 * BINS * max(math.ulp(low), math.ulp(high)):
         return None
-    counts, edges = np.histogram(values, bins=BINS)
+    with np.errstate(all="ignore"):  # subnormal bin widths divide to infinity inside numpy
+        counts, edges = np.histogram(values, bins=BINS)
     return Histogram(edges=tuple(map(float, edges)), counts=tuple(map(int, counts)))
 
 
