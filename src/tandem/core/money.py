@@ -45,6 +45,8 @@ class Price:
     cache_write: int | None = None
     request: int = 0
     """Nano-dollars per attempt, whatever its size."""
+    longer: tuple[tuple[int, Price], ...] = ()
+    """(input tokens, row) ascending: above that many input tokens the row holds for all tokens of the attempt."""
     source: str = ""
     """Where the row comes from, for the trace."""
     effective: str = ""
@@ -56,6 +58,9 @@ class Price:
         >>> Price(input=150_000, output=600_000).cost(Usage(input=3, output=1))
         1050
         """
+        for start, price in reversed(self.longer):
+            if usage.total_input > start:
+                return price.cost(usage)
         read = self.input if self.cache_read is None else self.cache_read
         write = self.input if self.cache_write is None else self.cache_write
         pico = (
@@ -69,7 +74,8 @@ class Price:
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """Nano-dollars that an attempt of at most this size cannot pass."""
         dearest = max(self.input, self.cache_read or 0, self.cache_write or 0)
-        return -(-(input_tokens * dearest + output_tokens * self.output) // PICO_PER_NANO) + self.request
+        own = -(-(input_tokens * dearest + output_tokens * self.output) // PICO_PER_NANO) + self.request
+        return max([own, *[price.bound(input_tokens, output_tokens) for start, price in self.longer if input_tokens > start]])
 
 
 def nano(dollars: str | Decimal) -> int:

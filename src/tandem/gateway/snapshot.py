@@ -8,7 +8,6 @@ registry, no framework.
 
 from __future__ import annotations
 
-import hmac
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from tandem.core.errors import Forbidden, NotFound, Unauthenticated
 from tandem.core.money import Price
 from tandem.core.policy import Window
 from tandem.core.principal import Principal
+from tandem.governance.digest import digest as digest_of
 
 KEYS_LIMIT = 50_000
 """Keys held in memory; a miss is one read of the replica."""
@@ -175,7 +175,7 @@ class Replica:
         """
         if not token:
             raise Unauthenticated("This call needs a key.", hint="Send it as 'Authorization: Bearer KEY'; `tandem key create` makes one.")
-        digest = hmac.digest(self._pepper, token.encode(), "sha256")
+        digest = digest_of(self._pepper, token)
         try:
             principal = self._keys[digest]
             self._keys.move_to_end(digest)

@@ -1,0 +1,68 @@
+"""The dated price catalogue: rows of genai-prices (MIT, packaged, no network) as integer prices per model.
+
+Used by the control process when it compiles a snapshot; the door only multiplies.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.metadata import version
+
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import ModelPrice, TieredPrices
+
+from tandem.core.clock import MICROS
+from tandem.core.money import Price
+
+PICO = 10**12
+MILLION = 10**6
+
+VENDORS: dict[str, str] = {"openai": "openai"}
+"""Protocol → whose price list applies when a provider names none."""
+
+
+def price_of(model: str, vendor: str, at: int) -> Price | None:
+    """The price row of a vendor's model that is in force at a UTC time (microseconds); None when nobody knows one.
+
+    >>> row = price_of("gpt-4o-mini", "openai", 1_780_000_000_000_000)
+    >>> row.input, row.output
+    (150000, 600000)
+    """
+    moment = datetime.fromtimestamp(at / MICROS, UTC)
+    try:
+        _, info = get_snapshot().find_provider_model(model, None, vendor, None)
+        prices = info.get_prices(moment)
+    except LookupError:
+        return None
+    starts = sorted({tier.start for price in vars(prices).values() if isinstance(price, TieredPrices) for tier in price.tiers})
+    base = _row(prices, 0)
+    if base is None:
+        return None
+    longer = [(start, row) for start in starts if (row := _row(prices, start + 1)) is not None]
+    source = f"genai-prices {version('genai-prices')}: {vendor}/{info.id}"
+    return Price(
+        input=base.input, output=base.output, cache_read=base.cache_read, cache_write=base.cache_write, request=base.request,
+        longer=tuple(longer), source=source, effective=moment.date().isoformat(),
+    )  # fmt: skip
+
+
+def _row(prices: ModelPrice, tokens: int) -> Price | None:
+    read = {name: _pico(value, tokens) for name, value in vars(prices).items() if value is not None}
+    if "input_mtok" not in read and "output_mtok" not in read:
+        return None
+    return Price(
+        input=read.get("input_mtok", 0), output=read.get("output_mtok", 0), cache_read=read.get("cache_read_mtok"),
+        cache_write=read.get("cache_write_mtok"), request=read.get("requests_kcount", 0),
+    )  # fmt: skip
+
+
+def _pico(value: Decimal | TieredPrices, tokens: int) -> int:
+    """Pico-dollars per token of a price in dollars per million tokens, at a size of the input."""
+    if isinstance(value, TieredPrices):
+        found = value.base
+        for tier in value.tiers:
+            if tokens > tier.start:
+                found = tier.price
+        value = found
+    return int((value * PICO / MILLION).to_integral_value())
