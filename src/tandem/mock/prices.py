@@ -1,0 +1,106 @@
+"""What the mock's models cost: its own dated table, in pico-dollars per token. It shares no code with any ledger.
+
+One US dollar per million tokens is 1,000,000 pico-dollars per token. The rates are OpenAI's list prices for
+the standard tier; `source` says where they were published and `effective` since when they hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A model of the mock and its rates; a model whose `prompt` rate is None has no price."""
+
+    model: str
+    kind: Literal["chat", "embed"]
+    created: int
+    """Seconds since 1970 when the real model was listed, for `/v1/models`."""
+    context: int
+    """Prompt tokens that fit into one request; for embeddings into one input."""
+    effective: str = ""
+    """ISO date since when the rates hold."""
+    prompt: int | None = None
+    cached: int = 0
+    completion: int = 0
+    source: str = ""
+
+    @property
+    def name(self) -> str:
+        """How the bill names the row, such as `gpt-4o@2024-10-01`."""
+        return f"{self.model}@{self.effective}" if self.prompt is not None else "unpriced"
+
+
+_CACHING = "https://openai.com/index/api-prompt-caching/ and https://openai.com/api/pricing/"
+
+TABLE: dict[str, Row] = {
+    row.model: row
+    for row in (
+        Row(
+            model="gpt-4o-mini",
+            kind="chat",
+            created=1721172741,
+            context=128_000,
+            effective="2024-10-01",
+            prompt=150_000,
+            cached=75_000,
+            completion=600_000,
+            source=_CACHING,
+        ),
+        Row(
+            model="gpt-4o",
+            kind="chat",
+            created=1715367049,
+            context=128_000,
+            effective="2024-10-01",
+            prompt=2_500_000,
+            cached=1_250_000,
+            completion=10_000_000,
+            source=_CACHING,
+        ),
+        Row(
+            model="gpt-4.1-nano",
+            kind="chat",
+            created=1744321707,
+            context=1_047_576,
+            effective="2025-04-14",
+            prompt=100_000,
+            cached=25_000,
+            completion=400_000,
+            source="https://openai.com/index/gpt-4-1/",
+        ),
+        Row(
+            model="text-embedding-3-small",
+            kind="embed",
+            created=1705948997,
+            context=8_192,
+            effective="2024-01-25",
+            prompt=20_000,
+            cached=20_000,
+            source="https://openai.com/index/new-embedding-models-and-api-updates/",
+        ),
+        Row(model="mock-unpriced", kind="chat", created=1721172741, context=128_000),
+    )
+}
+
+
+def cost(row: Row, prompt: int, cached: int, completion: int) -> int | None:
+    """Nano-dollars of one request, rounded up once; None where the model has no price.
+
+    Args:
+        row: the model's rates.
+        prompt: all prompt tokens, the cached ones included.
+        cached: how many of them came from the cache.
+        completion: completion tokens.
+
+    >>> cost(TABLE["gpt-4o-mini"], 11, 0, 7), cost(TABLE["gpt-4o-mini"], 11, 10, 7), cost(TABLE["gpt-4.1-nano"], 1, 1, 0)
+    (5850, 5100, 25)
+    >>> cost(TABLE["mock-unpriced"], 11, 0, 7) is None
+    True
+    """
+    if row.prompt is None:
+        return None
+    pico = (prompt - cached) * row.prompt + cached * row.cached + completion * row.completion
+    return -(-pico // 1000)
