@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
@@ -62,3 +63,13 @@ def load(name: str) -> Scorer:
         raise Invalid(f"There is no metric '{name}'.", field="metric", hint=f"Use one of: {', '.join(SCORERS)}.")
     module, _, member = SCORERS[name].partition(":")
     return cast(Scorer, getattr(import_module(module, __package__), member)())
+
+
+def sample(labels: Sequence[int], probabilities: Sequence[float], *, threshold: float = 0.5) -> Sample:
+    """`Sample.of`, for callers that must not import numpy themselves.
+
+    Raises:
+        Invalid: as `Sample.of`.
+    """
+    found = import_module("tandem.scorers.sample").Sample.of(labels, probabilities, threshold=threshold)
+    return cast("Sample", found)

@@ -1,0 +1,1 @@
+"""Evidence and what follows from it: predictions compared pairwise (`compare.py`) and gates judged (`gate.py`)."""
