@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.special import expit
+from scipy.stats import binomtest, norm
 
 from tandem.core.errors import Invalid
 from tandem.core.score import Estimate
@@ -149,7 +150,7 @@ def test_predictions_survive_json_and_are_checked() -> None:
         replace(one, rows=("r0",) * 200)
 
 
-def test_delong_against_brute_force_covariance() -> None:
+def test_the_area_interval_against_brute_force_covariance() -> None:
     one, other = two(7, n=60)
     a, b = Sample.of(one.labels, one.probabilities), Sample.of(other.labels, other.probabilities)
 
@@ -157,11 +158,17 @@ def test_delong_against_brute_force_covariance() -> None:
         positive, negative = sample.probabilities[sample.labels], sample.probabilities[~sample.labels]
         return np.asarray((positive[:, None] > negative[None, :]) + 0.5 * (positive[:, None] == negative[None, :]))
 
-    gap = pairs(a) - pairs(b)
-    spread = gap.mean(axis=1).var(ddof=1) / gap.shape[0] + gap.mean(axis=0).var(ddof=1) / gap.shape[1]
+    def spread(grid: Numbers, second: Numbers) -> float:
+        rows = np.cov(grid.mean(axis=1), second.mean(axis=1))[0, 1] / grid.shape[0]
+        return float(rows + np.cov(grid.mean(axis=0), second.mean(axis=0))[0, 1] / grid.shape[1])
+
+    first, second = pairs(a), pairs(b)
+    rho = spread(first, second) / math.sqrt(spread(first, first) * spread(second, second))
+    new, old = load("roc_auc").score(a), load("roc_auc").score(b)
+    x, y = new.value - new.low, old.high - old.value
     got = delong.difference("roc_auc", a, b)
-    assert got.value == pytest.approx(gap.mean())
-    assert got.high - got.value == pytest.approx(1.959964 * math.sqrt(spread))
+    assert got.value == pytest.approx(first.mean() - second.mean())
+    assert got.low == pytest.approx(got.value - math.sqrt(x * x + y * y - 2 * rho * x * y))
 
 
 def test_tango_interval_solves_its_defining_equation() -> None:
@@ -186,18 +193,19 @@ def false_passes_allowed(trials: int) -> int:
     return max(k for k in range(trials) if binomtest(k, trials, 0.025, alternative="greater").pvalue > 0.001)
 
 
-def test_a_loss_of_exactly_the_margin_in_roc_area_rarely_passes() -> None:
-    """Two binormal models with areas 0.90 and 0.85 and correlated scores, 800 experiments of 300 rows."""
+@pytest.mark.parametrize(("better", "worse", "rows"), [(0.90, 0.85, 300), (0.98, 0.96, 300), (0.99, 0.97, 100)])
+def test_a_loss_of_exactly_the_margin_in_roc_area_rarely_passes(better: float, worse: float, rows: int) -> None:
+    """Two binormal models with these areas and correlated scores, 800 experiments."""
     random = np.random.default_rng(20)
-    shifts = {0.90: 1.8123876, 0.85: 1.4657380}  # area = Phi(shift / sqrt 2)
+    labels = np.arange(rows) < 0.4 * rows
     passes = 0
     for _ in range(800):
-        labels = np.arange(300) < 120
-        shared, own, other = random.normal(size=(3, 300))
-        better = shifts[0.90] * labels + math.sqrt(0.6) * shared + math.sqrt(0.4) * own
-        worse = shifts[0.85] * labels + math.sqrt(0.6) * shared + math.sqrt(0.4) * other
-        ours, theirs = (Sample.of(labels, 1 / (1 + np.exp(-odds))) for odds in (worse, better))
-        passes += delong.difference("roc_auc", ours, theirs).low > -0.05
+        shared, *own = random.normal(size=(3, rows))
+        ours, theirs = (
+            Sample.of(labels, expit(norm.ppf(area) * math.sqrt(2) * labels + math.sqrt(0.6) * shared + math.sqrt(0.4) * noise))
+            for area, noise in zip((worse, better), own, strict=True)
+        )
+        passes += delong.difference("roc_auc", ours, theirs).low > worse - better
     assert passes <= false_passes_allowed(800)
 
 

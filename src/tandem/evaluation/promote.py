@@ -1,0 +1,99 @@
+"""Promotion with evidence made on the spot: the gate is judged by the server, never by whoever asks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tandem.core.asset import Ref, Version
+from tandem.core.clock import Clock
+from tandem.core.errors import Blocked, NotFound
+from tandem.core.ids import new_id
+from tandem.core.policy import Gate
+from tandem.core.principal import Principal
+from tandem.core.score import Score
+from tandem.evaluation.child import judge_apart
+from tandem.governance.authorise import authorise, scope_of
+from tandem.registry.gates import Gates
+from tandem.registry.publish import Registry
+
+EVIDENCE = "oof.json"
+"""The member of a model that holds its out-of-fold predictions."""
+ENDPOINT_KINDS = {"model": "predict", "decision": "decide"}
+
+
+class GateRefused(Blocked):
+    """The gate judged, and the version did not pass; `report` says why."""
+
+    code = "gate_refused"
+
+    def __init__(self, message: str, *, report: dict[str, Any], hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.report = report
+
+
+class Promotions:
+    """Promotes versions through their gates."""
+
+    def __init__(self, registry: Registry, gates: Gates, clock: Clock) -> None:
+        self._registry, self._gates, self._clock = registry, gates, clock
+
+    def promote(self, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None = None) -> dict[str, Any]:
+        """Judges the version against the current champion and moves the alias.
+
+        Returns:
+            The alias after the move, the gate's report, and the endpoint that now serves it.
+
+        Raises:
+            GateRefused: the verdict is not what the gate asks; `report` holds it.
+            Blocked: there is no evidence to judge.
+            Forbidden, NotFound, Conflict: as `Registry.promote`.
+        """
+        authorise(by, "approve")
+        version = self._registry.find(ref, scope_of(by))
+        gate = self._gates.gate_for(version.kind, version.name, alias)
+        report: dict[str, Any] | None = None
+        evidence: list[Score] = []
+        if gate is not None:
+            champion = self._champion(version, alias, by)
+            report = self._judge(gate, version, champion)
+            if not report["passed"]:
+                raise GateRefused(
+                    f"{version.ref} was not promoted to {alias}: {' '.join(report['reasons'])}",
+                    report=report, hint="Train a better candidate, or change what the gate asks with `tandem gate set`.",
+                )  # fmt: skip
+            evidence = [self._score(version, champion, report, by)]
+        moved = self._registry.promote(
+            version.ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=report
+        )
+        endpoint = version.name if alias == "production" and version.kind in ENDPOINT_KINDS else None
+        verdict = None if report is None else report["verdict"]
+        return {
+            **asdict(moved), "ref": str(moved.ref), "passed": True, "verdict": verdict, "report": report,
+            "reasons": [] if report is None else report["reasons"], "endpoint": endpoint,
+        }  # fmt: skip
+
+    def _champion(self, version: Version, alias: str, by: Principal) -> Version | None:
+        try:
+            champion = self._registry.find(Ref(kind=version.kind, name=version.name, alias=alias), scope_of(by))
+        except NotFound:
+            return None
+        return None if champion.version == version.version else champion
+
+    def _judge(self, gate: Gate, version: Version, champion: Version | None) -> dict[str, Any]:
+        if EVIDENCE not in version.members:
+            raise Blocked(
+                f"{version.ref} has no out-of-fold predictions, so there is nothing its gate could judge.",
+                hint=f"Train it here: tandem train {version.name} --data dataset/NAME --target COLUMN.", code="no_evidence",
+            )  # fmt: skip
+        other = None if champion is None else self._registry.member(champion, EVIDENCE)
+        report = judge_apart(gate, self._registry.member(version, EVIDENCE), other)
+        return {**report, "candidate_ref": str(version.ref), "champion_ref": None if champion is None else str(champion.ref)}
+
+    def _score(self, version: Version, champion: Version | None, report: dict[str, Any], by: Principal) -> Score:
+        verdict, estimate = report["verdict"], report["candidate"]
+        return Score(
+            id=new_id("sco"), subject=str(version.ref), scorer="gate", value=estimate["value"], low=estimate["low"], high=estimate["high"],
+            n=estimate["n"], label=None if verdict is None else verdict["outcome"], created_at=self._clock.now(), created_by=by.name,
+            detail={**report, "champion": None if champion is None else str(champion.ref), "passed": True},
+        )  # fmt: skip
