@@ -41,7 +41,9 @@ def judge_apart(gate: Gate, candidate: bytes, champion: bytes | None, *, python:
     """
     case = msgspec.json.encode(Case(gate, msgspec.Raw(candidate), None if champion is None else msgspec.Raw(champion)))
     try:
-        done = subprocess.run([python, "-m", "tandem.evaluation.child"], input=case, capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            [python, "-m", "tandem.evaluation.child"], input=case, capture_output=True, timeout=SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         raise TimedOut(f"The gate was not judged within {SECONDS:g} s.") from None
     if done.returncode != 0:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
 from tandem.core.asset import Ref, Version
 from tandem.core.clock import Clock
 from tandem.core.errors import Blocked, NotFound
-from tandem.core.ids import new_id
 from tandem.core.policy import Gate
 from tandem.core.principal import Principal
-from tandem.core.score import Score
+from tandem.core.score import Estimate, Score
 from tandem.evaluation.child import judge_apart
 from tandem.governance.authorise import authorise, scope_of
-from tandem.registry.gates import Gates
-from tandem.registry.publish import Registry
+from tandem.registry.gates import gate_score
+from tandem.registry.registry import Registry
 
 EVIDENCE = "oof.json"
 """The member of a model that holds its out-of-fold predictions."""
@@ -35,8 +36,8 @@ class GateRefused(Blocked):
 class Promotions:
     """Promotes versions through their gates."""
 
-    def __init__(self, registry: Registry, gates: Gates, clock: Clock) -> None:
-        self._registry, self._gates, self._clock = registry, gates, clock
+    def __init__(self, registry: Registry, clock: Clock) -> None:
+        self._registry, self._clock = registry, clock
 
     def promote(self, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None = None) -> dict[str, Any]:
         """Judges the version against the current champion and moves the alias.
@@ -51,7 +52,7 @@ class Promotions:
         """
         authorise(by, "approve")
         version = self._registry.find(ref, scope_of(by))
-        gate = self._gates.gate_for(version.kind, version.name, alias)
+        gate = self._registry.gate_for(version.ref, alias)
         report: dict[str, Any] | None = None
         evidence: list[Score] = []
         if gate is not None:
@@ -62,7 +63,7 @@ class Promotions:
                     f"{version.ref} was not promoted to {alias}: {' '.join(report['reasons'])}",
                     report=report, hint="Train a better candidate, or change what the gate asks with `tandem gate set`.",
                 )  # fmt: skip
-            evidence = [self._score(version, champion, report, by)]
+            evidence = [self._score(gate, version, champion, report, by)]
         moved = self._registry.promote(
             version.ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=report
         )
@@ -90,10 +91,10 @@ class Promotions:
         report = judge_apart(gate, self._registry.member(version, EVIDENCE), other)
         return {**report, "candidate_ref": str(version.ref), "champion_ref": None if champion is None else str(champion.ref)}
 
-    def _score(self, version: Version, champion: Version | None, report: dict[str, Any], by: Principal) -> Score:
-        verdict, estimate = report["verdict"], report["candidate"]
-        return Score(
-            id=new_id("sco"), subject=str(version.ref), scorer="gate", value=estimate["value"], low=estimate["low"], high=estimate["high"],
-            n=estimate["n"], label=None if verdict is None else verdict["outcome"], created_at=self._clock.now(), created_by=by.name,
-            detail={**report, "champion": None if champion is None else str(champion.ref), "passed": True},
+    def _score(self, gate: Gate, version: Version, champion: Version | None, report: dict[str, Any], by: Principal) -> Score:
+        verdict = report["verdict"]
+        return gate_score(
+            version.ref, None if champion is None else champion.ref, gate=gate, passed=report["passed"],
+            estimate=msgspec.convert(report["candidate"], Estimate), outcome=None if verdict is None else verdict["outcome"],
+            by=by.name, now=self._clock.now(),
         )  # fmt: skip

@@ -47,6 +47,14 @@ def price_of(model: str, vendor: str, at: int) -> Price | None:
     )  # fmt: skip
 
 
+def models_of(vendor: str) -> tuple[str, ...]:
+    """Every model id that a vendor's price list names; empty for a vendor nobody knows."""
+    try:
+        return tuple(model.id for model in get_snapshot().find_provider(None, vendor, None).models)
+    except LookupError:
+        return ()
+
+
 def _row(prices: ModelPrice, tokens: int) -> Price | None:
     read = {name: _pico(value, tokens) for name, value in vars(prices).items() if value is not None}
     if "input_mtok" not in read and "output_mtok" not in read:

@@ -33,7 +33,7 @@ class Chat(msgspec.Struct):
     model: str
     messages: msgspec.Raw
     stream: bool | None = None
-    stream_options: msgspec.Raw | None = None
+    stream_options: msgspec.Raw = msgspec.Raw(b"null")
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = None
@@ -80,8 +80,9 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
     edits: dict[str, bytes] = {}
     stream, wants_usage = bool(chat.stream), False
     if stream:
-        wants_usage = chat.stream_options is not None and _options(chat.stream_options)
-        if chat.stream_options is None:
+        given = bytes(chat.stream_options) != b"null"
+        wants_usage = given and _options(chat.stream_options)
+        if not given:
             edits["stream_options"] = b'{"include_usage":true}'
         elif not wants_usage:  # the caller's other options stay as they are
             edits["stream_options"] = splice(bytes(chat.stream_options), {"include_usage": b"true"})

@@ -1,0 +1,127 @@
+"""Assets over HTTP: lists, versions, lineage, members, promotion and rollback."""
+
+from __future__ import annotations
+
+import mimetypes
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tandem.api.wire import Caller, answer
+from tandem.core.asset import Kind, Ref, Version
+from tandem.core.principal import Principal
+from tandem.evaluation.promote import Promotions
+from tandem.governance.authorise import authorise, scope_of
+from tandem.registry.nouns import Asset, Lineage
+from tandem.registry.registry import Registry
+
+
+DEPTH = 5
+"""Steps of lineage that a version's page shows, each way."""
+
+
+class PromoteIn(BaseModel):
+    """Which version an alias shall move to."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: int = Field(ge=1, le=10**9)
+    alias: str = Field("production", pattern="^[a-z][a-z0-9._-]{0,62}$")
+    etag: int | None = Field(None, ge=0, le=2**62, description="The alias's etag you have seen; another one gives 409")
+
+
+class RollbackIn(BaseModel):
+    """Which alias shall go back to where it was."""
+
+    model_config = ConfigDict(extra="forbid")
+    alias: str = Field("production", pattern="^[a-z][a-z0-9._-]{0,62}$")
+
+
+def routes(registry: Registry, promotions: Promotions) -> APIRouter:
+    """The routes of Asset."""
+    router = APIRouter(tags=["assets"])
+
+    @router.get("/assets")
+    def list_assets(by: Caller, kind: Annotated[Kind | None, Query()] = None) -> Response:
+        """Every asset of the caller's team (or of all, for admins and auditors)."""
+        authorise(by, "read")
+        return answer([_asset(registry, asset, by) for asset in registry.assets(kind, scope_of(by))])
+
+    @router.get("/assets/{kind}/{name}")
+    def show(kind: Kind, name: str, by: Caller) -> Response:
+        """An asset with its versions, aliases and their history."""
+        authorise(by, "read")
+        ref = Ref.parse(f"{kind}/{name}")
+        versions = registry.versions(ref.kind, ref.name, scope_of(by))
+        aliases = {alias.alias: alias for alias in registry.aliases(ref.kind, ref.name, scope_of(by))}
+        named = {alias.alias: alias.version for alias in aliases.values()}
+        return answer(
+            {
+                "kind": kind, "name": name, "versions": [version_body(version, named) for version in versions],
+                "aliases": {name: {"version": alias.version, "etag": alias.etag} for name, alias in aliases.items()},
+                "history": [asdict(move) for alias in aliases for move in registry.moves(ref.kind, ref.name, alias, scope_of(by))],
+            }
+        )  # fmt: skip
+
+    @router.get("/assets/{kind}/{name}/{version}")
+    def one(kind: Kind, name: str, version: str, by: Caller) -> Response:
+        """One version, by number or alias, with its lineage."""
+        authorise(by, "read")
+        found = registry.find(Ref.parse(f"{kind}/{name}@{version}"), scope_of(by))
+        named = {alias.alias: alias.version for alias in registry.aliases(found.kind, found.name, scope_of(by))}
+        body = version_body(found, named)
+        body["lineage"] = lineage_body(registry.lineage(found.ref, DEPTH, scope_of(by)))
+        body["scores"] = [asdict(score) for score in registry.scores(found.ref, scope_of(by))]
+        return answer(body)
+
+    @router.get("/assets/{kind}/{name}/{version}/members/{member:path}")
+    def member(kind: Kind, name: str, version: str, member: str, by: Caller) -> Response:
+        """One file of a version."""
+        authorise(by, "read")
+        found = registry.find(Ref.parse(f"{kind}/{name}@{version}"), scope_of(by))
+        media = mimetypes.guess_type(member)[0] or "application/octet-stream"
+        if media not in ("image/png", "application/json", "text/plain", "text/csv"):
+            media = "application/octet-stream"
+        headers = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
+        return Response(registry.member(found, member), headers=headers, media_type=media)
+
+    @router.post("/assets/{kind}/{name}/promote")
+    def promote(kind: Kind, name: str, body: PromoteIn, by: Caller) -> Response:
+        """Moves an alias to a version, if the gate lets it; the evidence is made and judged here, by the server."""
+        ref = Ref.parse(f"{kind}/{name}@{body.version}")
+        done = promotions.promote(ref, body.alias, by=by, expected_etag=body.etag)
+        return answer(done)
+
+    @router.post("/assets/{kind}/{name}/rollback")
+    def rollback(kind: Kind, name: str, body: RollbackIn, by: Caller) -> Response:
+        """Moves an alias back to where it was before."""
+        return answer(asdict(registry.rollback(Ref.parse(f"{kind}/{name}"), body.alias, by=by)))
+
+    return router
+
+
+def version_body(version: Version, aliases: dict[str, int]) -> dict[str, Any]:
+    """A version as every route writes it."""
+    names = [alias for alias, number in aliases.items() if number == version.version]
+    return {**asdict(version), "ref": str(version.ref), "aliases": names}
+
+
+def lineage_body(lineage: Lineage) -> dict[str, Any]:
+    """A lineage graph: nodes by name, edges as [parent, child]."""
+    return {
+        "nodes": [{"ref": str(n.ref), "digest": n.digest, "created_at": n.created_at, "run": n.run} for n in lineage.nodes],
+        "edges": [[edge.parent, edge.child] for edge in lineage.edges],
+    }
+
+
+def _asset(registry: Registry, asset: Asset, by: Principal) -> dict[str, Any]:
+    newest = registry.find(Ref(kind=asset.kind, name=asset.name, version=asset.newest), scope_of(by))
+    return {
+        "kind": asset.kind, "name": asset.name, "team": asset.team, "newest": version_body(newest, dict(asset.aliases)),
+        "aliases": dict(asset.aliases),
+    }  # fmt: skip
+
+
+

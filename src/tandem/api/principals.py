@@ -1,0 +1,63 @@
+"""Principals over HTTP: keys and teams."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tandem.api.wire import Caller, answer
+from tandem.core.principal import Role
+from tandem.governance.keys import Keys
+
+Name = Annotated[str, Field(max_length=64)]
+
+
+class KeyIn(BaseModel):
+    """A key to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+    team: Name = "default"
+    role: Role = "viewer"
+    endpoints: list[Name] = Field(default_factory=list, max_length=1000)
+    scopes: list[Name] = Field(default_factory=list, max_length=100)
+    expires_at: int | None = Field(None, ge=0, le=2**62)
+
+
+def routes(keys: Keys) -> APIRouter:
+    """The routes of Principal."""
+    router = APIRouter(tags=["principals"])
+
+    @router.get("/whoami")
+    def whoami(by: Caller) -> Response:
+        """Who this key is and what it may."""
+        return answer(asdict(by))
+
+    @router.post("/keys", status_code=201)
+    def create(body: KeyIn, by: Caller) -> Response:
+        """Makes a key; it is shown in this answer and never again."""
+        principal, secret = keys.create(
+            body.name, team=body.team, role=body.role, endpoints=tuple(body.endpoints), scopes=tuple(body.scopes),
+            expires_at=body.expires_at, by=by,
+        )  # fmt: skip
+        return answer({"key": secret.reveal(), "principal": asdict(principal)}, 201)
+
+    @router.get("/keys")
+    def list_keys(by: Caller) -> Response:
+        """Keys, oldest first, the revoked ones too; never their secrets."""
+        rows = [
+            {**asdict(key.principal), "created_at": key.created_at, "created_by": key.created_by, "revoked_at": key.revoked_at}
+            for key in keys.list(by)
+        ]
+        return answer(rows)
+
+    @router.delete("/keys/{name}")
+    def revoke(name: Name, by: Caller) -> Response:
+        """Ends a key for good, on every worker within a second."""
+        return answer(asdict(keys.revoke(name, by)))
+
+    return router

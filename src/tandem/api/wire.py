@@ -1,0 +1,141 @@
+"""What every route shares: who calls, how answers and errors are written."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from tandem.core.clock import Clock
+from tandem.core.errors import Broken, Forbidden, Invalid, NotFound, TandemError, Unauthenticated
+from tandem.core.money import dollars
+from tandem.core.principal import Principal
+from tandem.governance.keys import Keys
+from tandem.store.vault import Vault
+
+COOKIE = "tandem_session"
+SESSION_SECONDS = 12 * 3600
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Identity:
+    """Finds the Principal behind a request: a bearer key, or the console's session cookie."""
+
+    def __init__(self, keys: Keys, vault: Vault, clock: Clock) -> None:
+        self._keys, self._clock = keys, clock
+        self._secret = vault.derive("console-session")
+
+    def of(self, request: Request) -> Principal:
+        """The caller.
+
+        Raises:
+            Unauthenticated: no key, or one nobody knows.
+            Forbidden: a changing request by cookie that does not come from our own pages.
+        """
+        token = request.headers.get("authorization", "")
+        given = token[7:].strip() if token[:7].lower() == "bearer " else request.headers.get("x-api-key")
+        if given is not None:
+            principal = self._keys.find_digest(self._keys.digest(given))
+        else:
+            principal = self._by_cookie(request)
+        if principal is None:
+            raise Unauthenticated("This needs a key that is known here.", hint="Send 'Authorization: Bearer KEY', or sign in at /.")
+        return principal
+
+    def cookie(self, token: str) -> tuple[Principal, str] | None:
+        """The principal of a key and a session value for it; None when nobody knows the key."""
+        digest = self._keys.digest(token)
+        principal = self._keys.find_digest(digest)
+        if principal is None:
+            return None
+        body = digest + (self._clock.now() // 1_000_000 + SESSION_SECONDS).to_bytes(8)
+        return principal, base64.urlsafe_b64encode(body + hmac.digest(self._secret, body, "sha256")).decode()
+
+    def _by_cookie(self, request: Request) -> Principal | None:
+        value = request.cookies.get(COOKIE)
+        if value is None:
+            return None
+        try:
+            raw = base64.urlsafe_b64decode(value.encode())
+        except ValueError:
+            return None
+        body, mac = raw[:-32], raw[-32:]
+        if len(body) != 40 or not hmac.compare_digest(mac, hmac.digest(self._secret, body, "sha256")):
+            return None
+        if int.from_bytes(body[32:]) * 1_000_000 < self._clock.now():
+            return None
+        if request.method not in SAFE and request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            raise Forbidden("This request comes from another site.", hint="Use the console's own pages.")
+        return self._keys.find_digest(body[:32])
+
+
+def caller(request: Request) -> Principal:
+    """FastAPI dependency: the Principal, found by the app's Identity."""
+    identity: Identity = request.app.state.identity
+    return identity.of(request)
+
+
+Caller = Annotated[Principal, Depends(caller)]
+
+
+def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Any noun as JSON; dataclasses by their fields."""
+    return Response(msgspec.json.encode(value, enc_hook=str), status, headers, "application/json")
+
+
+def usd(cost: int | None) -> str | None:
+    """Nano-dollars as decimal dollars; unknown stays unknown."""
+    return None if cost is None else dollars(cost)
+
+
+def fault(error: TandemError) -> Response:
+    """An error as every route writes it."""
+    body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+    report = getattr(error, "report", None)
+    if report is not None:
+        body["report"] = report
+    headers = {} if error.retry_after is None else {"retry-after": str(max(0, round(error.retry_after + 0.5)))}
+    return answer({"error": body}, error.status, headers)
+
+
+def install_faults(app: FastAPI, log: Callable[[BaseException], None]) -> None:
+    """Turns every error into one shape; what nobody foresaw is logged once and told as our fault."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, TandemError)
+        return fault(error)
+
+    async def malformed(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+        return fault(Invalid(f"{place or 'The request'}: {first['msg']}.", field=place or None, hint="GET /api/docs describes every route."))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return fault(NotFound(f"{request.method} {request.url.path} is nothing here.", hint="GET /api/docs lists the routes."))
+        return fault(Invalid(str(error.detail), status=error.status_code, code="method_not_allowed" if error.status_code == 405 else "invalid"))
+
+    async def unforeseen(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        try:
+            return await call_next(request)
+        except Exception as error:  # noqa: BLE001  # the edge of the control process
+            log(error)
+            return fault(Broken("Something went wrong on our side.", hint="The control process's log tells what."))
+
+    app.add_exception_handler(TandemError, ours)
+    app.add_exception_handler(RequestValidationError, malformed)
+    app.add_exception_handler(HTTPException, http)
+    app.middleware("http")(unforeseen)
+
+
+__all__ = ["COOKIE", "SESSION_SECONDS", "Caller", "Identity", "answer", "caller", "fault", "install_faults", "usd"]

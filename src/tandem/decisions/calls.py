@@ -1,0 +1,99 @@
+"""What a decision may do: predict, chat, ask for a person. Everything goes through the door, in the same trace.
+
+It knows no socket: the worker hands it a function that carries one call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tandem.core.errors import Invalid, TandemError
+
+Carry = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], Any]
+"""(kind, address, body, attributes) → the decoded JSON answer; raises TandemError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """What a model says about one row."""
+
+    probability: float
+    """Of the positive class, between 0 and 1."""
+    label: str
+    model: str
+    """The version that answered, `model/tumor@2`."""
+    contributions: Mapping[str, float] = field(default_factory=dict)
+    """Per feature, in log-odds; with `base` they sum to the model's margin. Empty unless asked for."""
+    base: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chatted:
+    """What a language model says."""
+
+    text: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+
+
+class Calls:
+    """The calls a decision may make; each is admitted, priced and traced as a child of the decision."""
+
+    def __init__(self, carry: Carry, render: Callable[[str, Mapping[str, Any]], tuple[str, Sequence[Mapping[str, Any]]]]) -> None:
+        self._carry, self._render = carry, render
+        self.review: list[str] = []
+        """Reasons why a person should look at this decision."""
+
+    def predict(self, model: str, row: Mapping[str, float], *, explain: bool = False) -> Predicted:
+        """Asks a predict endpoint about one row (feature name → number).
+
+        Raises:
+            TandemError: as the door refuses or fails.
+        """
+        inputs = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in row.items()]
+        answer = self._carry("predict", model, {"inputs": inputs, "parameters": {"explain": explain}}, {})
+        outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+        contributions = outputs.get("contributions")
+        names = (answer.get("parameters") or {}).get("features") or list(row)
+        if isinstance(names, str):
+            names = json.loads(names)
+        return Predicted(
+            probability=outputs["probability"][0], label=str(outputs["label"][0]),
+            model=f"model/{answer['model_name']}@{answer['model_version']}",
+            contributions=dict(zip(names, contributions, strict=True)) if contributions else {},
+            base=outputs["base"][0] if outputs.get("base") else None,
+        )  # fmt: skip
+
+    def chat(
+        self, endpoint: str, *, prompt: str | None = None, variables: Mapping[str, Any] | None = None,
+        messages: Sequence[Mapping[str, Any]] | None = None, max_tokens: int = 512,
+    ) -> Chatted:  # fmt: skip
+        """Asks a chat endpoint, with a registered prompt (`prompt/explain@production`) or plain messages.
+
+        Raises:
+            Invalid: neither or both of prompt and messages were given, or a variable is wrong.
+            TandemError: as the door refuses or fails.
+        """
+        if (prompt is None) == (messages is None):
+            raise Invalid("A chat needs either a prompt or messages.", hint="Pass prompt='prompt/NAME@production' with its variables.")
+        attributes: dict[str, Any] = {}
+        if prompt is not None:
+            ref, messages = self._render(prompt, variables or {})
+            attributes["prompt"] = ref
+        answer = self._carry("chat", endpoint, {"model": endpoint, "messages": messages, "max_tokens": max_tokens}, attributes)
+        usage = answer.get("usage") or {}
+        return Chatted(
+            text=answer["choices"][0]["message"].get("content") or "", model=answer.get("model", endpoint),
+            tokens_in=usage.get("prompt_tokens", 0), tokens_out=usage.get("completion_tokens", 0),
+        )  # fmt: skip
+
+    def ask_a_person(self, reason: str) -> None:
+        """Marks this decision for review; the answer goes out all the same."""
+        self.review.append(reason)
+
+
+__all__ = ["Calls", "Chatted", "Predicted", "TandemError"]

@@ -1,0 +1,78 @@
+"""How the door and a worker talk: four bytes of length, then one MessagePack message.
+
+A worker is told `Decide`; it answers with any number of `Ask` and `Prompt`, each answered by `Told`,
+and at last with `Done`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+LENGTH = struct.Struct("<I")
+LIMIT = 64 * 1024 * 1024
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """An error on its way between processes."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    field: str | None = None
+    status: int = 500
+
+
+class Decide(msgspec.Struct, frozen=True, tag="decide"):
+    """Run the decision in `folder` on `input` (JSON)."""
+
+    folder: str
+    entry: str
+    input: bytes
+
+
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """A call the decision makes: chat or predict."""
+
+    kind: str
+    address: str
+    body: bytes
+    attributes: dict[str, Any]
+
+
+class Prompt(msgspec.Struct, frozen=True, tag="prompt"):
+    """The decision wants a prompt to render."""
+
+    ref: str
+
+
+class Told(msgspec.Struct, frozen=True, tag="told"):
+    """The answer to an Ask or a Prompt."""
+
+    body: bytes = b""
+    ref: str = ""
+    fault: Fault | None = None
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The decision's answer (JSON), or why there is none."""
+
+    body: bytes = b""
+    review: list[str] = []
+    fault: Fault | None = None
+
+
+Message = Decide | Ask | Prompt | Told | Done
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    body = _encoder.encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
+def decode(body: bytes) -> Message:
+    return _decoder.decode(body)

@@ -1,0 +1,232 @@
+"""Compiles what control knows into the snapshot that doors execute, and publishes it with the key feed.
+
+Whoever commits a change raises one version row; the compiler looks at it, at the ledger's caps and at
+the key feed, and writes the replica when one of them moved. It decides nothing about a call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from tandem.core.asset import Ref, Version
+from tandem.core.clock import Clock
+from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target
+from tandem.core.errors import NotFound
+from tandem.core.money import Price
+from tandem.core.policy import Window
+from tandem.gateway.prices import VENDORS, models_of, price_of
+from tandem.gateway.publish import Publisher
+from tandem.gateway.repo import Routes
+from tandem.gateway.snapshot import Host, Served, Snapshot
+from tandem.governance.authorise import ALL
+from tandem.governance.keys import Keys
+from tandem.governance.ledger import Ledger
+from tandem.registry.registry import Registry
+from tandem.store.blobs import Blobs
+from tandem.store.vault import Vault
+
+LOOK_SECONDS = 0.1
+SERVED_KINDS: Mapping[str, EndpointKind] = {"model": "predict", "decision": "decide"}
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a snapshot is compiled from."""
+
+    registry: Registry
+    routes: Routes
+    keys: Keys
+    ledger: Ledger
+    blobs: Blobs
+    vault: Vault
+    clock: Clock
+
+
+class Compiler:
+    """Keeps `replica.db` equal to what control knows; one per control process."""
+
+    def __init__(self, sources: Sources, *, replica: Path, served: Path, max_age: float | None, environment: Mapping[str, str]) -> None:
+        self._s = sources
+        self._publisher = Publisher(replica)
+        self._served = served
+        self._max_age = max_age
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._seen: tuple[object, ...] | None = None
+        self._prices: dict[tuple[str, str], Price | None] = {}
+
+    def publish(self) -> int:
+        """Writes the replica if anything changed; returns the version it now holds."""
+        with self._lock:
+            version = self._s.registry.snapshot_version()
+            budgets = self._s.ledger.budgets()
+            day = self._s.clock.now() // 86_400_000_000  # dated prices change at midnight
+            if self._seen is None or self._seen[2] != day:
+                self._prices.clear()
+            seen = (version, tuple(budgets), day)
+            after = self._publisher.key_version()
+            key_version, changes = self._s.keys.changes(after)
+            number = self._publisher.snapshot_version()
+            snapshot = None
+            if seen != self._seen:
+                windows: dict[str, tuple[Window, ...]] = {}
+                for budget in budgets:
+                    windows[budget.scope] = (*windows.get(budget.scope, ()), budget.window)
+                number += 1
+                snapshot = self._compile(number, windows)
+            if snapshot is not None or changes:
+                self._publisher.write(snapshot, key_version, changes)
+            self._seen = seen
+            return number
+
+    def run(self) -> None:
+        """Publishes whatever changes until `stop`."""
+        while not self._stop.wait(LOOK_SECONDS):
+            self.publish()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def close(self) -> None:
+        self._publisher.close()
+
+    def _compile(self, version: int, budgets: Mapping[str, tuple[Window, ...]]) -> Snapshot:
+        providers = {provider.name: provider for provider in self._s.routes.providers()}
+        served = self._served_versions()
+        endpoints = self._endpoints(served)
+        return Snapshot(
+            version=version, compiled_at=self._s.clock.now(), max_age=self._max_age,
+            hosts={name: self._host(provider) for name, provider in providers.items()},
+            endpoints=endpoints, prices=self._price_rows(endpoints, providers), served=served, prompts=self._prompts(), budgets=budgets,
+        )  # fmt: skip
+
+    def _host(self, provider: Provider) -> Host:
+        keys = [self._resolve(reference, provider.name) for reference in provider.keys]
+        return Host(
+            name=provider.name, protocol=provider.protocol, base_url=provider.base_url,
+            keys=tuple(self._s.vault.seal("provider", key.encode(), provider.name.encode()) for key in keys if key),
+        )  # fmt: skip
+
+    def _resolve(self, reference: str, provider: str) -> str | None:
+        """The key a reference names; a missing one is left out, and `tandem doctor` says so."""
+        scheme, _, rest = reference.partition(":")
+        if scheme == "env":
+            return self._environment.get(rest)
+        if scheme == "file":
+            try:
+                return Path(rest).read_text("utf-8").strip()
+            except OSError:
+                return None
+        if scheme == "sealed":
+            return self._s.vault.open("provider-key", bytes.fromhex(rest), provider.encode()).decode()
+        return None
+
+    def _served_versions(self) -> dict[str, Served]:
+        served: dict[str, Served] = {}
+        for asset in self._s.registry.assets(None, ALL):
+            if asset.kind not in SERVED_KINDS:
+                continue
+            production = asset.aliases.get(PRODUCTION)
+            for version in self._s.registry.versions(asset.kind, asset.name, ALL)[:50]:
+                folder = self._served / version.digest.removeprefix("sha256:")
+                self._s.blobs.materialise(version.members, folder)
+                served[str(version.ref)] = self._entry(version, folder, is_production=version.version == production)
+        return served
+
+    def _entry(self, version: Version, folder: Path, *, is_production: bool) -> Served:
+        attributes: dict[str, object] = {"created_by": version.created_by, "run": version.run, "made_from": list(version.parents)}
+        for parent in version.parents:
+            if parent.startswith("dataset/"):
+                attributes["data_digest"] = self._s.registry.find(Ref.parse(parent), ALL).digest
+        if is_production:
+            attributes |= self._promotion(version)
+        return Served(
+            ref=str(version.ref), members=str(folder), digest=version.digest, meta=msgspec.json.encode(version.meta), attributes=attributes
+        )
+
+    def _promotion(self, version: Version) -> dict[str, object]:
+        """How this version got its alias: verdict and approver, for every trace it answers."""
+        for move in self._s.registry.moves(version.kind, version.name, PRODUCTION, ALL):
+            if move.alias.version == version.version:
+                report = move.report or {}
+                return {"alias": PRODUCTION, "approved_by": move.alias.moved_by, "gate": report.get("verdict"), "ungated": move.alias.ungated}
+        return {}
+
+    def _prompts(self) -> dict[str, Served]:
+        prompts: dict[str, Served] = {}
+        for asset in self._s.registry.assets("prompt", ALL):
+            for version in self._s.registry.versions("prompt", asset.name, ALL)[:50]:
+                entry = Served(
+                    ref=str(version.ref), members="", digest=version.digest, meta=msgspec.json.encode(version.meta),
+                    attributes={"created_by": version.created_by},
+                )  # fmt: skip
+                prompts[entry.ref] = entry
+                for alias, number in asset.aliases.items():
+                    if number == version.version:
+                        prompts[f"prompt/{asset.name}@{alias}"] = entry
+        return prompts
+
+    def _endpoints(self, served: Mapping[str, Served]) -> dict[str, Endpoint]:
+        """Declared endpoints with their aliases resolved, and one for every model and decision in production."""
+        endpoints: dict[str, Endpoint] = {}
+        for asset in self._s.registry.assets(None, ALL):
+            if asset.kind in SERVED_KINDS and PRODUCTION in asset.aliases:
+                target = Target(target=f"{asset.kind}/{asset.name}@{asset.aliases[PRODUCTION]}")
+                endpoints[asset.name] = Endpoint(name=asset.name, kind=SERVED_KINDS[asset.kind], route=(target,), team=asset.team)
+        for endpoint in self._s.routes.endpoints():
+            route = tuple(replace(target, target=self._pinned(target.target)) for target in endpoint.route)
+            endpoints[endpoint.name] = replace(endpoint, route=route)
+        return endpoints
+
+    def _pinned(self, target: str) -> str:
+        if target.partition("/")[0] not in SERVED_KINDS:
+            return target
+        try:
+            return str(self._s.registry.find(Ref.parse(target), ALL).ref)
+        except NotFound:  # the call says that it is missing; a route must not vanish because of it
+            return target
+
+    def _price_rows(self, endpoints: Mapping[str, Endpoint], providers: Mapping[str, Provider]) -> dict[str, Price]:
+        """Rows for every target of an endpoint, and for whatever else the providers' price lists name."""
+        rows: dict[str, Price] = {}
+        for provider in providers.values():
+            vendor = provider.prices or VENDORS.get(provider.protocol)
+            for model in models_of(vendor) if vendor is not None else ():
+                price = self._price(model, provider)
+                if price is not None:
+                    rows[f"{provider.name}/{model}"] = price
+        for endpoint in endpoints.values():
+            for target in endpoint.route:
+                found = providers.get(target.target.partition("/")[0])
+                if found is None or endpoint.kind not in ("chat", "embed"):
+                    continue
+                price = self._price(target.target.partition("/")[2], found)
+                if price is not None:
+                    rows[target.target] = price
+        return rows
+
+    def _price(self, model: str, provider: Provider) -> Price | None:
+        vendor = provider.prices or VENDORS.get(provider.protocol)
+        if vendor is None:
+            return None
+        key = (model, vendor)
+        if key not in self._prices:
+            self._prices[key] = price_of(model, vendor, self._s.clock.now())
+        return self._prices[key]
+
+
+def seal_keys(provider: Provider, vault: Vault) -> Provider:
+    """The provider with literal keys sealed; references stay as they are."""
+    keys = tuple(
+        key if key.startswith(("env:", "file:", "sealed:")) else "sealed:" + vault.seal("provider-key", key.encode(), provider.name.encode()).hex()
+        for key in provider.keys
+    )
+    return replace(provider, keys=keys)
+
