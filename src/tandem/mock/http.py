@@ -25,6 +25,7 @@ DEEPEST_PIPELINE = 256
 """Requests that may wait on one connection."""
 
 _STATUS: dict[int, bytes] = {int(status): f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode() for status in HTTPStatus}
+_NO_UPGRADE = "This server upgrades to no other protocol."
 _TEXT = {"content-type": "text/plain; charset=utf-8"}
 
 
@@ -104,7 +105,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(501, "This server upgrades to no other protocol.")
+            self._refuse(501, _NO_UPGRADE)
         except httptools.HttpParserError as error:
             self._refuse(400, f"This is no HTTP request: {error}.")
 
@@ -136,7 +137,9 @@ class Connection(asyncio.Protocol):
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
-        if self._request.headers.get("expect", "").lower() == "100-continue" and not self._busy:
+        if self._parser.should_upgrade():
+            self._refuse(501, _NO_UPGRADE)
+        elif self._request.headers.get("expect", "").lower() == "100-continue" and not self._busy:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:

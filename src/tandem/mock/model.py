@@ -187,7 +187,7 @@ def _called(ask: Ask, told: Orders) -> list[str]:
         return [ask.choice[1:]]
     at = last_user(ask.turns)
     said = ask.turns[at].text if at >= 0 else ""
-    named = [tool.name for tool in ask.tools if tool.name in said]
+    named = [tool.name for tool in ask.tools if re.search(rf"(?<!\w){re.escape(tool.name)}(?!\w)", said)]
     if ask.choice == "required":
         names = list(told.tools or named or [tool.name for tool in ask.tools[:1]])
     elif ask.choice == "none" or any(turn.role == "tool" for turn in ask.turns[at + 1 :]):

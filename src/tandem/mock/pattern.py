@@ -29,7 +29,7 @@ def example(pattern: str, shortest: int = 0, longest: int | None = None) -> str:
     """
     try:
         known = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise Invalid(f"The pattern '{pattern}' cannot be read: {error}.", hint="Mend the schema.", field="pattern") from None
     for more in range(_TRIES):
         text = _Sampler(pattern, more).sample()
@@ -87,9 +87,10 @@ class _Sampler:
         parts: list[str] = []
         while self._peek() not in ("", "|", ")"):
             atom = self._atom()
-            parts.append(atom * self._times())
-            if sum(map(len, parts)) > _LONGEST:
+            times = self._times()
+            if times > _LONGEST or sum(map(len, parts)) + len(atom) * times > _LONGEST:
                 raise _beyond(self.pattern)
+            parts.append(atom * times)
         return "".join(parts)
 
     def _atom(self) -> str:

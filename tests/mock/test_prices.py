@@ -1,0 +1,43 @@
+"""The mock's price table against the published list prices, and its arithmetic against fractions."""
+
+from __future__ import annotations
+
+from datetime import date
+from fractions import Fraction
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tandem.mock import prices
+
+LISTED = {  # US dollars per million tokens: prompt, cached prompt, completion
+    "gpt-4o-mini": ("0.15", "0.075", "0.60"),
+    "gpt-4o": ("2.50", "1.25", "10.00"),
+    "gpt-4.1-nano": ("0.10", "0.025", "0.40"),
+    "text-embedding-3-small": ("0.02", "0.02", "0"),
+}
+
+
+@pytest.mark.parametrize("model", LISTED)
+def test_rates_are_the_listed_ones(model: str) -> None:
+    row = prices.TABLE[model]
+    assert [row.prompt, row.cached, row.completion] == [Fraction(rate) * 1_000_000 for rate in LISTED[model]]
+    assert row.source.startswith("https://openai.com/")
+    assert date.fromisoformat(row.effective) <= date(2025, 12, 31)
+    assert row.name == f"{model}@{row.effective}"
+
+
+@given(st.sampled_from(sorted(LISTED)), st.integers(0, 10**7), st.integers(0, 10**7), st.data())
+def test_cost_is_the_exact_amount_rounded_up_once(model: str, prompt: int, completion: int, data: st.DataObject) -> None:
+    cached = data.draw(st.integers(0, prompt))
+    listed = [Fraction(rate) / 1_000_000 for rate in LISTED[model]]
+    dollars = (prompt - cached) * listed[0] + cached * listed[1] + completion * listed[2]
+    assert prices.cost(prices.TABLE[model], prompt, cached, completion) == ceil(dollars * 10**9)
+
+
+def test_a_model_without_price_costs_nothing_known() -> None:
+    row = prices.TABLE["mock-unpriced"]
+    assert prices.cost(row, 5, 0, 5) is None
+    assert row.name == "unpriced"
