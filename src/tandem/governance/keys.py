@@ -1,0 +1,210 @@
+"""Keys: made once, shown once, kept as a keyed digest, revoked for good. It knows no wire.
+
+Every change raises the version of the key feed in its own transaction; the door follows the feed by
+`changes`, so it never has to read all keys again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+from sqlalchemy import Connection
+
+from tandem.core.asset import check_name
+from tandem.core.clock import Clock
+from tandem.core.errors import Conflict, Invalid, NotFound
+from tandem.core.ids import new_id
+from tandem.core.principal import LOCAL, Principal, Role
+from tandem.core.secret import Secret
+from tandem.governance.audit import Audit
+from tandem.governance.authorise import authorise, scope_of
+from tandem.governance.digest import PEPPER, digest, new_token
+from tandem.governance.repo import Key, KeyRows
+from tandem.store.sql import Sql
+from tandem.store.vault import Vault
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Keys:
+    """The keys and teams of the platform."""
+
+    def __init__(self, sql: Sql, vault: Vault, clock: Clock, audit: Audit) -> None:
+        self._sql, self._clock, self._audit = sql, clock, audit
+        self._pepper = vault.derive(PEPPER)
+        self._rows = KeyRows()
+
+    def digest(self, token: str) -> bytes:
+        """The 32 bytes under which a token is found."""
+        return digest(self._pepper, token)
+
+    def create(
+        self,
+        name: str,
+        *,
+        team: str = "default",
+        role: Role = "viewer",
+        endpoints: tuple[str, ...] = (),
+        scopes: tuple[str, ...] = (),
+        expires_at: int | None = None,
+        by: Principal,
+    ) -> tuple[Principal, Secret]:
+        """Makes a key, and its team if there is none. The Secret is the only copy there will ever be.
+
+        Args:
+            name: how the key is called in traces, budgets and the audit; unique among the active ones.
+            team: whose rows it sees.
+            role: what it may do (`core.principal.RIGHTS`).
+            endpoints: the only endpoints it may call; empty means all.
+            scopes: extra rights, such as `any-version`.
+            expires_at: UTC microseconds after which it is refused.
+            by: an admin.
+
+        Raises:
+            Forbidden: `by` is no admin.
+            Conflict: an active key has this name.
+            Invalid: a name, the role or the expiry is not possible.
+        """
+        authorise(by, "admin")
+        if expires_at is not None and expires_at <= self._clock.now():
+            raise Invalid(
+                f"The key '{name}' would expire in the past.", hint="Give a time that is still to come.", field="expires_at"
+            )
+        principal = Principal(
+            id=new_id("key"),
+            name=check_name(name),
+            team=check_name(team),
+            role=_checked(role),
+            endpoints=tuple(check_name(endpoint) for endpoint in endpoints),
+            scopes=tuple(scopes),
+            expires_at=expires_at,
+        )
+        token = new_token()
+        with self._sql.write() as conn:
+            if self._rows.active(conn, name):
+                raise Conflict(
+                    f"There is an active key '{name}'.", hint=f"Choose another name, or revoke it: tandem key revoke {name}."
+                )
+            self._add(conn, principal, token, action="key.create", by=by)
+        return principal, Secret(token)
+
+    def adopt(self, token: str, name: str = "admin", role: Role = "admin") -> Principal:
+        """Makes a token that the operator chose (`TANDEM_ADMIN_KEY`) the key of this name; the same token again changes nothing.
+
+        Another active key of the name is revoked: the operator has changed the token.
+
+        Raises:
+            Conflict: the token is a revoked key, or the key of another name.
+            Invalid: the token cannot travel in an HTTP header.
+        """
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise Invalid(
+                "The given key cannot be sent in a header.",
+                hint="Use printable ASCII without blanks, best 40 characters or more.",
+            )
+        with self._sql.write() as conn:
+            known = self._rows.by_digest(conn, self.digest(token))
+            if known is not None:
+                return _adopted(known, name, role)
+            present = self._rows.active(conn, check_name(name))
+            if present is not None:
+                self._revoke(conn, present, by=LOCAL)
+            principal = Principal(id=new_id("key"), name=name, team="default", role=_checked(role))
+            self._add(conn, principal, token, action="key.adopt", by=LOCAL)
+        return principal
+
+    def revoke(self, name: str, by: Principal) -> Principal:
+        """Ends the active key of this name for good; doors refuse it as soon as they have read the feed.
+
+        Raises:
+            Forbidden: `by` is no admin.
+            NotFound: no active key has this name.
+        """
+        authorise(by, "admin")
+        with self._sql.write() as conn:
+            key = self._rows.active(conn, name)
+            if key is None:
+                raise NotFound(f"There is no active key '{name}'.", hint="`tandem key list` shows them.")
+            self._revoke(conn, key, by=by)
+        return key.principal
+
+    def list(self, by: Principal) -> tuple[Key, ...]:
+        """Keys, oldest first, the revoked ones too: of every team for admins and auditors, else of the own team."""
+        authorise(by, "read")
+        with self._sql.read() as conn:
+            return self._rows.list(conn, scope_of(by))
+
+    def teams(self, by: Principal) -> tuple[str, ...]:
+        """The teams that `by` sees."""
+        authorise(by, "read")
+        with self._sql.read() as conn:
+            return self._rows.teams(conn, scope_of(by))
+
+    def find_digest(self, digest: bytes) -> Principal | None:
+        """Whose digest this is; None for unknown, revoked and expired keys alike."""
+        with self._sql.read() as conn:
+            key = self._rows.by_digest(conn, digest)
+        if key is None or key.revoked_at is not None:
+            return None
+        expires_at = key.principal.expires_at
+        return None if expires_at is not None and expires_at <= self._clock.now() else key.principal
+
+    def changes(self, after_version: int) -> tuple[int, Sequence[tuple[bytes, Principal | None]]]:
+        """What a reader of the feed at `after_version` has missed.
+
+        Returns:
+            The version of the feed now, and for each key that changed since its digest with its Principal, or with
+            None when it was revoked. Expiry is not in the feed: the reader compares `expires_at` itself.
+        """
+        with self._sql.read() as conn:
+            return self._rows.changes(conn, after_version)
+
+    def _add(self, conn: Connection, principal: Principal, token: str, *, action: str, by: Principal) -> None:
+        now = self._clock.now()
+        if self._rows.ensure_team(conn, principal.team, now, by.name):
+            self._audit.append(conn, actor=by.name, action="team.create", subject=f"team/{principal.team}", team=principal.team)
+        self._rows.add(conn, principal, self.digest(token), now, by.name)
+        self._audit.append(
+            conn,
+            actor=by.name,
+            action=action,
+            subject=f"key/{principal.name}",
+            team=principal.team,
+            detail={
+                "id": principal.id,
+                "role": principal.role,
+                "endpoints": principal.endpoints,
+                "scopes": principal.scopes,
+                "expires_at": principal.expires_at,
+            },
+        )
+
+    def _revoke(self, conn: Connection, key: Key, *, by: Principal) -> None:
+        self._rows.revoke(conn, key.principal.id, self._clock.now(), by.name)
+        self._audit.append(
+            conn,
+            actor=by.name,
+            action="key.revoke",
+            subject=f"key/{key.principal.name}",
+            team=key.principal.team,
+            detail={"id": key.principal.id},
+        )
+
+
+def _adopted(known: Key, name: str, role: Role) -> Principal:
+    principal = known.principal
+    if known.revoked_at is not None:
+        raise Conflict("The given key was revoked and stays so.", hint="Set TANDEM_ADMIN_KEY to a new one.")
+    if (principal.name, principal.role) != (name, role):
+        raise Conflict(
+            f"The given key is the key '{principal.name}' (role {principal.role}) already.",
+            hint="Set TANDEM_ADMIN_KEY to another one.",
+        )
+    return principal
+
+
+def _checked(role: Role) -> Role:
+    if role not in ROLES:
+        raise Invalid(f"'{role}' is no role.", hint=f"Roles are {', '.join(ROLES)}.", field="role")
+    return role

@@ -1,0 +1,276 @@
+"""The tables of the law, and every statement that touches them. It decides nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    Select,
+    Table,
+    Text,
+    insert,
+    select,
+    update,
+)
+
+from tandem.core.principal import Principal
+from tandem.governance.authorise import Scope
+from tandem.store.canonical import canonical
+from tandem.store.sql import metadata
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("team", Text, ForeignKey("teams.name"), nullable=False),
+    Column("org", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("endpoints", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("revoked_at", BigInteger),
+    Column("revoked_by", Text),
+    Column("changed", BigInteger, nullable=False, index=True),
+)
+_ACTIVE = keys.c.revoked_at.is_(None)
+Index("uq_keys_active_name", keys.c.name, unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
+
+key_feed = Table(
+    "key_feed",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("team", Text, nullable=False, index=True),
+    Column("action", Text, nullable=False, index=True),
+    Column("subject", Text, nullable=False, index=True),
+    Column("detail", Text, nullable=False),
+    Column("mac", Text, nullable=False),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("entries", BigInteger, nullable=False),
+    Column("last_mac", Text, nullable=False),
+    Column("head_mac", Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key as it is kept: whom it names and what became of it. The token itself is kept nowhere."""
+
+    principal: Principal
+    created_at: int
+    """UTC microseconds, like all times here."""
+    created_by: str
+    revoked_at: int | None = None
+    revoked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of the audit."""
+
+    seq: int
+    """Counts from 1 without gaps."""
+    at: int
+    """UTC microseconds."""
+    actor: str
+    team: str
+    action: str
+    """`key.create`, `alias.promote`…"""
+    subject: str
+    """What it was done to: `key/ci`, `model/tumor@2`…"""
+    detail: str
+    """Canonical JSON."""
+    mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Where the audit ends, as the database says."""
+
+    entries: int
+    last_mac: str
+    head_mac: str
+
+
+class KeyRows:
+    """Keys and teams."""
+
+    def ensure_team(self, conn: Connection, name: str, now: int, by: str) -> bool:
+        """Makes the team if there is none; True when it was made."""
+        if conn.execute(select(teams.c.name).where(teams.c.name == name)).first():
+            return False
+        conn.execute(insert(teams).values(name=name, created_at=now, created_by=by))
+        return True
+
+    def teams(self, conn: Connection, scope: Scope) -> tuple[str, ...]:
+        query = select(teams.c.name).order_by(teams.c.name)
+        if scope.team is not None:
+            query = query.where(teams.c.name == scope.team)
+        return tuple(conn.execute(query).scalars())
+
+    def add(self, conn: Connection, principal: Principal, digest: bytes, now: int, by: str) -> None:
+        conn.execute(
+            insert(keys).values(
+                id=principal.id,
+                name=principal.name,
+                team=principal.team,
+                org=principal.org,
+                kind=principal.kind,
+                role=principal.role,
+                endpoints=canonical(principal.endpoints),
+                scopes=canonical(principal.scopes),
+                expires_at=principal.expires_at,
+                digest=digest,
+                created_at=now,
+                created_by=by,
+                changed=self._next_version(conn),
+            )
+        )
+
+    def revoke(self, conn: Connection, id: str, now: int, by: str) -> None:
+        conn.execute(update(keys).where(keys.c.id == id).values(revoked_at=now, revoked_by=by, changed=self._next_version(conn)))
+
+    def active(self, conn: Connection, name: str) -> Key | None:
+        row = conn.execute(select(keys).where(keys.c.name == name, _ACTIVE)).first()
+        return None if row is None else _key(row)
+
+    def by_digest(self, conn: Connection, digest: bytes) -> Key | None:
+        row = conn.execute(select(keys).where(keys.c.digest == digest)).first()
+        return None if row is None else _key(row)
+
+    def list(self, conn: Connection, scope: Scope) -> tuple[Key, ...]:
+        query = select(keys).order_by(keys.c.created_at, keys.c.id)
+        if scope.team is not None:
+            query = query.where(keys.c.team == scope.team)
+        return tuple(_key(row) for row in conn.execute(query))
+
+    def changes(self, conn: Connection, after: int) -> tuple[int, Sequence[tuple[bytes, Principal | None]]]:
+        rows = conn.execute(select(keys).where(keys.c.changed > after).order_by(keys.c.changed)).all()
+        version = conn.execute(select(key_feed.c.version)).scalar_one_or_none() or 0
+        return version, [(row.digest, None if row.revoked_at is not None else _key(row).principal) for row in rows]
+
+    def _next_version(self, conn: Connection) -> int:
+        if conn.execute(update(key_feed).values(version=key_feed.c.version + 1)).rowcount == 0:
+            conn.execute(insert(key_feed).values(id=1, version=1))
+        version: int = conn.execute(select(key_feed.c.version)).scalar_one()
+        return version
+
+
+class AuditRows:
+    """The audit's rows and its head. Whether they are genuine is for `audit.py` to say."""
+
+    def head(self, conn: Connection) -> Head | None:
+        row = conn.execute(select(audit_head)).first()
+        return None if row is None else Head(entries=row.entries, last_mac=row.last_mac, head_mac=row.head_mac)
+
+    def add(self, conn: Connection, entry: Entry, head: Head) -> None:
+        """Writes the row and moves the head to it."""
+        conn.execute(
+            insert(audit).values(
+                seq=entry.seq,
+                at=entry.at,
+                actor=entry.actor,
+                team=entry.team,
+                action=entry.action,
+                subject=entry.subject,
+                detail=entry.detail,
+                mac=entry.mac,
+            )
+        )
+        moved = {"entries": head.entries, "last_mac": head.last_mac, "head_mac": head.head_mac}
+        if conn.execute(update(audit_head).values(moved)).rowcount == 0:
+            conn.execute(insert(audit_head).values(id=1, **moved))
+
+    def mac_of(self, conn: Connection, seq: int) -> str | None:
+        return conn.execute(select(audit.c.mac).where(audit.c.seq == seq)).scalar_one_or_none()
+
+    def every(self, conn: Connection) -> Iterator[Entry]:
+        """All rows by their number, a thousand at a time."""
+        found = conn.execution_options(yield_per=1000).execute(select(audit).order_by(audit.c.seq))
+        for row in found:
+            yield _entry(row)
+
+    def list(
+        self, conn: Connection, scope: Scope, *, before: int | None, subject: str | None, action: str | None, limit: int
+    ) -> tuple[Entry, ...]:
+        query: Select[Any] = select(audit).order_by(audit.c.seq.desc()).limit(limit)
+        if scope.team is not None:
+            query = query.where(audit.c.team == scope.team)
+        if before is not None:
+            query = query.where(audit.c.seq < before)
+        if subject is not None:
+            query = query.where(audit.c.subject == subject)
+        if action is not None:
+            query = query.where(audit.c.action == action)
+        return tuple(_entry(row) for row in conn.execute(query))
+
+
+def _key(row: Row[Any]) -> Key:
+    principal = Principal(
+        id=row.id,
+        name=row.name,
+        team=row.team,
+        org=row.org,
+        kind=row.kind,
+        role=row.role,
+        endpoints=tuple(json.loads(row.endpoints)),
+        scopes=tuple(json.loads(row.scopes)),
+        expires_at=row.expires_at,
+    )
+    return Key(
+        principal=principal,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        revoked_at=row.revoked_at,
+        revoked_by=row.revoked_by,
+    )
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(
+        seq=row.seq,
+        at=row.at,
+        actor=row.actor,
+        team=row.team,
+        action=row.action,
+        subject=row.subject,
+        detail=row.detail,
+        mac=row.mac,
+    )

@@ -1,0 +1,1 @@
+"""The registry: Assets and their versions, aliases and what lets them move, and where everything came from."""

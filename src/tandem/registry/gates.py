@@ -1,0 +1,149 @@
+"""Gates: which one guards an alias, and whether the evidence passes it. Pure; it computes no metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tandem.core.asset import KINDS, Kind, Ref
+from tandem.core.clock import MICROS, iso
+from tandem.core.errors import Blocked, Invalid
+from tandem.core.ids import new_id
+from tandem.core.policy import Gate
+from tandem.core.score import Estimate, Outcome, Score
+
+SCORER = "gate"
+"""The scorer whose Scores are evidence for a promotion."""
+FRESH_SECONDS = 24 * 3600
+"""Older evidence proves nothing about today."""
+SKEW_SECONDS = 60
+"""How far the clock of whoever made the evidence may be ahead."""
+NEED_GATE: frozenset[Kind] = frozenset({"model"})
+"""Kinds that move to no alias without a gate."""
+DEFAULTS = (Gate(asset="model/*", alias="production"),)
+"""Hold until a gate of the same asset and alias is set."""
+
+
+def candidates(ref: Ref) -> tuple[str, str]:
+    """The assets a gate may name to guard this one, the most exact first.
+
+    >>> candidates(Ref(kind="model", name="tumor", version=2))
+    ('model/tumor', 'model/*')
+    """
+    return f"{ref.kind}/{ref.name}", f"{ref.kind}/*"
+
+
+def default_for(asset: str, alias: str) -> Gate | None:
+    """The gate that holds where none was set."""
+    return next((gate for gate in DEFAULTS if (gate.asset, gate.alias) == (asset, alias)), None)
+
+
+def check_gate(gate: Gate) -> None:
+    """Looks at a gate before it is set.
+
+    Raises:
+        Invalid: it names no asset or alias, or its numbers make no sense.
+    """
+    kind, _, name = gate.asset.partition("/")
+    if name == "*" and kind in KINDS:
+        Ref.parse(f"{kind}/any@{gate.alias}")
+    else:
+        Ref.parse(f"{gate.asset}@{gate.alias}")
+    if not 0 <= gate.margin < float("inf"):
+        raise Invalid(
+            f"The margin {gate.margin} is no tolerated loss.", hint="Use zero or more, in units of the metric.", field="margin"
+        )
+    if gate.minimum is not None and not -float("inf") < gate.minimum < float("inf"):
+        raise Invalid(f"The minimum {gate.minimum} is no bound.", hint="Use a finite number.", field="minimum")
+    if gate.require not in ("improved", "non-inferior"):
+        raise Invalid(f"'{gate.require}' is nothing a gate can require.", hint="Use improved or non-inferior.", field="require")
+
+
+def gate_score(
+    candidate: Ref,
+    champion: Ref | None,
+    *,
+    gate: Gate,
+    passed: bool,
+    estimate: Estimate | None,
+    outcome: Outcome | None,
+    by: str,
+    now: int,
+) -> Score:
+    """The evidence that `promote` asks for, from what a gate's evaluation found.
+
+    Args:
+        candidate: the exact version that was judged.
+        champion: the version the alias named at that time; None when it named none.
+        gate: the gate it was judged by.
+        passed: what the evaluation concluded.
+        estimate: the candidate's metric, in the metric's own units; None where it could not be computed.
+        outcome: the verdict of the comparison; None without a champion or without a comparison.
+        by: who let it be judged.
+        now: UTC microseconds.
+    """
+    return Score(
+        id=new_id("sco"),
+        subject=str(candidate),
+        scorer=SCORER,
+        value=0.0 if estimate is None else estimate.value,
+        low=None if estimate is None else estimate.low,
+        high=None if estimate is None else estimate.high,
+        n=0 if estimate is None else estimate.n,
+        label=outcome,
+        detail={
+            "champion": None if champion is None else str(champion),
+            "passed": passed,
+            "metric": gate.metric,
+            "alias": gate.alias,
+        },
+        created_at=now,
+        created_by=by,
+    )
+
+
+def passing(gate: Gate, alias: str, candidate: Ref, champion: Ref | None, evidence: Sequence[Score], now: int) -> Score:
+    """The Score that lets the candidate through.
+
+    Args:
+        gate: the gate that guards the alias.
+        alias: the alias that is to move.
+        candidate: the exact version.
+        champion: the version the alias names now; None for the first, whom the gate's minimum alone decides.
+        evidence: what was handed in.
+        now: UTC microseconds.
+
+    Raises:
+        Blocked: no Score does; the message says what is missing, the hint which command makes it.
+    """
+    make = f"Run: tandem promote {candidate} {alias}. It evaluates the version against the champion first."
+    about = [score for score in evidence if score.scorer == SCORER and score.subject == str(candidate)]
+    if not about:
+        raise Blocked(
+            f"{candidate} cannot become {alias}: the gate on {gate.asset} needs a gate score of exactly this version.", hint=make
+        )
+    faults = []
+    for score in sorted(about, key=lambda score: score.created_at, reverse=True):
+        fault = _fault(gate, score, alias, champion, now)
+        if fault is None:
+            return score
+        faults.append(fault)
+    raise Blocked(f"{candidate} cannot become {alias}: {faults[0]}.", hint=make)
+
+
+def _fault(gate: Gate, score: Score, alias: str, champion: Ref | None, now: int) -> str | None:
+    detail, wanted = score.detail, None if champion is None else str(champion)
+    if "champion" not in detail or detail["champion"] != wanted:
+        than = f"against {detail.get('champion') or 'no champion'}"
+        return f"the evidence was computed {than}, but {alias} now names {wanted or 'nothing'}"
+    if not now - FRESH_SECONDS * MICROS <= score.created_at <= now + SKEW_SECONDS * MICROS:
+        return f"the evidence is of {iso(score.created_at)}, and only that of the last {FRESH_SECONDS // 3600} hours counts"
+    if detail.get("metric", gate.metric) != gate.metric:
+        return f"the evidence is about {detail['metric']}, but the gate asks for {gate.metric}"
+    if detail.get("alias", alias) != alias:
+        return f"the evidence was made for the alias {detail['alias']}"
+    if detail.get("passed") is not True:
+        return f"the gate did not pass (verdict: {score.label or 'none'})"
+    accepted = ("improved",) if gate.require == "improved" else ("improved", "non-inferior")
+    if champion is not None and score.label not in accepted:
+        return f"the verdict is {score.label or 'missing'}, and the gate requires {gate.require}"
+    return None

@@ -1,0 +1,1 @@
+"""The kinds of Assets, one file each: what a version of the kind must say about itself."""

@@ -1,0 +1,213 @@
+"""The registry as others see it: publish, find, promote, roll back, trace. Each act is in the file of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tandem.core.asset import Kind, Ref, Version
+from tandem.core.clock import Clock
+from tandem.core.errors import NotFound
+from tandem.core.policy import Gate
+from tandem.core.principal import Principal
+from tandem.core.score import Score
+from tandem.governance.audit import Audit
+from tandem.governance.authorise import Scope, authorise
+from tandem.registry import lineage, promote, publish
+from tandem.registry.find import Desk, resolve
+from tandem.registry.gates import DEFAULTS, check_gate
+from tandem.registry.nouns import Alias, Asset, Lineage, Move
+from tandem.registry.repo import bump, snapshot_version
+from tandem.store.blobs import GRACE_SECONDS, Blobs
+from tandem.store.sql import Sql
+
+
+class Registry:
+    """Assets, their versions, aliases and gates."""
+
+    def __init__(self, sql: Sql, blobs: Blobs, audit: Audit, clock: Clock) -> None:
+        self._desk = Desk(sql=sql, blobs=blobs, audit=audit, clock=clock)
+
+    def publish(
+        self,
+        kind: Kind,
+        name: str,
+        *,
+        members: Mapping[str, bytes | Path],
+        meta: Mapping[str, object],
+        parents: tuple[str, ...] = (),
+        run: str | None = None,
+        by: Principal,
+    ) -> Version:
+        """Makes the next version; the same content as the newest one is the newest one.
+
+        Args:
+            kind: `dataset`, `model`, `prompt` or `decision`.
+            name: the asset; the team that publishes first has it.
+            members: file name → its bytes, or the path of a file to copy.
+            meta: what the version says about itself (`kinds/` says what each kind must); JSON.
+            parents: the versions it was made from, as `kind/name@version-or-alias`.
+            run: the Run that made it.
+            by: needs the right to write in the asset's team.
+
+        Raises:
+            Forbidden: the right is missing.
+            Conflict: the name is another team's.
+            NotFound: a parent does not exist.
+            Invalid: a name, the meta, a file or the parents are wrong.
+        """
+        return publish.publish(self._desk, kind, name, members=members, meta=meta, parents=parents, run=run, by=by)
+
+    def promote(
+        self,
+        ref: Ref,
+        alias: str,
+        *,
+        evidence: Sequence[Score] = (),
+        by: Principal,
+        expected_etag: int | None = None,
+        gate_report: Mapping[str, object] | None = None,
+    ) -> Alias:
+        """Moves an alias to a version, if its gate lets it; to the version it names already changes nothing.
+
+        Args:
+            ref: the version, by number, by another alias, or the newest.
+            alias: what moves, such as `production`.
+            evidence: Scores of exactly this version; `gates.passing` says which one a gate needs. All are kept.
+            by: needs the right to approve in the asset's team.
+            expected_etag: the alias' etag as the caller has seen it; 0 when there was none.
+            gate_report: what the gate's evaluation said, kept with the move and in the audit; JSON.
+
+        Raises:
+            Forbidden: the right is missing.
+            Blocked: the evidence does not pass the gate, or a model's alias has no gate.
+            Conflict: the alias was moved meanwhile.
+            NotFound: there is no such version.
+            Invalid: the alias cannot be one.
+        """
+        return promote.promote(
+            self._desk, ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=gate_report
+        )
+
+    def rollback(self, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None = None) -> Alias:
+        """Moves an alias back to the version it named before; again, to the one before that.
+
+        Raises:
+            Forbidden: `by` has no right to approve in the asset's team.
+            Conflict: it has named nothing else before, or was moved meanwhile.
+            NotFound: there is no such asset or alias.
+        """
+        return promote.rollback(self._desk, ref, alias, by=by, expected_etag=expected_etag)
+
+    def find(self, ref: Ref, scope: Scope) -> Version:
+        """The version a name means now.
+
+        Raises:
+            NotFound: there is none in the scope.
+        """
+        with self._desk.sql.read() as conn:
+            return resolve(self._desk, conn, ref, scope)
+
+    def versions(self, kind: Kind, name: str, scope: Scope) -> tuple[Version, ...]:
+        """All versions of one asset, newest first; empty when there is none in the scope."""
+        with self._desk.sql.read() as conn:
+            return self._desk.versions.of(conn, kind, name, scope)
+
+    def assets(self, kind: Kind | None, scope: Scope) -> tuple[Asset, ...]:
+        """Assets with their newest version and aliases, by kind and name; None means every kind."""
+        with self._desk.sql.read() as conn:
+            return self._desk.versions.assets(conn, kind, scope)
+
+    def aliases(self, kind: Kind, name: str, scope: Scope) -> tuple[Alias, ...]:
+        """The aliases of one asset.
+
+        Raises:
+            NotFound: there is no such asset in the scope.
+        """
+        with self._desk.sql.read() as conn:
+            resolve(self._desk, conn, Ref(kind=kind, name=name), scope)
+            return self._desk.aliases.of(conn, kind, name)
+
+    def moves(self, kind: Kind, name: str, alias: str, scope: Scope) -> tuple[Move, ...]:
+        """The history of an alias, newest first.
+
+        Raises:
+            NotFound: there is no such asset in the scope.
+        """
+        with self._desk.sql.read() as conn:
+            resolve(self._desk, conn, Ref(kind=kind, name=name), scope)
+            return self._desk.aliases.moves(conn, kind, name, alias)
+
+    def scores(self, ref: Ref, scope: Scope) -> tuple[Score, ...]:
+        """The Scores a version was promoted on, newest first.
+
+        Raises:
+            NotFound: there is no such version in the scope.
+        """
+        with self._desk.sql.read() as conn:
+            version = resolve(self._desk, conn, ref, scope)
+            return self._desk.scores.of(conn, str(version.ref), scope)
+
+    def member(self, version: Version, name: str) -> bytes:
+        """One file of a version, its digest compared.
+
+        Raises:
+            NotFound: the version has no such file.
+            Broken: the file is gone or damaged.
+        """
+        if name not in version.members:
+            raise NotFound(f"{version.ref} has no file '{name}'.", hint=f"It has: {', '.join(version.members) or 'none'}.")
+        return self._desk.blobs.read(version.members[name])
+
+    def lineage(self, ref: Ref, depth: int, scope: Scope) -> Lineage:
+        """What a version was made from and what was made from it, up to `depth` steps each way.
+
+        Raises:
+            NotFound: there is no such version in the scope; versions of other teams are left out.
+            Invalid: the depth is out of bounds.
+        """
+        return lineage.lineage(self._desk, ref, depth, scope)
+
+    def set_gate(self, gate: Gate, by: Principal) -> None:
+        """Sets what a version must prove before this alias moves to it.
+
+        Raises:
+            Forbidden: `by` is no admin.
+            Invalid: the gate names nothing, or its numbers make no sense.
+        """
+        authorise(by, "admin")
+        check_gate(gate)
+        with self._desk.sql.write() as conn:
+            self._desk.gates.put(conn, gate, self._desk.clock.now(), by.name)
+            self._desk.audit.append(
+                conn,
+                actor=by.name,
+                action="gate.set",
+                subject=f"{gate.asset}@{gate.alias}",
+                team=by.team,
+                detail={"metric": gate.metric, "minimum": gate.minimum, "margin": gate.margin, "require": gate.require},
+            )
+            bump(conn)
+
+    def gate_for(self, ref: Ref, alias: str) -> Gate | None:
+        """The gate that guards this alias of this asset; None when none does."""
+        with self._desk.sql.read() as conn:
+            return promote.gate_for(self._desk, conn, ref, alias)
+
+    def gates(self, scope: Scope) -> tuple[Gate, ...]:
+        """The gates that hold: those that were set, and the defaults that none replaces."""
+        with self._desk.sql.read() as conn:
+            found = self._desk.gates.list(conn, scope)
+        named = {(gate.asset, gate.alias) for gate in found}
+        return found + tuple(gate for gate in DEFAULTS if (gate.asset, gate.alias) not in named)
+
+    def snapshot_version(self) -> int:
+        """How many changes the compiled snapshot has to reflect; 0 before the first."""
+        with self._desk.sql.read() as conn:
+            return snapshot_version(conn)
+
+    def sweep(self, *, grace: float = GRACE_SECONDS) -> tuple[str, ...]:
+        """Deletes the blobs of no version that are older than `grace` seconds; returns their digests."""
+        with self._desk.sql.read() as conn:
+            live = self._desk.versions.live_blobs(conn)
+        return self._desk.blobs.sweep(live, grace=grace)
