@@ -253,7 +253,7 @@ async def test_a_prompt_that_does_not_fit_is_refused(mock: MockHandle, client: A
 
 
 async def test_the_client_retries_a_scripted_429(mock: MockHandle, client: AsyncOpenAI) -> None:
-    mock.faults(["429*2;retry-after=0"])
+    mock.faults(["429*2;retry-after=0.01"])
     await client.with_options(max_retries=2).chat.completions.create(model="gpt-4o", messages=HELLO)
     assert [one["status"] for one in mock.requests()] == [429, 429, 200]
     assert len(mock.bill()) == 1
