@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
+import threading
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tandem.core.clock import SystemClock
+from tandem.core.errors import Conflict
 from tandem.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+def control_socket(home: Path) -> Path:
+    """Where the control process of a home listens."""
+    return home / "control.sock"
 
 
 def door(settings: Settings, worker: int, ready: Callable[[int], None]) -> None:
@@ -46,27 +58,130 @@ def door(settings: Settings, worker: int, ready: Callable[[int], None]) -> None:
     )  # fmt: skip
 
     async def main() -> None:
-        answering = Answering(
-            Hosts(vault),
-            {
-                "predict": Predictions(),
-                "decide": Decisions(workers=settings.decisions.workers, seconds=settings.decisions.deadline_seconds),
-            },
-        )
+        decide = Decisions(workers=settings.decisions.workers, seconds=settings.decisions.deadline_seconds)
+        answering = Answering(Hosts(vault), {"predict": Predictions(), "decide": decide})
         handler = Handler(door=held, answering=answering, control=Pool(f"unix:{control_socket(home)}"))
-        await serve(handler, bind, ready=ready, fault=_fault)
+        await serve(handler, bind, ready=ready, fault=lambda error: log("door", error))
 
     uvloop.run(main())
 
 
-def control_socket(home: Path) -> Path:
-    """Where the control process of a home listens."""
-    return home / "control.sock"
+@dataclass(frozen=True, slots=True)
+class App:
+    """The control process, built: its application and what runs beside it."""
+
+    web: FastAPI
+    background: dict[str, Callable[[], object]]
+    """Thread name → work that goes on until `close`."""
+    close: Callable[[], None]
+    admin: str | None
+    """The admin key, on the first start only."""
 
 
-def _fault(error: BaseException) -> None:
-    print(f"tandem door: a bug: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    if os.environ.get("TANDEM_DEBUG"):
-        import traceback
+def app(settings: Settings) -> App:
+    """Builds the control process of a home: stores, law, registry, jobs, routes."""
+    from tandem.api import assets, datasets, doctor, endpoints, hot, makers, policy, principals, runs, traces
+    from tandem.api.server import Face, build
+    from tandem.console import pages
+    from tandem.data.tasks import Datasets
+    from tandem.evaluation.promote import Promotions
+    from tandem.gateway.compile import Compiler, Sources
+    from tandem.gateway.declare import declare
+    from tandem.gateway.repo import Routes
+    from tandem.governance.audit import Audit
+    from tandem.governance.keys import Keys
+    from tandem.governance.ledger import Ledger
+    from tandem.governance.sessions import Sessions
+    from tandem.jobs.repo import Runs
+    from tandem.jobs.workflow import Jobs
+    from tandem.observability.content import Subjects
+    from tandem.observability.move import Mover
+    from tandem.observability.traces import Traces
+    from tandem.registry.registry import Registry
+    from tandem.store.blobs import Blobs
+    from tandem.store.sql import Sql, migrate
+    from tandem.store.vault import Vault
+    from tandem.training.tasks import make_train
 
-        traceback.print_exception(error)
+    home, clock = settings.home, SystemClock()
+    vault = Vault.load(home, os.environ)
+    url = f"sqlite:///{home / 'control.db'}"
+    migrate(url)
+    sql, blobs = Sql(url), Blobs(home / "blobs")
+    audit = Audit(sql, vault, clock, home / "audit.head")
+    keys, table, past = Keys(sql, vault, clock, audit), Routes(sql, clock, audit), Runs(sql, clock)
+    registry = Registry(sql, blobs, audit, clock)
+    ledger, subjects = Ledger(home / "ledger.db", clock), Subjects(home / "subjects.db", vault)
+    recorded = Traces(home / "traces")
+    mover = Mover(home / "journal", traces=recorded, subjects=subjects, books=ledger, vault=vault, clock=clock)
+    admin = first_key(keys, os.environ.get("TANDEM_ADMIN_KEY"))
+    declare(table, vault, settings.providers, settings.endpoints)
+    sources = Sources(registry=registry, routes=table, keys=keys, ledger=ledger, blobs=blobs, vault=vault, clock=clock)
+    compiler = Compiler(
+        sources, replica=home / "replica.db", served=home / "served", max_age=settings.server.max_snapshot_age, environment=os.environ
+    )
+    compiler.publish()
+    jobs = Jobs(home / "jobs.db", runs=past, clock=clock)
+    jobs.register("train", make_train(registry=registry, home=home))
+    loaded = Datasets(registry=registry, runs=past, sql=sql, audit=audit, home=home)
+    promotions, sessions = Promotions(registry, clock), Sessions(keys, vault, clock)
+    face = Face(
+        sessions=sessions,
+        routers=[
+            principals.routes(keys), policy.routes(ledger, registry, audit, sql, clock), assets.routes(registry, promotions),
+            makers.routes(registry), datasets.routes(registry, loaded, home / "work"), runs.routes(past, jobs, registry),
+            endpoints.routes(table, vault, compiler.current), traces.routes(recorded, subjects),
+            doctor.routes(home, compiler.current, table, audit, ledger),
+        ],
+        pages=[pages.routes(registry=registry, runs=past, traces=recorded, subjects=subjects, ledger=ledger, audit=audit, current=compiler.current)],
+        log=lambda error: log("control", error), hot=hot.PATHS,
+    )  # fmt: skip
+
+    def close() -> None:
+        for part in (mover, compiler):
+            part.stop()
+        jobs.close()
+        while mover.step():
+            pass
+
+    def work() -> None:
+        jobs.launch()
+
+    return App(build(face), {"mover": mover.run, "compiler": compiler.run, "jobs": work}, close, admin)
+
+
+def control(settings: Settings) -> None:
+    """Runs the control process until it is told to end."""
+    import uvicorn
+
+    built = app(settings)
+    if built.admin is not None:
+        print(f"\n  The admin key of this home, shown once:\n\n    {built.admin}\n\n  Keep it; `tandem login` asks for it.\n", flush=True)
+    threads = [threading.Thread(target=work, name=name, daemon=True) for name, work in built.background.items()]
+    for thread in threads:
+        thread.start()
+    control_socket(settings.home).unlink(missing_ok=True)
+    config = uvicorn.Config(built.web, uds=str(control_socket(settings.home)), log_level="warning", access_log=False, lifespan="off")
+    uvicorn.Server(config).run()
+    built.close()
+
+
+def first_key(keys: Any, given: str | None) -> str | None:
+    """Adopts the operator's admin key, or makes one when there is none at all; returns one that was made."""
+    from tandem.core.principal import LOCAL
+
+    if given:
+        keys.adopt(given)
+        return None
+    if any(key.principal.role == "admin" and key.revoked_at is None for key in keys.list(LOCAL)):
+        return None
+    try:
+        return str(keys.create("admin", role="admin", scopes=("any-version",), by=LOCAL)[1].reveal())
+    except Conflict:
+        return None
+
+
+def log(process: str, error: BaseException) -> None:
+    """A bug, told once on stderr."""
+    print(f"tandem {process}: a bug: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    traceback.print_exception(error)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -14,73 +11,35 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from tandem.core.clock import Clock
 from tandem.core.errors import Broken, Forbidden, Invalid, NotFound, TandemError, Unauthenticated
 from tandem.core.money import dollars
 from tandem.core.principal import Principal
-from tandem.governance.keys import Keys
-from tandem.store.vault import Vault
+from tandem.governance.sessions import COOKIE, Sessions
 
-COOKIE = "tandem_session"
-SESSION_SECONDS = 12 * 3600
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Identity:
-    """Finds the Principal behind a request: a bearer key, or the console's session cookie."""
-
-    def __init__(self, keys: Keys, vault: Vault, clock: Clock) -> None:
-        self._keys, self._clock = keys, clock
-        self._secret = vault.derive("console-session")
-
-    def of(self, request: Request) -> Principal:
-        """The caller.
-
-        Raises:
-            Unauthenticated: no key, or one nobody knows.
-            Forbidden: a changing request by cookie that does not come from our own pages.
-        """
-        token = request.headers.get("authorization", "")
-        given = token[7:].strip() if token[:7].lower() == "bearer " else request.headers.get("x-api-key")
-        if given is not None:
-            principal = self._keys.find_digest(self._keys.digest(given))
-        else:
-            principal = self._by_cookie(request)
-        if principal is None:
-            raise Unauthenticated("This needs a key that is known here.", hint="Send 'Authorization: Bearer KEY', or sign in at /.")
-        return principal
-
-    def cookie(self, token: str) -> tuple[Principal, str] | None:
-        """The principal of a key and a session value for it; None when nobody knows the key."""
-        digest = self._keys.digest(token)
-        principal = self._keys.find_digest(digest)
-        if principal is None:
-            return None
-        body = digest + (self._clock.now() // 1_000_000 + SESSION_SECONDS).to_bytes(8)
-        return principal, base64.urlsafe_b64encode(body + hmac.digest(self._secret, body, "sha256")).decode()
-
-    def _by_cookie(self, request: Request) -> Principal | None:
-        value = request.cookies.get(COOKIE)
-        if value is None:
-            return None
-        try:
-            raw = base64.urlsafe_b64decode(value.encode())
-        except ValueError:
-            return None
-        body, mac = raw[:-32], raw[-32:]
-        if len(body) != 40 or not hmac.compare_digest(mac, hmac.digest(self._secret, body, "sha256")):
-            return None
-        if int.from_bytes(body[32:]) * 1_000_000 < self._clock.now():
-            return None
-        if request.method not in SAFE and request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise Forbidden("This request comes from another site.", hint="Use the console's own pages.")
-        return self._keys.find_digest(body[:32])
-
-
 def caller(request: Request) -> Principal:
-    """FastAPI dependency: the Principal, found by the app's Identity."""
-    identity: Identity = request.app.state.identity
-    return identity.of(request)
+    """FastAPI dependency: who calls, by bearer key or by the console's session cookie.
+
+    Raises:
+        Unauthenticated: no key, or one nobody knows.
+        Forbidden: a changing request by cookie that does not come from our own pages.
+    """
+    sessions: Sessions = request.app.state.sessions
+    token = request.headers.get("authorization", "")
+    given = token[7:].strip() if token[:7].lower() == "bearer " else request.headers.get("x-api-key")
+    cookie = request.cookies.get(COOKIE)
+    if given is not None:
+        principal = sessions.by_key(given)
+    else:
+        principal = None if cookie is None else sessions.by_cookie(cookie)
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if principal is not None and request.method not in SAFE and site not in ("same-origin", "none"):
+            raise Forbidden("This request comes from another site.", hint="Use the console's own pages.")
+    if principal is None:
+        raise Unauthenticated("This needs a key that is known here.", hint="Send 'Authorization: Bearer KEY', or sign in at /.")
+    return principal
 
 
 Caller = Annotated[Principal, Depends(caller)]
@@ -137,5 +96,3 @@ def install_faults(app: FastAPI, log: Callable[[BaseException], None]) -> None:
     app.add_exception_handler(HTTPException, http)
     app.middleware("http")(unforeseen)
 
-
-__all__ = ["COOKIE", "SESSION_SECONDS", "Caller", "Identity", "answer", "caller", "fault", "install_faults", "usd"]

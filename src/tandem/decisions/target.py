@@ -162,13 +162,17 @@ def _error(fault: Fault) -> TandemError:
     return TandemError(fault.message, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
 
 
+def worker_environment() -> dict[str, str]:
+    """What a process with a user's code sees of ours."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+
+
 async def _spawn() -> Worker:
     ours, theirs = socket.socketpair()
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", "tandem.decisions.worker", "--fd", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=worker_environment(), start_new_session=True,
         )  # fmt: skip
     ours.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=ours, limit=LIMIT)

@@ -61,6 +61,12 @@ class Compiler:
         self._stop = threading.Event()
         self._seen: tuple[object, ...] | None = None
         self._prices: dict[tuple[str, str], Price | None] = {}
+        self._snapshot = Snapshot()
+
+    def current(self) -> Snapshot:
+        """The snapshot as it was last compiled; changes committed meanwhile are compiled first."""
+        self.publish()
+        return self._snapshot
 
     def publish(self) -> int:
         """Writes the replica if anything changed; returns the version it now holds."""
@@ -80,7 +86,7 @@ class Compiler:
                 for budget in budgets:
                     windows[budget.scope] = (*windows.get(budget.scope, ()), budget.window)
                 number += 1
-                snapshot = self._compile(number, windows)
+                snapshot = self._snapshot = self._compile(number, windows)
             if snapshot is not None or changes:
                 self._publisher.write(snapshot, key_version, changes)
             self._seen = seen
@@ -98,7 +104,7 @@ class Compiler:
         self._publisher.close()
 
     def _compile(self, version: int, budgets: Mapping[str, tuple[Window, ...]]) -> Snapshot:
-        providers = {provider.name: provider for provider in self._s.routes.providers()}
+        providers = {provider.name: provider for provider in self._s.routes.providers(ALL)}
         served = self._served_versions()
         endpoints = self._endpoints(served)
         return Snapshot(
@@ -180,7 +186,7 @@ class Compiler:
             if asset.kind in SERVED_KINDS and PRODUCTION in asset.aliases:
                 target = Target(target=f"{asset.kind}/{asset.name}@{asset.aliases[PRODUCTION]}")
                 endpoints[asset.name] = Endpoint(name=asset.name, kind=SERVED_KINDS[asset.kind], route=(target,), team=asset.team)
-        for endpoint in self._s.routes.endpoints():
+        for endpoint in self._s.routes.endpoints(ALL):
             route = tuple(replace(target, target=self._pinned(target.target)) for target in endpoint.route)
             endpoints[endpoint.name] = replace(endpoint, route=route)
         return endpoints

@@ -1,0 +1,86 @@
+"""What is wrong and how to mend it, as the running platform sees itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from tandem.api.wire import Caller, answer
+from tandem.gateway.repo import Routes
+from tandem.gateway.snapshot import Snapshot
+from tandem.governance.audit import Audit
+from tandem.governance.authorise import ALL, authorise
+from tandem.governance.ledger import Ledger
+
+LOW_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+def examine(
+    home: Path, snapshot: Snapshot, table: Routes, audit: Audit, ledger: Ledger, environment: Mapping[str, str] = os.environ
+) -> list[Finding]:
+    """Every check, the healthy ones too."""
+    free = shutil.disk_usage(home).free
+    report = audit.verify()
+    findings = [
+        Finding(check="disk", ok=free > LOW_BYTES, detail=f"{free // 2**20} MiB free at the home", hint="Free space: calls stop when it is full."),
+        Finding(check="audit", ok=report.ok, detail=f"{report.count} entries" + "".join(f"; {p}" for p in report.problems[:3]), hint="Run tandem audit verify."),
+        Finding(check="ledger", ok=True, detail=f"{ledger.running()} attempts under way"),
+    ]  # fmt: skip
+    for provider in table.providers(ALL):
+        for reference in provider.keys:
+            scheme, _, rest = reference.partition(":")
+            missing = (scheme == "env" and not environment.get(rest)) or (scheme == "file" and not Path(rest).is_file())
+            if missing:
+                findings.append(
+                    Finding(check=f"provider {provider.name}", ok=False, detail=f"its key {reference} is not there", hint="Set it where `tandem up` runs.")
+                )
+    for endpoint in snapshot.endpoints.values():
+        findings += _endpoint(endpoint.name, snapshot)
+    return findings
+
+
+def _endpoint(name: str, snapshot: Snapshot) -> list[Finding]:
+    endpoint, found = snapshot.endpoints[name], []
+    for target in endpoint.route:
+        if endpoint.kind in ("chat", "embed"):
+            if target.target.partition("/")[0] not in snapshot.hosts:
+                found.append(_bad(name, f"{target.target} names a provider that is not set up", "tandem provider set NAME …"))
+            elif target.target not in snapshot.prices:
+                hint = "Calls under a hard cap are refused; set the provider's `prices`."
+                found.append(_bad(name, f"no price is known for {target.target}", hint))
+        elif target.target not in snapshot.served:
+            found.append(_bad(name, f"{target.target} is not in the registry", "tandem asset list"))
+    return found or [Finding(check=f"endpoint {name}", ok=True, detail=f"{len(endpoint.route)} target(s)")]
+
+
+def _bad(name: str, detail: str, hint: str) -> Finding:
+    return Finding(check=f"endpoint {name}", ok=False, detail=detail, hint=hint)
+
+
+def routes(home: Path, current: Callable[[], Snapshot], table: Routes, audit: Audit, ledger: Ledger) -> APIRouter:
+    """The route of the doctor."""
+    router = APIRouter(tags=["doctor"])
+
+    @router.get("/doctor")
+    def doctor(by: Caller) -> Response:
+        """Checks settings and stores."""
+        authorise(by, "audit")
+        return answer([asdict(finding) for finding in examine(home, current(), table, audit, ledger)])
+
+    return router

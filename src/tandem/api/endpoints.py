@@ -1,0 +1,135 @@
+"""Endpoints and providers over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tandem.api.wire import Caller, answer
+from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
+from tandem.gateway.compile import seal_keys
+from tandem.gateway.repo import Routes
+from tandem.gateway.snapshot import Snapshot
+from tandem.gateway.trial import try_provider
+from tandem.governance.authorise import authorise, scope_of
+from tandem.store.vault import Vault
+
+Name = Annotated[str, Field(max_length=140)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class TargetIn(BaseModel):
+    """One place an endpoint can send a call to."""
+
+    model_config = ConfigDict(extra="forbid")
+    target: Name
+    weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    priority: Annotated[int, Field(ge=0, le=1000)] = 0
+
+
+class TimeoutsIn(BaseModel):
+    """Seconds a call may wait, stage by stage."""
+
+    model_config = ConfigDict(extra="forbid")
+    connect: Seconds = 5.0
+    first_byte: Seconds = 60.0
+    idle: Seconds = 30.0
+    total: Seconds = 600.0
+
+
+class EndpointIn(BaseModel):
+    """An endpoint as it shall be."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: EndpointKind
+    route: Annotated[list[TargetIn], Field(min_length=1, max_length=100)]
+    team: Name = "default"
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    timeouts: TimeoutsIn = TimeoutsIn()
+    record_content: bool = True
+
+
+class ProviderIn(BaseModel):
+    """A provider as it shall be; literal keys are sealed before they are stored."""
+
+    model_config = ConfigDict(extra="forbid")
+    protocol: Name
+    base_url: Annotated[str, Field(max_length=2048)]
+    keys: Annotated[list[Annotated[str, Field(min_length=1, max_length=8192)]], Field(max_length=32)] = []
+    prices: Name | None = None
+
+
+class TrialIn(BaseModel):
+    """Which model a provider is tried with."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: Name
+
+
+def routes(table: Routes, vault: Vault, current: Any) -> APIRouter:
+    """The routes of Endpoint. `current()` gives the compiled Snapshot."""
+    router = APIRouter(tags=["endpoints"])
+
+    @router.get("/endpoints")
+    def list_endpoints(by: Caller) -> Response:
+        """Every address that answers, the ones that a promotion made too."""
+        authorise(by, "read")
+        snapshot: Snapshot = current()
+        scope = scope_of(by)
+        return answer([asdict(e) for e in snapshot.endpoints.values() if e.team == "default" or scope.admits(e.team)])
+
+    @router.put("/endpoints/{name}")
+    def put_endpoint(name: str, body: EndpointIn, by: Caller) -> Response:
+        """Adds or replaces an endpoint."""
+        endpoint = Endpoint(
+            name=name, kind=body.kind, team=body.team, retries=body.retries, max_output_tokens=body.max_output_tokens,
+            route=tuple(Target(**target.model_dump()) for target in body.route), timeouts=Timeouts(**body.timeouts.model_dump()),
+            record_content=body.record_content,
+        )  # fmt: skip
+        etag = table.put_endpoint(endpoint, by=by)
+        return answer({**asdict(endpoint), "etag": etag})
+
+    @router.delete("/endpoints/{name}")
+    def delete_endpoint(name: str, by: Caller) -> Response:
+        """Removes an endpoint."""
+        table.delete_endpoint(name, by=by)
+        return answer({"name": name})
+
+    @router.get("/providers")
+    def list_providers(by: Caller) -> Response:
+        """Every host of language models; keys are shown as references only."""
+        authorise(by, "read")
+        return answer([_provider(provider) for provider in table.providers(scope_of(by))])
+
+    @router.put("/providers/{name}")
+    def put_provider(name: str, body: ProviderIn, by: Caller) -> Response:
+        """Adds or replaces a provider."""
+        provider = seal_keys(
+            Provider(name=name, protocol=body.protocol, base_url=body.base_url.rstrip("/"), keys=tuple(body.keys), prices=body.prices), vault
+        )
+        etag = table.put_provider(provider, by=by)
+        return answer({**_provider(provider), "etag": etag})
+
+    @router.delete("/providers/{name}")
+    def delete_provider(name: str, by: Caller) -> Response:
+        """Removes a provider."""
+        table.delete_provider(name, by=by)
+        return answer({"name": name})
+
+    @router.post("/providers/{name}/test")
+    def test_provider(name: str, body: TrialIn, by: Caller) -> Response:
+        """Asks a provider's model a few short questions and says what works: reply, stream, usage, tools."""
+        authorise(by, "admin")
+        table.provider(name, scope_of(by))
+        return answer(try_provider(current().hosts[name], body.model, vault))
+
+    return router
+
+
+def _provider(provider: Provider) -> dict[str, Any]:
+    return {**asdict(provider), "keys": [key if not key.startswith("sealed:") else f"sealed:…{key[-6:]}" for key in provider.keys]}

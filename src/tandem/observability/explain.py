@@ -1,0 +1,76 @@
+"""One answer explained: all calls of its trace, what it cost, and its content where that was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from tandem.core.trace import Attempt, Trace
+from tandem.observability.content import Subjects
+from tandem.observability.traces import Traces
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Content as the door sealed it."""
+
+    request: bytes
+    answer: bytes
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """What was asked and answered, as far as it may be read."""
+
+    request: str = ""
+    answer: str = ""
+    cut: bool = False
+    """Whether it was longer than what is kept."""
+    erased: bool = False
+    """Whether its subject was erased, so that nobody can read it any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """A whole trace."""
+
+    id: str
+    calls: list[Trace]
+    """The opening call first, then those nested in it, by time."""
+    orphans: list[Attempt]
+    """Attempts whose call never closed."""
+    cost: int | None
+    """Nano-dollars over all attempts; None when one of them has no known price."""
+    content: Mapping[str, Text] | None
+    """By call id; None when it was not asked for."""
+
+
+def explain(traces: Traces, subjects: Subjects, identifier: str, *, team: str | None, content: bool) -> Explained:
+    """Reads one trace.
+
+    Args:
+        team: only this team's calls are seen; None sees all.
+        content: whether prompts and answers are read too.
+
+    Raises:
+        NotFound: there is none for this team.
+    """
+    found = traces.find(identifier, team=team)
+    costs = [attempt.cost for call in found.calls for attempt in call.attempts] + [attempt.cost for attempt in found.orphans]
+    texts = {call.call: text for call in found.calls if (text := _text(traces, subjects, call)) is not None} if content else None
+    return Explained(
+        id=identifier, calls=found.calls, orphans=found.orphans, cost=None if None in costs else sum(cost or 0 for cost in costs), content=texts
+    )
+
+
+def _text(traces: Traces, subjects: Subjects, call: Trace) -> Text | None:
+    sealed = traces.sealed(call.call, call.id)
+    if sealed is None:
+        return None
+    plain = subjects.open(*sealed)
+    if plain is None:
+        return Text(erased=True)
+    kept = msgspec.msgpack.decode(plain, type=Kept)
+    return Text(request=kept.request.decode(errors="replace"), answer=kept.answer.decode(errors="replace"), cut=kept.cut)
