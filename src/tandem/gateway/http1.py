@@ -24,6 +24,7 @@ __all__ = ["Handler", "Limits", "Reply", "Request", "Server"]
 
 _LINGER_BYTES, _LINGER_SECONDS = 4 * 1024 * 1024, 2.0
 """What is still read and dropped after an early answer, so that a reset does not overtake it."""
+_LIMITS = Limits()
 _JSON: Headers = ((b"content-type", b"application/json"),)
 
 Handler = Callable[[Request, Reply], Coroutine[Any, Any, None] | None]
@@ -38,7 +39,7 @@ class Server:
         handler: Handler,
         *,
         stream_path: Callable[[str, str], bool],
-        limits: Limits = Limits(),
+        limits: Limits = _LIMITS,
         trusted_proxies: frozenset[str] = frozenset(),
         on_fault: Callable[[BaseException], None],
     ) -> None:
@@ -288,7 +289,7 @@ class _Connection(asyncio.Protocol):
             return
         if self._held and not reader.queue:
             self.unhold()
-        self._wait(limits.idle_seconds if reader.stage is IDLE else limits.head_seconds if reader.stage is HEAD else limits.body_seconds)
+        self._wait({IDLE: limits.idle_seconds, HEAD: limits.head_seconds, BODY: limits.body_seconds}[reader.stage])
         if reader.queue or self._refusal is not None or reader.starved:
             self.loop.call_soon(self._advance)
 

@@ -59,6 +59,7 @@ class Reader:
         self._believes = peer in trusted
         self._parser: Any = httptools.HttpRequestParser(self)
         self._fed = self._spent = 0
+        self._expects = self._offers = self._spread = False
         self.queue: deque[tuple[Request, Reply]] = deque()
         self.intake: Intake | None = None
         """The body of the request that is being read, if it is streamed."""
@@ -114,7 +115,7 @@ class Reader:
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, Refusal):
                 raise error.__context__ from None
-            if not self.last:
+            if not (self.last and self.stage is IDLE):
                 raise Refusal(400, "malformed_request", f"The request is not HTTP/1.1: {error}.") from None
 
     def _without_offer(self) -> bytes:

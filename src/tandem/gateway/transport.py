@@ -1,6 +1,6 @@
 """HTTP/1.1 client: a pool of kept connections to one upstream. All I/O with upstreams, and all translation of its errors.
 
-Knows no provider, no retry policy and no content. Parsing is llhttp's (through httptools). Method: RFC 9112.
+Knows no provider, no retry policy and no content.
 """
 
 from __future__ import annotations
@@ -9,378 +9,23 @@ import asyncio
 import base64
 import os
 import re
-import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from math import inf
-from typing import Any, cast
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
-import httptools
-
 from tandem.core.endpoint import Timeouts
-from tandem.core.errors import Invalid, TandemError, TimedOut, Unreachable, Upstream
+from tandem.core.errors import Invalid, TimedOut, Unreachable
+from tandem.gateway.link import Link, Response, Stale, late
 
-KIB = 1024
-_HIGH = 256 * KIB
-"""Bytes that may wait for their reader before the socket is paused."""
-_HEAD_BYTES, _HEAD_ROWS = 128 * KIB, 256
-_KEPT_SECONDS = 50.0
-"""How long an unused connection is kept: less than the 60 to 75 s after which servers commonly close theirs."""
+__all__ = ["Pool", "Response"]
+
 _OWN = frozenset({b"content-length", b"transfer-encoding", b"connection", b"accept-encoding", b"expect"})
 """Headers that are this file's business, whatever a caller passes."""
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _NAME = re.compile(r"[A-Za-z0-9._:-]+")
 _TARGET = re.compile(r"/[!-~]*")
-_AT_HEAD, _AT_PIECE, _AT_END = 0, 1, 2
-"""What a reader of a response waits for."""
-
-
-class _Stale(Unreachable):
-    """A kept connection turned out to be dead before a byte of the reply came: worth one fresh try."""
-
-
-class Response:
-    """A reply whose head is complete. Read it to its end or close it; else its connection waits for its deadline."""
-
-    __slots__ = ("_at", "_done", "_error", "_limit", "_link", "_pieces", "_size", "_waiter", "headed", "headers", "status")
-
-    def __init__(self, link: _Link) -> None:
-        self._link = link
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._limit = 0
-        self._at = _AT_HEAD
-        self._done = False
-        self._error: TandemError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        """Names in lower case; order kept."""
-        self.headed = False
-        """Status and headers are complete."""
-
-    def header(self, name: bytes) -> str | None:
-        """The first value of a header; `name` in lower case."""
-        for key, value in self.headers:
-            if key == name:
-                return value.decode("latin-1")
-        return None
-
-    async def read(self, limit: int = 64 * KIB * KIB) -> bytes:
-        """The whole body, or what is left of it.
-
-        Raises:
-            Upstream: cut short (`truncated_stream`), not HTTP (`malformed_reply`), over `limit` bytes (`reply_too_large`).
-            TimedOut: the idle or the total time is over.
-        """
-        if not self._done:
-            self._at, self._limit = _AT_END, limit
-            self._link.resume()
-            while not self._done and self._error is None and self._size <= limit:
-                await self.wait()
-            if self._error is not None:
-                raise self._error
-        if self._size > limit:
-            self.close()
-            raise Upstream(f"The reply of {self._link.where} is larger than {limit} bytes.", code="reply_too_large")
-        return self._take()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        """All that has arrived since the last piece. Raises what `read` raises, after the last whole piece."""
-        while not self._pieces:
-            if self._error is not None:
-                raise self._error
-            if self._done:
-                raise StopAsyncIteration
-            self._at = _AT_PIECE
-            self._link.resume()
-            await self.wait()
-        return self._take()
-
-    def close(self) -> None:
-        """Gives up the rest: drops the connection, which tells the upstream to stop. After the end it does nothing."""
-        if not self._done and self._error is None:
-            self._link.kill(Upstream(f"The reply of {self._link.where} was closed before its end.", code="closed"))
-
-    def body(self, data: bytes) -> None:
-        self._pieces.append(data)
-        self._size += len(data)
-
-    def finish(self, error: TandemError | None = None) -> None:
-        if error is None:
-            self._done = True
-        else:
-            self._error = error
-        self.wake()
-
-    @property
-    def over(self) -> bool:
-        """More waits than the reader wants to have waiting."""
-        return self._size > (self._limit if self._at == _AT_END else _HIGH)
-
-    def wake(self) -> None:
-        """Wakes the reader if what it waits for is there."""
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            return
-        ready = self.headed if self._at == _AT_HEAD else bool(self._pieces) if self._at == _AT_PIECE else self.over
-        if ready or self._done or self._error is not None:
-            self._waiter = None
-            waiter.set_result(None)
-
-    async def wait(self) -> None:
-        self._waiter = waiter = self._link.loop.create_future()
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            self.close()
-            raise
-
-    async def begun(self) -> Response:
-        """This response, when its head is complete."""
-        while not self.headed:
-            if self._error is not None:
-                raise self._error
-            await self.wait()
-        return self
-
-    def _take(self) -> bytes:
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._pieces, self._size = [], 0
-        return data
-
-
-class _Link(asyncio.Protocol):
-    """One connection to the upstream: sends a request, parses its reply, keeps the times."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self.where = pool.where
-        self.loop = asyncio.get_running_loop()
-        self._parser: Any = None
-        self._response: Response | None = None
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = self._by = self._total_by = inf
-        self._timeouts = Timeouts()
-        self._stage = ""
-        self._drained: asyncio.Future[None] | None = None
-        self._stuck = self._held = self._mute = self._keep = self._begun = self._framed = False
-        self._whole = self._rogue = self._interim = False
-        self._size = 0
-        self.uploading = False
-        """The request is not yet wholly sent."""
-        self.tunnel = False
-        """Still talking to a proxy; not for the pool."""
-        self.used = False
-        """Has carried a reply before."""
-        self.dead = False
-
-    # The pool's side.
-
-    def begin(self, method: str, timeouts: Timeouts, until: float) -> Response:
-        """Makes ready for one exchange that must be over at the loop time `until`."""
-        if self._parser is None:
-            self._parser = httptools.HttpResponseParser(self)
-        self._response = response = Response(self)
-        self._mute = method == "HEAD" or method == "CONNECT"
-        self._begun = self._framed = self._whole = self._interim = False
-        self._size = 0
-        self._timeouts = timeouts
-        self._total_by = until
-        self.await_reply()
-        return response
-
-    def await_reply(self) -> None:
-        self._set("first_byte", self._timeouts.first_byte)
-
-    def keep(self) -> None:
-        """Unused from now on; closes itself after a while."""
-        self._total_by = inf
-        self._set("kept", _KEPT_SECONDS)
-
-    def write(self, data: bytes) -> None:
-        cast(asyncio.Transport, self._transport).write(data)
-
-    async def drained(self) -> None:
-        """Waits while the upstream takes nothing of what is written to it."""
-        while self._stuck and not self.dead:
-            self._set("idle", self._timeouts.idle)
-            self._drained = self.loop.create_future()
-            await self._drained
-
-    def resume(self) -> None:
-        if self._held and not self.dead:
-            self._held = False
-            cast(asyncio.Transport, self._transport).resume_reading()
-            self._set("idle", self._timeouts.idle)
-
-    def kill(self, error: TandemError | None = None) -> None:
-        """Drops the connection at once; whoever reads from it gets `error`."""
-        self._bury()
-        if self._transport is not None:
-            self._transport.abort()
-        response, self._response = self._response, None
-        if response is not None:
-            response.finish(error or Unreachable(f"The connection to {self.where} was closed here."))
-
-    def _bury(self) -> None:
-        if not self.dead:
-            self.dead = True
-            if self._timer is not None:
-                self._timer.cancel()
-            self._pool.lost(self)
-            self._loosen()
-
-    # The transport's side.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def data_received(self, data: bytes) -> None:
-        response = self._response
-        if response is None:
-            self.kill()
-            return
-        self._begun = True
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.kill(_malformed(self.where, str(error.__context__ or error)))
-            return
-        if self._whole:
-            self._complete(response)
-            return
-        if not response.headed:
-            self._size += len(data)
-            if self._size > 2 * _HEAD_BYTES:
-                self.kill(_malformed(self.where, "its head is too large"))
-            return
-        if response.over:
-            self._held, self._by = True, inf
-            cast(asyncio.Transport, self._transport).pause_reading()
-        else:
-            self._set("idle", self._timeouts.idle)
-        response.wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._bury()
-        response, self._response = self._response, None
-        if response is None:
-            return
-        if not self._begun:
-            kind = _Stale if self.used else Unreachable
-            why = f": {exc}" if exc else ""
-            response.finish(kind(f"{self.where} closed the connection before it answered{why}."))
-        elif response.headed and not self._framed and exc is None:
-            response.finish()
-        else:
-            response.finish(Upstream(f"The reply of {self.where} broke off before its end.", code="truncated_stream"))
-
-    def pause_writing(self) -> None:
-        self._stuck = True
-
-    def resume_writing(self) -> None:
-        self._stuck = False
-        self._loosen()
-
-    def _loosen(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-
-    def _complete(self, response: Response) -> None:
-        self._response = None
-        if self._mute:
-            self._parser = None
-        response.finish()
-        if self.tunnel:
-            return
-        self.used = True
-        if self._keep and not self._rogue and not self.uploading and not self.dead:
-            self._pool.release(self)
-        else:
-            self.kill()
-
-    # Times: one timer per connection, moved only when a nearer deadline comes.
-
-    def _set(self, stage: str, seconds: float) -> None:
-        self._stage, self._by = stage, self.loop.time() + seconds
-        at = min(self._by, self._total_by)
-        if at < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at, self._timer = at, self.loop.call_at(at, self._tick)
-
-    def _tick(self) -> None:
-        now = self.loop.time()
-        at = min(self._by, self._total_by)
-        if now < at:
-            self._timer, self._timer_at = (None, inf) if at == inf else (self.loop.call_at(at, self._tick), at)
-            return
-        stage = "total" if now >= self._total_by else self._stage
-        self.kill(_late(self.where, stage, getattr(self._timeouts, stage)) if self._response is not None else None)
-
-    # The parser's side.
-
-    def on_message_begin(self) -> None:
-        self._rogue = self._whole
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        response = self._response
-        if response is None or self._whole:
-            return
-        if response.headed:
-            self._size += len(name) + len(value)
-        else:
-            name = name.lower()
-            response.headers.append((name, value))
-            if name == b"content-length":
-                self._framed = True
-            elif name == b"transfer-encoding":
-                self._framed = True
-                if value.lower() != b"chunked":
-                    raise ValueError("its transfer coding is not 'chunked'")
-        if len(response.headers) > _HEAD_ROWS or self._size > _HEAD_BYTES:
-            raise ValueError("its head is too large")
-
-    def on_headers_complete(self) -> None:
-        response = cast(Response, self._response)
-        status = self._parser.get_status_code()
-        if self._whole:
-            return
-        if status < 200:
-            if status == 101:
-                raise ValueError("it changes the protocol")
-            self._interim = True
-            response.headers.clear()
-            self._framed = False
-            return
-        if sum([len(name) + len(value) for name, value in response.headers]) > _HEAD_BYTES:
-            raise ValueError("its head is too large")
-        response.status, response.headed = status, True
-        self._keep = self._parser.should_keep_alive()
-        self._whole = self._mute
-
-    def on_body(self, data: bytes) -> None:
-        if self._whole:
-            self._rogue = True
-        else:
-            cast(Response, self._response).body(data)
-
-    def on_message_complete(self) -> None:
-        if self._interim:
-            self._interim = False
-        else:
-            self._whole = True
 
 
 class Pool:
@@ -402,9 +47,9 @@ class Pool:
         """
         self._limit = limit
         self._open = 0
-        self._idle: list[_Link] = []
-        self._links: set[_Link] = set()
-        self._waiting: deque[asyncio.Future[_Link | None]] = deque()
+        self._idle: list[Link] = []
+        self._links: set[Link] = set()
+        self._waiting: deque[asyncio.Future[Link | None]] = deque()
         self._closed = False
         self._ssl: ssl.SSLContext | None = None
         self._socket = ""
@@ -475,7 +120,7 @@ class Pool:
                         on_sent()
                     await _upload(link, response, body, declared)
                 return await response.begun()
-            except _Stale as stale:
+            except Stale as stale:
                 if fresh or not isinstance(body, bytes):
                     raise Unreachable(stale.message) from None
                 fresh, on_sent = True, None
@@ -490,7 +135,7 @@ class Pool:
             link.kill()
         await asyncio.sleep(0)
 
-    def release(self, link: _Link) -> None:
+    def release(self, link: Link) -> None:
         """Takes back a connection whose exchange is complete."""
         link.keep()
         while self._waiting:
@@ -500,7 +145,7 @@ class Pool:
                 return
         self._idle.append(link)
 
-    def lost(self, link: _Link) -> None:
+    def lost(self, link: Link) -> None:
         """Forgets a connection; its place goes to the first who waits for one."""
         if link in self._idle:
             self._idle.remove(link)
@@ -515,7 +160,7 @@ class Pool:
                 return
         self._open -= 1
 
-    async def _take(self, timeouts: Timeouts, fresh: bool) -> _Link:
+    async def _take(self, timeouts: Timeouts, fresh: bool) -> Link:
         """A kept connection, or a new one, or (at the limit) the next that comes free."""
         if self._closed:
             raise Unreachable(f"The connections to {self.where} are closed.")
@@ -534,9 +179,9 @@ class Pool:
         link.kill()
         return await self._take(timeouts, fresh)
 
-    async def _queue(self, timeouts: Timeouts) -> _Link | None:
+    async def _queue(self, timeouts: Timeouts) -> Link | None:
         """Waits for a connection, or (None) for the place of one."""
-        waiter: asyncio.Future[_Link | None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Link | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(timeouts.connect):
@@ -555,9 +200,9 @@ class Pool:
                 ) from None
             raise
 
-    async def _connect(self, timeouts: Timeouts) -> _Link:
+    async def _connect(self, timeouts: Timeouts) -> Link:
         """A new connection, in a place that is already counted."""
-        link = _Link(self)
+        link = Link(self)
         self._links.add(link)
         try:
             async with asyncio.timeout(timeouts.connect):
@@ -565,7 +210,7 @@ class Pool:
         except BaseException as error:
             link.kill()
             if isinstance(error, TimeoutError):
-                raise _late(self.where, "connect", timeouts.connect) from None
+                raise late(self.where, "connect", timeouts.connect) from None
             if isinstance(error, OSError):
                 raise Unreachable(
                     f"No connection to {self.where}: {error}.", hint="Check that the address is right and the server runs."
@@ -573,7 +218,7 @@ class Pool:
             raise
         return link
 
-    async def _dial(self, link: _Link, timeouts: Timeouts) -> None:
+    async def _dial(self, link: Link, timeouts: Timeouts) -> None:
         loop = link.loop
         if self._socket:
             await loop.create_unix_connection(lambda: link, self._socket)
@@ -587,7 +232,7 @@ class Pool:
                 secure = await loop.start_tls(transport, link, self._ssl, server_hostname=self._name)
                 link.connection_made(cast(asyncio.Transport, secure))
 
-    async def _dig(self, link: _Link, timeouts: Timeouts) -> None:
+    async def _dig(self, link: Link, timeouts: Timeouts) -> None:
         """Asks the proxy for a tunnel (RFC 9110 9.3.6)."""
         link.tunnel = True
         response = link.begin("CONNECT", timeouts, link.loop.time() + timeouts.total)
@@ -635,7 +280,7 @@ class Pool:
         return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target, block)
 
 
-async def _upload(link: _Link, response: Response, body: AsyncIterator[bytes], declared: int | None) -> None:
+async def _upload(link: Link, response: Response, body: AsyncIterator[bytes], declared: int | None) -> None:
     """Sends a body in pieces; stops early if the upstream has answered already."""
     left = declared
     async for piece in body:
@@ -690,22 +335,3 @@ def _proxy(environ: Mapping[str, str], scheme: str, host: str) -> str | None:
         if rule == "*" or (rule and (host == rule or host.endswith("." + rule))):
             return None
     return environ.get(f"{scheme}_proxy") or environ.get(f"{scheme.upper()}_PROXY") or None
-
-
-def _malformed(where: str, why: str) -> Upstream:
-    return Upstream(f"The reply of {where} is not HTTP/1.1: {why}.", code="malformed_reply")
-
-
-_WAITS = {
-    "connect": "did not accept a connection",
-    "first_byte": "did not begin its reply",
-    "idle": "sent or took nothing",
-    "total": "did not complete the exchange",
-}
-
-
-def _late(where: str, stage: str, seconds: float) -> TimedOut:
-    return TimedOut(
-        f"{where} {_WAITS[stage]} within {seconds:g} s (stage: {stage}).",
-        hint=f"Raise `timeouts.{stage}` if the upstream is slow on purpose.",
-    )
