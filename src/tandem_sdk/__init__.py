@@ -1,0 +1,108 @@
+"""The Python client of Tandem. It stands on httpx2 and the standard library, and imports nothing of the platform.
+
+    from tandem_sdk import Client
+
+    with Client() as tandem:                       # TANDEM_URL and TANDEM_KEY, or what `tandem login` stored
+        tandem.datasets.add("biopsies", "biopsies.csv", id_column="id")
+        run = tandem.runs.train("tumor", data="dataset/biopsies", target="diagnosis")
+        model = tandem.runs.wait(run.id).asset     # model/tumor@1
+        tandem.assets.promote(model, "production")
+        print(tandem.predict("tumor", [{"radius": 14.2, "texture": 20.1}]).outputs)
+
+One resource per noun, methods are verbs, results are frozen dataclasses, and everything that goes
+wrong is a `TandemError` with code, status, hint, field and trace id.
+"""
+
+from tandem_sdk.assets import Alias, AliasState, Asset, AssetSummary, Lineage, Move, Node, Version, VersionDetail
+from tandem_sdk.audit import AuditReport, AuditRow
+from tandem_sdk.budgets import Budget, Spend
+from tandem_sdk.calls import Chat, Decision, Message, Piece, Prediction
+from tandem_sdk.client import Client, __version__
+from tandem_sdk.endpoints import Endpoint, Target, Timeouts
+from tandem_sdk.errors import (
+    Blocked,
+    Broken,
+    Conflict,
+    Forbidden,
+    GateRefused,
+    Invalid,
+    NotFound,
+    OverBudget,
+    RateLimited,
+    Refused,
+    RunFailed,
+    TandemError,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+    Upstream,
+)
+from tandem_sdk.gates import Gate
+from tandem_sdk.keys import Key, NewKey, Principal
+from tandem_sdk.providers import Check, Provider
+from tandem_sdk.runs import Run
+from tandem_sdk.traces import Attempt, Call, Content, Span, Trace, TraceRow, Usage
+from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
+
+__all__ = [
+    "Alias",
+    "AliasState",
+    "Asset",
+    "AssetSummary",
+    "Attempt",
+    "AuditReport",
+    "AuditRow",
+    "Blocked",
+    "Broken",
+    "Budget",
+    "Call",
+    "Chat",
+    "Check",
+    "Client",
+    "Conflict",
+    "Content",
+    "Decision",
+    "Endpoint",
+    "Estimate",
+    "Forbidden",
+    "Gate",
+    "GateRefused",
+    "GateReport",
+    "Invalid",
+    "Key",
+    "Lineage",
+    "Message",
+    "Move",
+    "NewKey",
+    "Node",
+    "NotFound",
+    "OverBudget",
+    "Piece",
+    "Prediction",
+    "Principal",
+    "Promotion",
+    "Provider",
+    "RateLimited",
+    "Refused",
+    "Run",
+    "RunFailed",
+    "Score",
+    "Span",
+    "Spend",
+    "TandemError",
+    "Target",
+    "TimedOut",
+    "Timeouts",
+    "Trace",
+    "TraceRow",
+    "Unauthenticated",
+    "Unavailable",
+    "Unreachable",
+    "Upstream",
+    "Usage",
+    "Verdict",
+    "Version",
+    "VersionDetail",
+    "__version__",
+]

@@ -1,0 +1,203 @@
+"""Everything that goes wrong, as one tree.
+
+TandemError                 code, status, hint, field, trace
+  + Refused                 the law said no
+  |   - Unauthenticated     401  no key, or one nobody knows
+  |   - Forbidden           403  a known key without the right
+  |   - RateLimited         429  too many at once; `retry_after` tells when
+  |   - OverBudget          429  a cap has no room
+  |   - Blocked             403  a guard refused the content
+  |       - GateRefused     403  a gate refused the promotion; `report` says why
+  + NotFound                404
+  + Conflict                409  somebody else was first, or `tandem.toml` manages it
+  + Invalid                 400  the input is wrong; `field` names where
+  + RunFailed                 -  a run that was waited for failed or was cancelled
+  + Upstream                502  a provider failed
+  |   - Unreachable         502  no connection: to a provider, or to the platform itself (then status is 0)
+  |   - TimedOut            504
+  + Unavailable             503  the platform cannot take work now
+  + Broken                  500  its fault, or an answer that makes no sense
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from tandem_sdk.shape import Mismatch, read
+from tandem_sdk.verdicts import GateReport
+
+
+class TandemError(Exception):
+    """Base of all errors of this client.
+
+    Attributes:
+        message: what happened to what, and why.
+        hint: what to do next, where the platform knows.
+        code: stable word for programs, such as `over_budget`.
+        status: HTTP status; 0 when no answer came.
+        field: where in the input the fault is.
+        trace: id of the call; `tandem trace show ID` explains it.
+        retry_after: seconds after which a retry makes sense.
+    """
+
+    code = "error"
+    status = 0
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        field: str | None = None,
+        trace: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.field = field
+        self.trace = trace
+        self.retry_after = retry_after
+        if code is not None:
+            self.code = code
+        if status is not None:
+            self.status = status
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class Refused(TandemError):
+    code = "refused"
+
+
+class Unauthenticated(Refused):
+    code = "unauthenticated"
+
+
+class Forbidden(Refused):
+    code = "forbidden"
+
+
+class RateLimited(Refused):
+    code = "rate_limited"
+
+
+class OverBudget(Refused):
+    code = "over_budget"
+
+
+class Blocked(Refused):
+    code = "blocked"
+
+
+class GateRefused(Blocked):
+    """A gate refused a promotion; nothing was moved."""
+
+    code = "gate_refused"
+    report: GateReport = GateReport(passed=False)
+    """The gate's verdict, estimates with intervals, and reasons."""
+
+
+class NotFound(TandemError):
+    code = "not_found"
+
+
+class Conflict(TandemError):
+    code = "conflict"
+
+
+class Invalid(TandemError):
+    code = "invalid"
+
+
+class RunFailed(TandemError):
+    code = "run_failed"
+
+
+class Upstream(TandemError):
+    code = "upstream"
+
+
+class Unreachable(Upstream):
+    code = "unreachable"
+
+
+class TimedOut(Upstream):
+    code = "timed_out"
+
+
+class Unavailable(TandemError):
+    code = "unavailable"
+
+
+class Broken(TandemError):
+    code = "broken"
+
+
+_BY_CODE: dict[str, type[TandemError]] = {
+    kind.code: kind
+    for kind in (
+        Refused, Unauthenticated, Forbidden, RateLimited, OverBudget, Blocked, GateRefused, NotFound, Conflict, Invalid,
+        Upstream, Unreachable, TimedOut, Unavailable, Broken,
+    )
+}  # fmt: skip
+_BY_STATUS: dict[int, type[TandemError]] = {
+    400: Invalid, 401: Unauthenticated, 403: Forbidden, 404: NotFound, 405: Invalid, 409: Conflict, 413: Invalid, 415: Invalid,
+    422: Invalid, 429: RateLimited, 502: Upstream, 503: Unavailable, 504: TimedOut,
+}  # fmt: skip
+EXCERPT = 200
+"""Characters of a foreign error page that are worth showing."""
+
+
+def read_error(status: int, body: bytes, *, trace: str | None = None, retry_after: float | None = None) -> TandemError:
+    """The error that a refused request tells of, in whichever of the platform's shapes it is written.
+
+    Ours `{"error": {"code", "message", "hint", "field"}}`, OpenAI's `{"error": {"message", "type", "param", "code"}}`,
+    the Open Inference Protocol's `{"error": "text", "code", …}`; anything else is quoted.
+    """
+    whole = _object(body)
+    error = whole.get("error")
+    told: Mapping[str, object] = whole if isinstance(error, str) else error if isinstance(error, Mapping) else {}
+    message = error if isinstance(error, str) else _text(told, "message")
+    code = _text(told, "code")
+    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status) or (Broken if status >= 500 else TandemError)
+    found = kind(
+        message or _quoted(status, body),
+        hint=_text(told, "hint"),
+        code=code or _text(told, "type"),
+        status=status,
+        field=_text(told, "field") or _text(told, "param"),
+        trace=trace or _text(told, "trace") or None,
+        retry_after=retry_after,
+    )
+    if isinstance(found, GateRefused) and "report" in told:
+        try:
+            found.report = read(GateReport, told["report"])
+        except Mismatch:  # the refusal matters more than its details
+            found.report = GateReport(passed=False, reasons=(found.message,))
+    return found
+
+
+def _object(body: bytes) -> Mapping[str, object]:
+    try:
+        return _mapping(json.loads(body))
+    except ValueError:
+        return {}
+
+
+def _mapping(data: object) -> Mapping[str, object]:
+    return data if isinstance(data, dict) else {}
+
+
+def _text(told: Mapping[str, object], name: str) -> str | None:
+    value = told.get(name)
+    return None if value is None else str(value)
+
+
+def _quoted(status: int, body: bytes) -> str:
+    text = " ".join(body[: EXCERPT * 4].decode("utf-8", "replace").split())[:EXCERPT]
+    return f"The answer was HTTP {status}: {text}" if text else f"The answer was HTTP {status} without a word."

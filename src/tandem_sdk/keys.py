@@ -1,0 +1,98 @@
+"""Keys: how callers prove who they are. A key is shown once, when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who calls: a person, a service or a key, in a team."""
+
+    name: str
+    id: str = ""
+    team: str = ""
+    org: str = "default"
+    kind: str = "key"
+    role: str = ""
+    """`viewer`, `editor`, `approver`, `admin` or `auditor`."""
+    endpoints: tuple[str, ...] = ()
+    """Endpoints it may call; empty means all."""
+    scopes: tuple[str, ...] = ()
+    """Extra rights, such as `any-version`."""
+    expires_at: int | None = None
+    """UTC microseconds after which it is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(Principal):
+    """A key in a list; the secret itself is nowhere."""
+
+    created_at: int = 0
+    created_by: str = ""
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class NewKey:
+    """A key that was just made. Printing it shows no secret."""
+
+    key: str
+    """The secret, `tdm_…`; it is not shown again."""
+    principal: Principal
+
+    def __repr__(self) -> str:
+        return f"NewKey(key='***', principal={self.principal!r})"
+
+
+class Keys:
+    """`client.keys`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def create(
+        self,
+        name: str,
+        *,
+        team: str | None = None,
+        role: str | None = None,
+        endpoints: Sequence[str] = (),
+        scopes: Sequence[str] = (),
+        expires_at: int | None = None,
+    ) -> NewKey:
+        """Makes a key.
+
+        Args:
+            name: what it is called in budgets, traces and the audit.
+            team: None means the team `default`.
+            role: None means `viewer`.
+            endpoints: those it may call; empty means all.
+            scopes: extra rights, such as `any-version`.
+            expires_at: UTC microseconds; None never expires.
+
+        Raises:
+            Conflict: the name is taken.
+            Forbidden: the caller may not make keys, or not such ones.
+        """
+        told = {
+            "name": name, "team": team, "role": role, "endpoints": list(endpoints), "scopes": list(scopes),
+            "expires_at": expires_at,
+        }  # fmt: skip
+        body = {field: value for field, value in told.items() if value is not None}
+        return read_reply(NewKey, self._wire.send("POST", f"{API}/keys", body))
+
+    def list(self) -> tuple[Key, ...]:
+        """Every key the caller may see, without secrets."""
+        return read_replies(Key, self._wire.get(f"{API}/keys"))
+
+    def revoke(self, name: str) -> None:
+        """Ends a key; the doors refuse it within a moment.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        self._wire.send("DELETE", f"{API}/keys/{segment(name)}")

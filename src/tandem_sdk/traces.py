@@ -1,0 +1,144 @@
+"""Traces: one call through the door and all it did, with versions, verdicts and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one attempt used, in disjoint counters of tokens, and who says so."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    source: str = "none"
+    """`provider`, `estimated` or `none`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One stage of a call."""
+
+    name: str
+    start: int
+    """UTC microseconds."""
+    end: int = 0
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at one target: the unit that is priced and booked."""
+
+    target: str
+    attempt: int = 0
+    call: str = ""
+    usage: Usage = Usage()
+    cost: int | None = None
+    """Nano-dollars; None when no price is known."""
+    reserved: int = 0
+    """Nano-dollars held before anything was sent."""
+    outcome: str = ""
+    start: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call as it was recorded when it ended."""
+
+    call: str
+    start: int
+    end: int
+    id: str = ""
+    """The trace it belongs to."""
+    parent: str | None = None
+    """The call it was made by, inside the same trace."""
+    endpoint: str = ""
+    kind: str = ""
+    """`chat`, `embed`, `predict` or `decide`."""
+    team: str = ""
+    principal: str = ""
+    outcome: str = ""
+    """`ok`, an error's code, or `gone`."""
+    status: int = 0
+    cost: int | None = None
+    """Nano-dollars over all attempts; None when one of them has no known price."""
+    spans: tuple[Span, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    """Versions used, candidates, policy, error."""
+    subject: str | None = None
+    """The end user the call named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What was asked and answered."""
+
+    request: str = ""
+    answer: str = ""
+    cut: bool = False
+    """True when it was longer than what is kept."""
+    erased: bool = False
+    """True when the end user's key was deleted, and the content with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A whole trace: the opening call first, then those nested in it."""
+
+    id: str
+    calls: tuple[Call, ...] = ()
+    orphans: tuple[Attempt, ...] = ()
+    """Attempts whose call never closed: the door died under them."""
+    cost: int | None = None
+    cost_usd: str | None = None
+    content: Mapping[str, Content] | None = None
+    """By call id; None when it was not asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRow:
+    """One opening call in a list."""
+
+    trace: str
+    start: int
+    end: int
+    call: str = ""
+    team: str = ""
+    principal: str = ""
+    endpoint: str = ""
+    kind: str = ""
+    outcome: str = ""
+    status: int = 0
+    cost: int | None = None
+
+
+class Traces:
+    """`client.traces`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def list(
+        self, *, limit: int = 50, before: int | None = None, endpoint: str | None = None, outcome: str | None = None
+    ) -> tuple[TraceRow, ...]:
+        """The newest calls first; `before` (UTC microseconds) continues an earlier list."""
+        query = {"limit": limit, "before": before, "endpoint": endpoint, "outcome": outcome}
+        return read_replies(TraceRow, self._wire.get(f"{API}/traces", query))
+
+    def show(self, id: str, *, content: bool = False) -> Trace:
+        """One trace, with what was asked and answered when `content` is wanted and the key may see it.
+
+        Raises:
+            NotFound: there is none, or it is another team's.
+        """
+        return read_reply(Trace, self._wire.get(f"{API}/traces/{segment(id)}", {"content": 1 if content else None}))
