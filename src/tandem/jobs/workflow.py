@@ -1,0 +1,445 @@
+"""Durable jobs: Runs that survive the death of their process. The only file that knows DBOS.
+
+One generic DBOS workflow does every Run and looks its work up by name, so that a Run whose workflow is
+gone ends with a reason instead of waiting for ever; for the same reason the application version is ours
+and constant. DBOS keeps each step's result as JSON in `jobs.db`; what a Run is and how it ended is kept
+in the Runs alone, and a Run that is open there without a workflow here is begun again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tandem.core.clock import Clock
+from tandem.core.errors import Conflict, Invalid, NotFound, TandemError, Unavailable
+from tandem.core.run import ENDED, State
+from tandem.jobs.job import Halted, Job, Why, Work
+from tandem.jobs.perform import CANCELLED, Everywhere, begin, end, perform
+from tandem.jobs.repo import Runs
+from tandem.store.canonical import canonical
+
+if TYPE_CHECKING:
+    from dbos import Queue, Serializer
+    from sqlalchemy import Engine
+
+T = TypeVar("T")
+
+VERSION = "1"
+"""DBOS resumes only workflows of its own application version: ours outlives releases, changed steps are noticed apart."""
+ATTEMPTS = 10
+"""A Run that was begun this often and never ended takes its process down with it."""
+POLL_SECONDS = 0.25
+"""How often the queue is looked at: the longest wait of a Run that finds the queue empty."""
+LOOK_SECONDS = 1.0
+"""How often a job looks whether another process cancelled it or took it over."""
+CLOSE_SECONDS = 10.0
+"""How long `close` waits for jobs to notice."""
+QUEUE = "runs"
+
+
+class Jobs:
+    """The engine of one process; DBOS allows no second one beside it."""
+
+    def __init__(self, path: Path, *, executor: str, runs: Runs, clock: Clock, at_once: int = 1, queued: int = 100) -> None:
+        """
+        Args:
+            path: the SQLite file; its folder must exist.
+            executor: the name under which this process takes work; what it left unfinished is resumed by the
+                next process of the same name.
+            at_once: jobs that are done at the same time; the others wait in order.
+            queued: jobs that may wait; more are refused.
+        """
+        self._path, self._executor, self._runs, self._clock = path, executor, runs, clock
+        self._at_once, self._queued = at_once, queued
+        self._works: dict[str, Work] = {}
+        self._active: dict[str, threading.Event] = {}
+        self._stopping = threading.Event()
+        self._desk: ThreadPoolExecutor | None = None
+        self._engine: Engine | None = None
+        self._queue: Queue | None = None
+        self._body: Callable[[str, str, str], str] | None = None
+
+    def register(self, name: str, work: Work) -> None:
+        """Makes `work` the workflow of this name; before `launch`."""
+        self._works[name] = work
+
+    def launch(self) -> None:
+        """Resumes what an earlier process left unfinished, then takes new work.
+
+        Raises:
+            Unavailable: the file cannot be used.
+        """
+        self._stopping.clear()
+        # DBOS refuses calls from an event loop's thread and records calls from a workflow's; here it gets neither.
+        self._desk = ThreadPoolExecutor(1, thread_name_prefix="jobs-desk")
+        self._ask(self._launch)
+
+    def _launch(self) -> None:
+        from dbos import DBOS
+
+        logger = logging.getLogger("dbos")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())  # else DBOS adds one that writes to the console
+        self._engine = _engine(self._path)
+        DBOS(
+            config={
+                "name": "tandem",
+                "system_database_url": f"sqlite:///{self._path}",
+                "system_database_engine": self._engine,
+                "application_version": VERSION,
+                "executor_id": self._executor,
+                "serializer": _serializer(),
+                "enable_otlp": False,
+                "log_level": "ERROR",
+                "max_executor_threads": self._at_once + 4,
+                "notification_listener_polling_interval_sec": POLL_SECONDS,  # unused, but `close` waits for its sleep
+            }
+        )
+        self._body = DBOS.workflow(name="run", max_recovery_attempts=None)(self._attempts())
+        DBOS.launch()
+        self._queue = DBOS.register_queue(
+            QUEUE, worker_concurrency=self._at_once, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
+        )
+        self._settle()
+        self._sweep()
+
+    def close(self) -> None:
+        """Tells the jobs to stop and waits for them; they stay unfinished and are resumed by the next `launch`."""
+        self._stopping.set()
+        if self._desk is None:
+            return
+        waiting = threading.Event()
+        deadline = self._clock.monotonic() + CLOSE_SECONDS
+        while self._active and self._clock.monotonic() < deadline:
+            waiting.wait(0.02)
+        self._ask(self._close)
+        self._desk.shutdown()
+        self._desk = None
+
+    def _close(self) -> None:
+        from dbos import DBOS
+
+        DBOS.destroy(destroy_registry=True)
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def start(self, name: str, run_id: str, inputs: Mapping[str, object]) -> None:
+        """Has the queued Run done by the workflow `name`, which is its kind; the same run again is no error.
+
+        When it returns, the work survives a crash. When it refuses, the Run has failed with the reason.
+
+        Raises:
+            NotFound: there is no such run or workflow.
+            Unavailable: the queue is full, or the file cannot be written.
+            Invalid: the inputs are not JSON, or the Run is of another kind.
+        """
+        run = self._runs.find(run_id, Everywhere())
+        if run.state in ENDED:
+            return
+        try:
+            if run.kind != name:
+                raise Invalid(f"The run {run_id} is of the kind '{run.kind}', not '{name}'.", field="name")
+            text = canonical(inputs)
+            self._ask(lambda: self._admit(name, run_id, text))
+        except TandemError as error:
+            end(self._runs, run_id, "failed", reason=str(error))
+            raise
+
+    def _admit(self, name: str, run_id: str, inputs: str) -> None:
+        from dbos import DBOS
+
+        if DBOS.get_workflow_status(run_id) is not None:
+            return
+        if name not in self._works:
+            raise _unknown(name, self._works)
+        waiting = DBOS.list_workflows(
+            status="ENQUEUED", queue_name=QUEUE, limit=self._queued, load_input=False, load_output=False
+        )
+        if len(waiting) >= self._queued:
+            raise Unavailable(
+                f"{len(waiting)} runs are waiting already, and no more may.",
+                hint="Try again when some have ended, or cancel one: `tandem run list`.",
+                retry_after=30.0,
+            )
+        self._enqueue(name, run_id, inputs)
+
+    def _enqueue(self, name: str, run_id: str, inputs: str) -> None:
+        from dbos import SetWorkflowID
+
+        assert self._queue is not None, "launch comes first"
+        assert self._body is not None, "launch comes first"
+        with SetWorkflowID(run_id):
+            self._queue.enqueue(self._body, name, run_id, inputs)
+
+    def cancel(self, run_id: str) -> None:
+        """Ends a Run that waits, and asks one that is being done to end: it is cancelled when its work has stopped.
+
+        Raises:
+            NotFound: there is no such run.
+            Conflict: it has succeeded or failed already.
+            Unavailable: the file cannot be written.
+        """
+        run = self._runs.find(run_id, Everywhere())
+        if run.state == "cancelled":
+            return
+        if run.state in ENDED:
+            raise Conflict(f"The run {run_id} has {run.state} already.", hint="Only a run that waits or runs can be cancelled.")
+        before = self._ask(lambda: _cancel(run_id))
+        told = self._active.get(run_id)
+        if told is not None:
+            told.set()
+        elif before in (None, "ENQUEUED"):
+            end(self._runs, run_id, "cancelled", reason=CANCELLED)
+
+    def _attempts(self) -> Callable[[str, str, str], str]:
+        """The function DBOS calls for every attempt at a Run; what it returns says only that the Run has ended."""
+
+        def attempt(name: str, run_id: str, inputs: str) -> str:
+            told = threading.Event()
+            self._active[run_id] = told
+            try:
+                self._attempt(name, run_id, json.loads(inputs), told)
+            finally:
+                if self._active.get(run_id) is told:
+                    del self._active[run_id]
+            return "ended"
+
+        return attempt
+
+    def _attempt(self, name: str, run_id: str, inputs: Mapping[str, object], told: threading.Event) -> None:
+        run = begin(self._runs, run_id)
+        if run is None:
+            return
+        try:
+            work = self._work(name, run_id)
+        except TandemError as error:
+            raise Halted("lost") from error  # the next launch tries again
+        steps = _Steps(self, run_id, told)
+        perform(Job(run, inputs, self._runs, self._clock, steps), work, self._runs)
+        if steps.halted() == "cancelled":
+            raise Halted("cancelled")  # DBOS has ended the workflow already and would wait for somebody's result
+
+    def _work(self, name: str, run_id: str) -> Work:
+        """The registered work, or one that fails with the reason why it cannot be done.
+
+        Raises:
+            Unavailable: the jobs database does not answer.
+        """
+        work = self._works.get(name)
+        begun, kept = self._ask(lambda: _history(run_id))
+
+        def guarded(job: Job) -> Mapping[str, object]:
+            if work is None:
+                raise _unknown(name, self._works)
+            if begun > ATTEMPTS:
+                raise Unavailable(
+                    f"The run was begun {begun - 1} times, and its process died each time.",
+                    hint="Look for what killed it, such as too little memory, and start a new run.",
+                )
+            outputs = work(job)
+            if job.done < kept:
+                raise Conflict(
+                    f"The workflow '{name}' has changed since this run began: {kept} steps were begun and it now has {job.done}.",
+                    hint="Start a new run.",
+                )
+            return outputs
+
+        return guarded
+
+    def _settle(self) -> None:
+        """Brings Runs and workflows together again after a crash between the two databases."""
+        from dbos import DBOS
+
+        states: tuple[State, ...] = ("queued", "running")
+        found = [run for state in states for run in self._runs.list(Everywhere(), state=state, limit=1000)]
+        for run in sorted(found, key=lambda run: run.id):
+            if run.kind not in self._works:
+                continue
+            status = DBOS.get_workflow_status(run.id)
+            if status is None:
+                self._enqueue(run.kind, run.id, canonical(run.inputs))
+            elif status.status == "CANCELLED":
+                end(self._runs, run.id, "cancelled", reason=CANCELLED)
+            elif status.status not in ("ENQUEUED", "PENDING"):
+                reason = "The work ended, but what came of it was not written down. Start a new run."
+                end(self._runs, run.id, "failed", reason=reason)
+
+    def _sweep(self) -> None:
+        """Drops the checkpoints of ended Runs; the Runs themselves tell all that is worth keeping."""
+        from dbos import DBOS
+
+        ended = DBOS.list_workflows(status=["SUCCESS", "ERROR", "CANCELLED"], limit=10_000, load_input=False, load_output=False)
+        DBOS.delete_workflows([status.workflow_id for status in ended])
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        """Calls DBOS from a thread of its own.
+
+        Raises:
+            Unavailable: the jobs database does not answer, or the engine is not launched.
+        """
+        from dbos import error as errors
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if self._desk is None:
+            raise Unavailable("The jobs are not running.", hint="The platform is starting or stopping; try again.")
+        try:
+            return self._desk.submit(question).result()
+        except (SQLAlchemyError, errors.DBOSException) as error:
+            raise Unavailable(
+                f"The jobs database {self._path.name} did not answer: {error.__class__.__name__}.",
+                hint="`tandem doctor` looks at each store.",
+            ) from error
+
+
+class _Steps:
+    """The checkpoints of one attempt, kept by DBOS."""
+
+    def __init__(self, jobs: Jobs, run_id: str, told: threading.Event) -> None:
+        self._jobs, self._run_id, self._told = jobs, run_id, told
+        self._looked = jobs._clock.monotonic()
+        self._lost = False
+
+    def step(self, name: str, work: Callable[[], str]) -> str:
+        from dbos import DBOS
+        from dbos import error as errors
+
+        failed: list[Exception] = []
+
+        def escaping() -> str:
+            try:
+                return work()
+            except Exception as error:
+                failed.append(error)
+                raise _Escape from error  # DBOS would keep an Exception as the step's result
+
+        try:
+            # Kept before the step is done, so that a step which changed while it was interrupted is noticed too.
+            DBOS.run_step({"name": f"{_BEGIN}{name}"}, lambda: "")
+            text: str = DBOS.run_step({"name": name}, escaping)
+            return text
+        except _Escape:
+            pass
+        except (errors.DBOSUnexpectedStepError, errors.DBOSStepNondeterminismError) as error:
+            raise Conflict(
+                f"The workflow's steps have changed since this run began: '{name}' now stands where another step was done.",
+                hint="Start a new run.",
+            ) from error
+        except (errors.DBOSWorkflowCancelledError, errors.DBOSWorkflowConflictIDError):
+            # Cancelled by another process, or taken over: DBOS says the second for both once the step has run.
+            raise Halted(self._look() or "lost") from None
+        raise failed[0]
+
+    def halted(self) -> Why | None:
+        if self._told.is_set():
+            return "cancelled"
+        if self._jobs._stopping.is_set():
+            return "stopping"
+        if self._lost:
+            return "lost"
+        if self._jobs._clock.monotonic() - self._looked < LOOK_SECONDS:
+            return None
+        return self._look()
+
+    def _look(self) -> Why | None:
+        """What the database says, for what other processes did."""
+        self._looked = self._jobs._clock.monotonic()
+        try:
+            status, executor = self._jobs._ask(lambda: _owner(self._run_id))
+        except Unavailable:
+            return None  # nothing is known; the next step or look will tell
+        if status == "CANCELLED":
+            self._told.set()
+            return "cancelled"
+        if status != "PENDING" or executor != self._jobs._executor:
+            self._lost = True
+            return "lost"
+        return None
+
+
+_BEGIN = "begin "
+
+
+class _Escape(BaseException):
+    """Carries an error past DBOS, which would keep it as the step's result."""
+
+
+def _unknown(name: str, works: Mapping[str, Work]) -> NotFound:
+    known = ", ".join(sorted(works)) or "none"
+    return NotFound(f"This version of Tandem has no workflow '{name}'.", hint=f"It has: {known}.")
+
+
+def _cancel(run_id: str) -> str | None:
+    """Cancels a workflow; returns the status it had."""
+    from dbos import DBOS
+
+    before = DBOS.get_workflow_status(run_id)
+    if before is None:
+        return None
+    DBOS.cancel_workflow(run_id)
+    return str(before.status)
+
+
+def _history(run_id: str) -> tuple[int, int]:
+    """How often a workflow was begun, this time included, and how many of its steps were."""
+    from dbos import DBOS
+
+    status = DBOS.get_workflow_status(run_id)
+    begun = 1 if status is None or status.recovery_attempts is None else int(status.recovery_attempts)
+    if begun == 1:
+        return begun, 0
+    return begun, sum(step["function_name"].startswith(_BEGIN) for step in DBOS.list_workflow_steps(run_id))
+
+
+def _owner(run_id: str) -> tuple[str | None, str | None]:
+    from dbos import DBOS
+
+    status = DBOS.get_workflow_status(run_id)
+    return (None, None) if status is None else (status.status, status.executor_id)
+
+
+def _engine(path: Path) -> Engine:
+    """As DBOS would make it (immediate transactions, a patient lock), and with a write-ahead log.
+
+    NORMAL does not fsync each commit: a power cut may undo the newest checkpoints, so that steps are done
+    again, which they must bear anyway.
+    """
+    from sqlalchemy import create_engine, event
+
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
+
+    def connected(connection: Any, entry: object) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    event.listen(engine, "connect", connected)
+    return engine
+
+
+def _serializer() -> Serializer:
+    """JSON instead of pickle: reading the database must not run code."""
+    import msgspec
+    from dbos import Serializer as Base
+
+    class Json(Base):
+        def serialize(self, data: Any) -> str:
+            if isinstance(data, BaseException):
+                data = {"!error": f"{type(data).__name__}: {data}"}
+            return msgspec.json.encode(data).decode()
+
+        def deserialize(self, serialized_data: str) -> Any:
+            data = msgspec.json.decode(serialized_data)
+            if isinstance(data, dict) and "!error" in data:
+                return RuntimeError(data["!error"])
+            return data
+
+        def name(self) -> str:
+            return "tandem_json"
+
+    return Json()

@@ -1,0 +1,73 @@
+"""A process that does one Run and is killed, or kills itself, in the middle of its second step.
+
+    python crash.py HOME RUN EXECUTOR HOW      HOW: `die` (SIGKILL itself) or `hang` (until somebody kills it)
+
+`log.txt` in HOME gets a line for every step that begins. Used by the tests of this folder.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tandem.core.clock import SystemClock
+from tandem.core.principal import LOCAL
+from tandem.jobs.job import Job, Work
+from tandem.jobs.repo import Runs, runs
+from tandem.jobs.workflow import Jobs
+from tandem.store.sql import Sql
+
+KIND = "train"
+
+
+def open_runs(home: Path) -> Runs:
+    sql = Sql(f"sqlite:///{home / 'control.db'}")
+    with sql.write() as conn:
+        runs.create(conn, checkfirst=True)
+    return Runs(sql, SystemClock())
+
+
+def note(home: Path, line: str) -> dict[str, str]:
+    with (home / "log.txt").open("a") as log:
+        log.write(f"{line}\n")
+    return {"said": line}
+
+
+def steps(home: Path, *names: str, then: Callable[[str], object] = lambda name: None) -> Work:
+    """A workflow of these steps; `then` is called inside each after its line was written."""
+
+    def work(job: Job) -> Mapping[str, object]:
+        def one(name: str) -> dict[str, str]:
+            said = note(home, name)
+            then(name)
+            return said
+
+        return {name: job.step(name, lambda name=name: one(name), dict[str, str])["said"] for name in names}
+
+    return work
+
+
+def stop(name: str, how: str) -> None:
+    if name != "two":
+        return
+    if how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    threading.Event().wait(60)
+
+
+def main(home: Path, run_id: str, executor: str, how: str) -> None:
+    kept = open_runs(home)
+    kept.create(KIND, "tumor", by=LOCAL, id=run_id)
+    jobs = Jobs(home / "jobs.db", executor=executor, runs=kept, clock=SystemClock())
+    jobs.register(KIND, steps(home, "one", "two", "three", then=lambda name: stop(name, how)))
+    jobs.launch()
+    jobs.start(KIND, run_id, {})
+    threading.Event().wait(60)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
