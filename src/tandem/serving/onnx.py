@@ -1,0 +1,61 @@
+"""ONNX models by onnxruntime: one thread, no explanations. The fast path of the door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import onnxruntime
+
+from tandem.core.errors import Broken, Invalid
+from tandem.scorers.sample import Floats
+
+FILE = "model.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Onnx:
+    """A session and how it wants its input; the probability is the last column of its last output."""
+
+    session: Any
+    """`onnxruntime.InferenceSession`."""
+    input: str
+    output: str
+    dtype: Any
+    """float32 or float64."""
+    explains: ClassVar[bool] = False
+
+    @classmethod
+    def load(cls, members: Path) -> Self:
+        try:
+            return cls.of((members / FILE).read_bytes())
+        except OSError as error:
+            raise Broken(f"The model's file {FILE} cannot be read: {error}.", hint="Train it again.") from None
+
+    @classmethod
+    def of(cls, model: bytes) -> Self:
+        """A session over the bytes of an ONNX file.
+
+        Raises:
+            Broken: they are not one that onnxruntime takes.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        errors = onnxruntime.capi.onnxruntime_pybind11_state
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.InvalidArgument, errors.NotImplemented) as error:
+            raise Broken(f"The model's file {FILE} cannot be loaded: {str(error)[:200]}.", hint="Train it again.") from None
+        given = session.get_inputs()[0]
+        kind = np.float64 if given.type == "tensor(double)" else np.float32
+        return cls(session, given.name, session.get_outputs()[-1].name, kind)
+
+    def predict(self, rows: Floats) -> Floats:
+        found = self.session.run([self.output], {self.input: rows.astype(self.dtype, copy=False)})[0]
+        return np.asarray(found[:, -1], dtype=np.float64)
+
+    def explain(self, rows: Floats) -> tuple[Floats, Floats]:
+        raise Invalid("ONNX models do not explain themselves.", field="explain", hint="Ask the model's native runtime.")

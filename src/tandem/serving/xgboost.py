@@ -1,0 +1,41 @@
+"""XGBoost models in their own format: exact contributions of trees (TreeSHAP, Lundberg et al. 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import xgboost
+
+from tandem.core.errors import Broken
+from tandem.scorers.sample import Floats
+
+FILE = "model.ubj"
+
+
+@dataclass(frozen=True, slots=True)
+class Booster:
+    """Trees, one thread."""
+
+    booster: Any
+    """`xgboost.Booster`."""
+    explains: ClassVar[bool] = True
+
+    @classmethod
+    def load(cls, members: Path) -> Self:
+        booster = xgboost.Booster({"nthread": 1})
+        try:
+            booster.load_model(bytearray((members / FILE).read_bytes()))
+        except (OSError, xgboost.core.XGBoostError) as error:
+            raise Broken(f"The model's file {FILE} cannot be read: {str(error)[:200]}.", hint="Train it again.") from None
+        return cls(booster)
+
+    def predict(self, rows: Floats) -> Floats:
+        return np.asarray(self.booster.inplace_predict(rows.astype(np.float32)), dtype=np.float64)
+
+    def explain(self, rows: Floats) -> tuple[Floats, Floats]:
+        data = xgboost.DMatrix(rows.astype(np.float32), nthread=1)
+        found = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
+        return found[:, :-1], found[:, -1]

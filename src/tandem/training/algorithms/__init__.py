@@ -1,0 +1,1 @@
+"""Ways to learn a classifier: one file each, late-imported by `base.ALGORITHMS`."""
