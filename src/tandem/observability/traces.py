@@ -57,7 +57,7 @@ def day_of(identifier: str) -> str:
             value = value * 32 + _CROCKFORD[character]
         if len(body) != 26:
             raise KeyError(body)
-        return datetime.fromtimestamp((value >> 2) / 1000, UTC).strftime("%Y-%m-%d")
+        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d")
     except (KeyError, ValueError, OverflowError, OSError):
         raise NotFound(f"'{identifier}' is no trace id.", hint="Trace ids look like trc_01k…; every reply bears one in x-tandem-trace-id.") from None
 

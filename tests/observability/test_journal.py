@@ -1,0 +1,235 @@
+"""The journal survives what a process does not: torn frames, full disks, a SIGKILL in the middle."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tandem.core.clock import FixedClock
+from tandem.core.errors import Unavailable
+from tandem.core.ids import new_call, new_trace
+from tandem.core.money import Usage
+from tandem.core.policy import Budget
+from tandem.core.trace import Attempt, Span, Trace
+from tandem.governance.ledger import Ledger
+from tandem.observability.content import SegmentSeal, Subjects
+from tandem.observability.journal import Journal
+from tandem.observability.move import Mover
+from tandem.observability.record import Begun, Closed, Ended, Hold, frame, frames
+from tandem.observability.traces import Traces, day_of
+from tandem.store.vault import Vault
+
+SCOPES = ("org", "team/t", "key/demo")
+
+
+def begun(call: str | None = None, trace: str | None = None, holds: tuple[Hold, ...] = (), reserved: int | None = 500) -> Begun:
+    return Begun(call or new_call(), 0, trace or new_trace(), None, 1, "mock/m", "e", "chat", "t", "demo", SCOPES, reserved, holds)
+
+
+def ended(record: Begun, cost: int = 100) -> Ended:
+    attempt = Attempt(
+        call=record.call, attempt=0, target="mock/m", usage=Usage(input=3, source="provider"), cost=cost, reserved=500, outcome="ok",
+        start=1, end=2,
+    )  # fmt: skip
+    return Ended(record.trace, attempt, record.holds, SCOPES)
+
+
+def closed(record: Begun, content: bytes = b"", subject: str | None = None) -> Closed:
+    trace = Trace(
+        id=record.trace, call=record.call, parent=None, endpoint="e", kind="chat", team="t", principal="demo", start=1, end=2,
+        outcome="ok", status=200, cost=100, spans=[Span(name="admit", start=1, end=2)], attempts=[], attributes={"a": 1}, subject=subject,
+    )  # fmt: skip
+    return Closed(trace, content)
+
+
+class Office:
+    """A mover with everything it fills."""
+
+    def __init__(self, home: Path) -> None:
+        self.clock, self.vault = FixedClock(), Vault(bytes(32))
+        self.folder = home / "journal"
+        self.ledger = Ledger(home / "ledger.db", self.clock)
+        self.traces = Traces(home / "traces")
+        self.subjects = Subjects(home / "subjects.db", self.vault)
+        self.mover = self.new_mover()
+
+    def new_mover(self) -> Mover:
+        return Mover(
+            self.folder, traces=self.traces, subjects=self.subjects, books=self.ledger, vault=self.vault, clock=self.clock
+        )
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+@given(st.lists(st.sampled_from("bec"), max_size=6), st.integers(0, 400))
+def test_any_cut_of_the_file_yields_whole_records_only(kinds: list[str], cut: int) -> None:
+    records = [{"b": begun(), "e": ended(begun()), "c": closed(begun(), b"x")}[kind] for kind in kinds]
+    data = b"".join(frame(record) for record in records)
+    kept = data[: max(0, len(data) - cut)]
+    read = [record for record, _ in frames(kept)]
+    assert read == records[: len(read)]
+    assert len(read) == len(records) or cut > 0
+
+
+def test_a_damaged_frame_ends_the_reading(office: Office) -> None:
+    data = bytearray(frame(begun()) + frame(begun()))
+    data[len(data) // 2 + 12] ^= 1
+    assert len(list(frames(bytes(data)))) == 1
+
+
+def test_records_reach_the_store_and_the_books_once(office: Office) -> None:
+    journal = Journal(office.folder)
+    record = begun()
+    journal.begin(record)
+    seal = SegmentSeal(office.vault, journal.segment).seal(b"hello")
+    journal.write(ended(record), closed(record, seal, subject="ann"))
+    assert office.mover.step() == 3
+    assert office.new_mover().step() == 0  # a fresh mover knows how far the last one was
+    (call,) = office.traces.find(record.trace, team="t").calls
+    assert call.attributes == {"a": 1}
+    assert office.subjects.open(*(office.traces.sealed(record.call, record.trace) or ("", b""))) == b"hello"
+    assert office.ledger.spend("key/demo", since=0, until=2**60) == (100, 1, 0)
+    journal.close()
+
+
+def test_a_batch_that_is_moved_twice_counts_once(office: Office) -> None:
+    journal = Journal(office.folder)
+    record = begun()
+    journal.begin(record)
+    journal.write(ended(record), closed(record))
+    segment = f"{journal.segment}"
+    office.mover.step()
+    office.ledger.forget(segment)  # as if the books' transaction had been lost after the traces were written
+    office.mover.step()
+    assert office.traces.counts() == {"calls": 1, "attempts": 1}
+    assert office.ledger.spend("org", since=0, until=2**60) == (100, 1, 0)
+    journal.close()
+
+
+def test_segments_are_rotated_and_removed_when_read(office: Office) -> None:
+    journal = Journal(office.folder, segment_bytes=2000)
+    for _ in range(30):
+        record = begun()
+        journal.begin(record)
+        journal.write(ended(record), closed(record))
+    assert len(list(office.folder.glob("*.jnl"))) > 3
+    office.mover.step()
+    assert len(list(office.folder.glob("*.jnl"))) == 1
+    assert office.traces.counts()["calls"] == 30
+    journal.close()
+    office.mover.step()
+    assert list(office.folder.iterdir()) == []
+
+
+CHILD = """
+import os, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.observability.test_journal import Journal, begun, ended, closed, Hold
+journal = Journal(Path({folder!r}))
+lease = {lease!r}
+done = begun(holds=(Hold(lease, "key/demo", "day", 500),))
+journal.begin(done)
+journal.write(ended(done), closed(done))
+left = begun(holds=(Hold(lease, "key/demo", "day", 500),))
+journal.begin(left)
+os.write(journal._file, b"\\x50\\x00\\x00\\x00torn")
+print(journal.boot, done.call, left.call, left.trace, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_worker_is_buried_with_its_books_straight(office: Office) -> None:
+    from tandem.governance.ledger import Want
+
+    office.ledger.set_budget(Budget(scope="key/demo", cap=5000))
+    given = office.ledger.lease("later", [Want(scope="key/demo", window="day", need=2000, like=2000)])
+    assert isinstance(given, list)
+    root = str(Path(__file__).parents[2])
+    code = CHILD.format(root=root, folder=str(office.folder), lease=given[0].lease)
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    boot, _, left_call, left_trace = child.stdout.split()
+    office.ledger._db.execute("UPDATE leases SET boot = ?", (boot,))
+    office.mover.step()
+    (account,) = office.ledger.accounts()
+    assert (account.settled, account.reserved) == (600, 0)  # 100 as told, 500 as reserved
+    assert office.traces.counts()["calls"] == 2
+    (crashed,) = office.traces.find(left_trace, team="t").calls
+    assert (crashed.call, crashed.outcome, crashed.cost) == (left_call, "crashed", 500)
+    assert list(office.folder.iterdir()) == []
+    assert office.mover.step() == 0
+
+
+def test_a_full_disk_refuses_new_calls_and_keeps_started_ones(office: Office) -> None:
+    journal = Journal(office.folder)
+    first = begun()
+    journal.begin(first)
+    size = os.fstat(journal._file).st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
+    try:
+        with pytest.raises(Unavailable, match="journal cannot be written"):
+            journal.begin(begun())
+        journal.write(ended(first), closed(first))  # waits in memory
+        assert journal.fault is not None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert journal.flush()
+    assert journal.fault is None
+    journal.begin(begun())
+    office.mover.step()
+    assert [call.outcome for call in office.traces.find(first.trace, team="t").calls] == ["ok"]
+    journal.close()
+
+
+def test_a_trace_lies_in_the_file_of_its_day(office: Office) -> None:
+    from datetime import UTC, datetime
+
+    assert day_of(new_trace()) == datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+@pytest.mark.parametrize("text", ["", "trc_", "trc_zz", "trc_" + "u" * 26, "x" * 100, "trc_0il0000000aaaaaaaaaaaaaaaa"])
+def test_what_is_no_id_is_not_found(office: Office, text: str) -> None:
+    from tandem.core.errors import NotFound
+
+    with pytest.raises(NotFound):
+        office.traces.find(text, team=None)
+
+
+def test_no_team_sees_anothers_trace(office: Office) -> None:
+    from tandem.core.errors import NotFound
+
+    journal = Journal(office.folder)
+    record = begun()
+    journal.begin(record)
+    journal.write(ended(record), closed(record))
+    office.mover.step()
+    with pytest.raises(NotFound):
+        office.traces.find(record.trace, team="other")
+    assert office.traces.list(team="other") == []
+    assert [row.trace for row in office.traces.list(team="t")] == [record.trace]
+    journal.close()
+
+
+def test_an_erased_subject_is_unreadable_and_may_come_back(office: Office) -> None:
+    old = office.subjects.seal("ann", b"one", 1)
+    assert office.subjects.erase("ann")
+    assert office.subjects.open("ann", old) is None
+    new = office.subjects.seal("ann", b"two", 2)
+    assert office.subjects.open("ann", new) == b"two"
+    assert office.subjects.open("ann", old) is None
+    assert not office.subjects.erase("bob")
