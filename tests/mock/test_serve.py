@@ -425,6 +425,7 @@ async def test_about(mock: MockHandle) -> None:
     about = (await once(mock, get("/"))).json()
     assert "gpt-4o" in about["models"]
     assert about["routes"]["/bill"] == ["GET", "DELETE"]
+    assert about["billed"] == 0
 
 
 # HTTP

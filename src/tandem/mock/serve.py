@@ -259,6 +259,7 @@ class Mock:
             "models": list(prices.TABLE),
             "routes": {path: list(methods) for path, methods in self._routes.items()},
             "faults": [line.fault.spec for line in self.script.lines],
+            "billed": self.bill.totals.requests,
         }
         self._reply(connection, request, seen, 200, msgspec.json.encode(about))
 
