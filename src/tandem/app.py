@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import threading
@@ -24,7 +25,7 @@ def control_socket(home: Path) -> Path:
     return home / "control.sock"
 
 
-def door(settings: Settings, worker: int, ready: Callable[[int], None]) -> None:
+def door(settings: Settings, worker: int) -> None:
     """Runs one door worker until it is told to end. Imports nothing heavy."""
     import uvloop
 
@@ -50,18 +51,25 @@ def door(settings: Settings, worker: int, ready: Callable[[int], None]) -> None:
     held = Door(
         replica=Replica(home / "replica.db", vault.derive(PEPPER), clock),
         purse=Purse(ledger=Ledger(home / "ledger.db", clock), boot=journal.boot, clock=clock),
-        journal=journal, vault=vault, clock=clock, metrics=Metrics(str(worker)),
-    )  # fmt: skip
+        journal=journal,
+        vault=vault,
+        clock=clock,
+        metrics=Metrics(str(worker)),
+    )
     bind = Bind(
-        host=options.host, port=options.port, cert=options.cert, key=options.key,
-        trusted_proxies=frozenset(options.trusted_proxies), drain_seconds=options.drain_seconds,
-    )  # fmt: skip
+        host=options.host,
+        port=options.port,
+        cert=options.cert,
+        key=options.key,
+        trusted_proxies=frozenset(options.trusted_proxies),
+        drain_seconds=options.drain_seconds,
+    )
 
     async def main() -> None:
         decide = Decisions(workers=settings.decisions.workers, seconds=settings.decisions.deadline_seconds)
         answering = Answering(Hosts(vault), {"predict": Predictions(), "decide": decide})
         handler = Handler(door=held, answering=answering, control=Pool(f"unix:{control_socket(home)}"))
-        await serve(handler, bind, ready=ready, fault=lambda error: log("door", error))
+        await serve(handler, bind, fault=lambda error: log("door", error))
 
     uvloop.run(main())
 
@@ -118,24 +126,44 @@ def app(settings: Settings) -> App:
     declare(table, vault, settings.providers, settings.endpoints)
     sources = Sources(registry=registry, routes=table, keys=keys, ledger=ledger, blobs=blobs, vault=vault, clock=clock)
     compiler = Compiler(
-        sources, replica=home / "replica.db", served=home / "served", max_age=settings.server.max_snapshot_age, environment=os.environ
+        sources,
+        replica=home / "replica.db",
+        served=home / "served",
+        max_age=settings.server.max_snapshot_age,
+        environment=os.environ,
     )
     compiler.publish()
-    jobs = Jobs(home / "jobs.db", runs=past, clock=clock)
+    jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     jobs.register("train", make_train(registry=registry, home=home))
     loaded = Datasets(registry=registry, runs=past, sql=sql, audit=audit, home=home)
     promotions, sessions = Promotions(registry, clock), Sessions(keys, vault, clock)
     face = Face(
         sessions=sessions,
         routers=[
-            principals.routes(keys), policy.routes(ledger, registry, audit, sql, clock), assets.routes(registry, promotions),
-            makers.routes(registry), datasets.routes(registry, loaded, home / "work"), runs.routes(past, jobs, registry),
-            endpoints.routes(table, vault, compiler.current), traces.routes(recorded, subjects),
+            principals.routes(keys),
+            policy.routes(ledger, registry, audit, sql, clock),
+            assets.routes(registry, promotions),
+            makers.routes(registry),
+            datasets.routes(registry, loaded, home / "work"),
+            runs.routes(past, jobs, registry),
+            endpoints.routes(table, vault, compiler.current),
+            traces.routes(recorded, subjects),
             doctor.routes(home, compiler.current, table, audit, ledger),
         ],
-        pages=[pages.routes(registry=registry, runs=past, traces=recorded, subjects=subjects, ledger=ledger, audit=audit, current=compiler.current)],
-        log=lambda error: log("control", error), hot=hot.PATHS,
-    )  # fmt: skip
+        pages=[
+            pages.routes(
+                registry=registry,
+                runs=past,
+                traces=recorded,
+                subjects=subjects,
+                ledger=ledger,
+                audit=audit,
+                current=compiler.current,
+            )
+        ],
+        log=lambda error: log("control", error),
+        hot=hot.PATHS,
+    )
 
     def close() -> None:
         for part in (mover, compiler):
@@ -154,14 +182,21 @@ def control(settings: Settings) -> None:
     """Runs the control process until it is told to end."""
     import uvicorn
 
+    lock = os.open(settings.home / "control.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # an earlier control process of this home may still be ending
     built = app(settings)
     if built.admin is not None:
-        print(f"\n  The admin key of this home, shown once:\n\n    {built.admin}\n\n  Keep it; `tandem login` asks for it.\n", flush=True)
+        print(
+            f"\n  The admin key of this home, shown once:\n\n    {built.admin}\n\n  Keep it; `tandem login` asks for it.\n",
+            flush=True,
+        )
     threads = [threading.Thread(target=work, name=name, daemon=True) for name, work in built.background.items()]
     for thread in threads:
         thread.start()
     control_socket(settings.home).unlink(missing_ok=True)
-    config = uvicorn.Config(built.web, uds=str(control_socket(settings.home)), log_level="warning", access_log=False, lifespan="off")
+    config = uvicorn.Config(
+        built.web, uds=str(control_socket(settings.home)), log_level="warning", access_log=False, lifespan="off"
+    )
     uvicorn.Server(config).run()
     built.close()
 

@@ -83,7 +83,7 @@ class EndpointOptions:
     team: str = "default"
     retries: int = 1
     max_output_tokens: int = 4096
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = field(default_factory=Timeouts)
     record_content: bool = True
 
 
@@ -152,9 +152,13 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
 
 
 _TABLES: dict[str, Any] = {
-    "server": ServerOptions, "decisions": DecisionOptions, "providers.*": ProviderOptions, "endpoints.*": EndpointOptions,
-    "endpoints.*.timeouts": Timeouts, "endpoints.*.route": TargetOptions,
-}  # fmt: skip
+    "server": ServerOptions,
+    "decisions": DecisionOptions,
+    "providers.*": ProviderOptions,
+    "endpoints.*": EndpointOptions,
+    "endpoints.*.timeouts": Timeouts,
+    "endpoints.*.route": TargetOptions,
+}
 
 
 def _check_keys(tree: Mapping[str, Any], text: str, path: Path) -> None:
@@ -184,7 +188,9 @@ def _unknown(key: str, place: str, known: tuple[str, ...], text: str, path: Path
     line = line_of(text, place, key)
     where = f"{path}:{line}" if line else "The environment"
     table = f" in [{place}]" if place else ""
-    return Invalid(f"{where}: '{key}' is not a setting{table}.", hint=f"Known there: {', '.join(known)}.", field=f"{place}.{key}".lstrip("."))
+    return Invalid(
+        f"{where}: '{key}' is not a setting{table}.", hint=f"Known there: {', '.join(known)}.", field=f"{place}.{key}".lstrip(".")
+    )
 
 
 def line_of(text: str, table: str, key: str | None = None) -> int | None:
@@ -220,34 +226,47 @@ def _where(message: str, text: str) -> str:
 def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Provider:
     check_name(name)
     if not options.base_url.startswith(("http://", "https://")):
-        raise Invalid(f"{path}: the base_url of provider '{name}' must begin with http:// or https://.", field=f"providers.{name}.base_url")
+        raise Invalid(
+            f"{path}: the base_url of provider '{name}' must begin with http:// or https://.", field=f"providers.{name}.base_url"
+        )
     return Provider(
-        name=name, protocol=options.protocol, base_url=options.base_url.rstrip("/"), keys=options.keys, prices=options.prices,
+        name=name,
+        protocol=options.protocol,
+        base_url=options.base_url.rstrip("/"),
+        keys=options.keys,
+        prices=options.prices,
         managed=_managed(text, path, f"providers.{name}"),
-    )  # fmt: skip
+    )
 
 
 def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> Endpoint:
     check_name(name)
     if not options.route:
-        raise Invalid(f"{path}: the endpoint '{name}' has no route.", field=f"endpoints.{name}.route", hint="Name at least one target.")
+        raise Invalid(
+            f"{path}: the endpoint '{name}' has no route.", field=f"endpoints.{name}.route", hint="Name at least one target."
+        )
     for target in options.route:
         if target.weight < 0 or "/" not in target.target:
             raise Invalid(
-                f"{path}: '{target.target}' with weight {target.weight:g} is no target of '{name}'.", field=f"endpoints.{name}.route",
+                f"{path}: '{target.target}' with weight {target.weight:g} is no target of '{name}'.",
+                field=f"endpoints.{name}.route",
                 hint="A target is PROVIDER/MODEL or model/NAME@VERSION; a weight is zero or more.",
-            )  # fmt: skip
+            )
     if not any(target.weight > 0 for target in options.route):
         raise Invalid(f"{path}: every weight of the endpoint '{name}' is zero.", field=f"endpoints.{name}.route")
     return Endpoint(
-        name=name, kind=options.kind, team=options.team, retries=options.retries, max_output_tokens=options.max_output_tokens,
-        timeouts=options.timeouts, record_content=options.record_content, managed=_managed(text, path, f"endpoints.{name}"),
+        name=name,
+        kind=options.kind,
+        team=options.team,
+        retries=options.retries,
+        max_output_tokens=options.max_output_tokens,
+        timeouts=options.timeouts,
+        record_content=options.record_content,
+        managed=_managed(text, path, f"endpoints.{name}"),
         route=tuple(Target(target=t.target, weight=t.weight, priority=t.priority) for t in options.route),
-    )  # fmt: skip
+    )
 
 
 def _managed(text: str, path: Path, table: str) -> str:
     line = line_of(text, table)
     return f"file:{path.name}:{line}" if line else "environment"
-
-

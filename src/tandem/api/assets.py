@@ -18,7 +18,6 @@ from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.nouns import Asset, Lineage
 from tandem.registry.registry import Registry
 
-
 DEPTH = 5
 """Steps of lineage that a version's page shows, each way."""
 
@@ -59,11 +58,15 @@ def routes(registry: Registry, promotions: Promotions) -> APIRouter:
         named = {alias.alias: alias.version for alias in aliases.values()}
         return answer(
             {
-                "kind": kind, "name": name, "versions": [version_body(version, named) for version in versions],
+                "kind": kind,
+                "name": name,
+                "versions": [version_body(version, named) for version in versions],
                 "aliases": {name: {"version": alias.version, "etag": alias.etag} for name, alias in aliases.items()},
-                "history": [asdict(move) for alias in aliases for move in registry.moves(ref.kind, ref.name, alias, scope_of(by))],
+                "history": [
+                    asdict(move) for alias in aliases for move in registry.moves(ref.kind, ref.name, alias, scope_of(by))
+                ],
             }
-        )  # fmt: skip
+        )
 
     @router.get("/assets/{kind}/{name}/{version}")
     def one(kind: Kind, name: str, version: str, by: Caller) -> Response:
@@ -119,9 +122,9 @@ def lineage_body(lineage: Lineage) -> dict[str, Any]:
 def _asset(registry: Registry, asset: Asset, by: Principal) -> dict[str, Any]:
     newest = registry.find(Ref(kind=asset.kind, name=asset.name, version=asset.newest), scope_of(by))
     return {
-        "kind": asset.kind, "name": asset.name, "team": asset.team, "newest": version_body(newest, dict(asset.aliases)),
+        "kind": asset.kind,
+        "name": asset.name,
+        "team": asset.team,
+        "newest": version_body(newest, dict(asset.aliases)),
         "aliases": dict(asset.aliases),
-    }  # fmt: skip
-
-
-
+    }

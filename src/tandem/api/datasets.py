@@ -21,7 +21,12 @@ from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.registry import Registry
 
 UPLOAD_BYTES = 8 * 1024**3
-SUFFIXES = {"text/csv": "csv", "application/vnd.apache.parquet": "parquet", "application/x-ndjson": "jsonl", "application/jsonl": "jsonl"}
+SUFFIXES = {
+    "text/csv": "csv",
+    "application/vnd.apache.parquet": "parquet",
+    "application/x-ndjson": "jsonl",
+    "application/jsonl": "jsonl",
+}
 Column = Annotated[str | None, Query(max_length=256)]
 
 
@@ -31,7 +36,12 @@ def routes(registry: Registry, datasets: Datasets, staging: Path) -> APIRouter:
 
     @router.post("/datasets/{name}", status_code=201)
     async def add(
-        request: Request, name: str, by: Caller, id: Column = None, time: Column = None, format: Annotated[str | None, Query(max_length=16)] = None
+        request: Request,
+        name: str,
+        by: Caller,
+        id: Column = None,
+        time: Column = None,
+        format: Annotated[str | None, Query(max_length=16)] = None,
     ) -> Response:
         """Ingests the body as the next version of a dataset; a file with a fault is refused whole, with row and column."""
         authorise(by, "write")
@@ -73,7 +83,9 @@ async def _received(request: Request, staging: Path, suffix: str) -> Path:
             async for piece in request.stream():
                 size += len(piece)
                 if size > UPLOAD_BYTES:
-                    raise Invalid(f"The file is larger than {UPLOAD_BYTES >> 30} GiB.", status=413, hint="Split it, or hand in Parquet.")
+                    raise Invalid(
+                        f"The file is larger than {UPLOAD_BYTES >> 30} GiB.", status=413, hint="Split it, or hand in Parquet."
+                    )
                 file.write(piece)
     except BaseException:
         path.unlink(missing_ok=True)

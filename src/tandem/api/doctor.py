@@ -38,17 +38,32 @@ def examine(
     free = shutil.disk_usage(home).free
     report = audit.verify()
     findings = [
-        Finding(check="disk", ok=free > LOW_BYTES, detail=f"{free // 2**20} MiB free at the home", hint="Free space: calls stop when it is full."),
-        Finding(check="audit", ok=report.ok, detail=f"{report.count} entries" + "".join(f"; {p}" for p in report.problems[:3]), hint="Run tandem audit verify."),
+        Finding(
+            check="disk",
+            ok=free > LOW_BYTES,
+            detail=f"{free // 2**20} MiB free at the home",
+            hint="Free space: calls stop when it is full.",
+        ),
+        Finding(
+            check="audit",
+            ok=report.ok,
+            detail=f"{report.count} entries" + "".join(f"; {p}" for p in report.problems[:3]),
+            hint="Run tandem audit verify.",
+        ),
         Finding(check="ledger", ok=True, detail=f"{ledger.running()} attempts under way"),
-    ]  # fmt: skip
+    ]
     for provider in table.providers(ALL):
         for reference in provider.keys:
             scheme, _, rest = reference.partition(":")
             missing = (scheme == "env" and not environment.get(rest)) or (scheme == "file" and not Path(rest).is_file())
             if missing:
                 findings.append(
-                    Finding(check=f"provider {provider.name}", ok=False, detail=f"its key {reference} is not there", hint="Set it where `tandem up` runs.")
+                    Finding(
+                        check=f"provider {provider.name}",
+                        ok=False,
+                        detail=f"its key {reference} is not there",
+                        hint="Set it where `tandem up` runs.",
+                    )
                 )
     for endpoint in snapshot.endpoints.values():
         findings += _endpoint(endpoint.name, snapshot)

@@ -87,10 +87,15 @@ def routes(table: Routes, vault: Vault, current: Any) -> APIRouter:
     def put_endpoint(name: str, body: EndpointIn, by: Caller) -> Response:
         """Adds or replaces an endpoint."""
         endpoint = Endpoint(
-            name=name, kind=body.kind, team=body.team, retries=body.retries, max_output_tokens=body.max_output_tokens,
-            route=tuple(Target(**target.model_dump()) for target in body.route), timeouts=Timeouts(**body.timeouts.model_dump()),
+            name=name,
+            kind=body.kind,
+            team=body.team,
+            retries=body.retries,
+            max_output_tokens=body.max_output_tokens,
+            route=tuple(Target(**target.model_dump()) for target in body.route),
+            timeouts=Timeouts(**body.timeouts.model_dump()),
             record_content=body.record_content,
-        )  # fmt: skip
+        )
         etag = table.put_endpoint(endpoint, by=by)
         return answer({**asdict(endpoint), "etag": etag})
 
@@ -110,7 +115,10 @@ def routes(table: Routes, vault: Vault, current: Any) -> APIRouter:
     def put_provider(name: str, body: ProviderIn, by: Caller) -> Response:
         """Adds or replaces a provider."""
         provider = seal_keys(
-            Provider(name=name, protocol=body.protocol, base_url=body.base_url.rstrip("/"), keys=tuple(body.keys), prices=body.prices), vault
+            Provider(
+                name=name, protocol=body.protocol, base_url=body.base_url.rstrip("/"), keys=tuple(body.keys), prices=body.prices
+            ),
+            vault,
         )
         etag = table.put_provider(provider, by=by)
         return answer({**_provider(provider), "etag": etag})
@@ -132,4 +140,7 @@ def routes(table: Routes, vault: Vault, current: Any) -> APIRouter:
 
 
 def _provider(provider: Provider) -> dict[str, Any]:
-    return {**asdict(provider), "keys": [key if not key.startswith("sealed:") else f"sealed:…{key[-6:]}" for key in provider.keys]}
+    return {
+        **asdict(provider),
+        "keys": [key if not key.startswith("sealed:") else f"sealed:…{key[-6:]}" for key in provider.keys],
+    }

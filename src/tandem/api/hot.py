@@ -9,38 +9,61 @@ _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "str
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1, "maximum": 999999999}}
 _JSON = {"application/json": {"schema": {"type": "object"}}}
 _OPENAI_ERROR = {
-    "type": "object", "required": ["error"],
-    "properties": {"error": {"type": "object", "required": ["message", "type", "code"], "properties": {"message": _TEXT, "type": _TEXT}}},
-}  # fmt: skip
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {"type": "object", "required": ["message", "type", "code"], "properties": {"message": _TEXT, "type": _TEXT}}
+    },
+}
 _OIP_ERROR = {"type": "object", "required": ["error"], "properties": {"error": _TEXT, "code": _TEXT}}
 _MESSAGES = {
-    "type": "array", "minItems": 1,
-    "items": {"type": "object", "required": ["role", "content"], "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": _TEXT}},
-}  # fmt: skip
-_CHAT = {
-    "type": "object", "required": ["model", "messages"],
-    "properties": {
-        "model": _TEXT, "messages": _MESSAGES, "stream": {"type": "boolean"},
-        "max_tokens": {"type": "integer", "minimum": 1, "maximum": 4096},
-        "n": {"type": "integer", "minimum": 1, "maximum": 8}, "user": _TEXT,
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "required": ["role", "content"],
+        "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": _TEXT},
     },
-}  # fmt: skip
+}
+_CHAT = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": _TEXT,
+        "messages": _MESSAGES,
+        "stream": {"type": "boolean"},
+        "max_tokens": {"type": "integer", "minimum": 1, "maximum": 4096},
+        "n": {"type": "integer", "minimum": 1, "maximum": 8},
+        "user": _TEXT,
+    },
+}
 _EMBED = {
-    "type": "object", "required": ["model", "input"],
+    "type": "object",
+    "required": ["model", "input"],
     "properties": {"model": _TEXT, "input": {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}},
-}  # fmt: skip
+}
 _TENSOR = {
-    "type": "object", "required": ["name", "shape", "datatype", "data"],
-    "properties": {"name": _TEXT, "shape": {"type": "array", "items": {"type": "integer"}}, "datatype": _TEXT, "data": {"type": "array"}},
-}  # fmt: skip
+    "type": "object",
+    "required": ["name", "shape", "datatype", "data"],
+    "properties": {
+        "name": _TEXT,
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "datatype": _TEXT,
+        "data": {"type": "array"},
+    },
+}
 _INFER = {"type": "object", "required": ["inputs"], "properties": {"id": _TEXT, "inputs": {"type": "array", "items": _TENSOR}}}
 
 
-def _operation(summary: str, tag: str, error: dict[str, Any], *, body: dict[str, Any] | None = None, path: list[Any] | None = None) -> dict[str, Any]:
+def _operation(
+    summary: str, tag: str, error: dict[str, Any], *, body: dict[str, Any] | None = None, path: list[Any] | None = None
+) -> dict[str, Any]:
     refused = {"description": "Refused or failed", "content": {"application/json": {"schema": error}}}
     codes = ("400", "401", "403", "404", "429", "502", "503", "504")
     operation: dict[str, Any] = {
-        "summary": summary, "tags": [tag], "responses": {"200": {"description": "Answered", "content": _JSON}, **dict.fromkeys(codes, refused)}
+        "summary": summary,
+        "tags": [tag],
+        "responses": {"200": {"description": "Answered", "content": _JSON}, **dict.fromkeys(codes, refused)},
     }
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
@@ -62,12 +85,34 @@ PATHS: dict[str, Any] = {
     "/v2/models/{name}": {"get": _operation("A model's metadata", "hot", _OIP_ERROR, path=[_NAME])},
     "/v2/models/{name}/ready": {"get": _operation("Whether a model is ready", "hot", _OIP_ERROR, path=[_NAME])},
     "/v2/models/{name}/infer": {"post": _operation("A prediction", "hot", _OIP_ERROR, body=_INFER, path=[_NAME])},
-    "/v2/models/{name}/versions/{version}": {"get": _operation("A version's metadata", "hot", _OIP_ERROR, path=[_NAME, _VERSION])},
-    "/v2/models/{name}/versions/{version}/ready": {"get": _operation("Whether a version is ready", "hot", _OIP_ERROR, path=[_NAME, _VERSION])},
+    "/v2/models/{name}/versions/{version}": {
+        "get": _operation("A version's metadata", "hot", _OIP_ERROR, path=[_NAME, _VERSION])
+    },
+    "/v2/models/{name}/versions/{version}/ready": {
+        "get": _operation("Whether a version is ready", "hot", _OIP_ERROR, path=[_NAME, _VERSION])
+    },
     "/v2/models/{name}/versions/{version}/infer": {
         "post": _operation("A prediction by one version", "hot", _OIP_ERROR, body=_INFER, path=[_NAME, _VERSION])
     },
-    "/health": {"get": {"summary": "Whether this door serves", "tags": ["hot"], "responses": {"200": {"description": "Serving"}, "503": {"description": "Not yet"}}}},
-    "/health/ready": {"get": {"summary": "Every part by name", "tags": ["hot"], "responses": {"200": {"description": "All well"}, "503": {"description": "A part is not"}}}},
-    "/metrics": {"get": {"summary": "Prometheus text; on loopback, or with a key", "tags": ["hot"], "responses": {"200": {"description": "Series"}, "401": {"description": "No key"}}}},
-}  # fmt: skip
+    "/health": {
+        "get": {
+            "summary": "Whether this door serves",
+            "tags": ["hot"],
+            "responses": {"200": {"description": "Serving"}, "503": {"description": "Not yet"}},
+        }
+    },
+    "/health/ready": {
+        "get": {
+            "summary": "Every part by name",
+            "tags": ["hot"],
+            "responses": {"200": {"description": "All well"}, "503": {"description": "A part is not"}},
+        }
+    },
+    "/metrics": {
+        "get": {
+            "summary": "Prometheus text; on loopback, or with a key",
+            "tags": ["hot"],
+            "responses": {"200": {"description": "Series"}, "401": {"description": "No key"}},
+        }
+    },
+}

@@ -74,9 +74,13 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
         budget = Budget(scope=check_scope(scope), cap=nano(body.cap), window=body.window)
         with sql.write() as conn:
             audit.append(
-                conn, actor=by.name, action="budget.set", subject=scope, team=by.team,
+                conn,
+                actor=by.name,
+                action="budget.set",
+                subject=scope,
+                team=by.team,
                 detail={"cap_nano_usd": budget.cap, "window": budget.window},
-            )  # fmt: skip
+            )
         ledger.set_budget(budget)
         return answer(next(_account(a) for a in ledger.accounts() if (a.scope, a.window) == (scope, body.window)))
 
@@ -91,9 +95,11 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
 
     @router.get("/spend")
     def spend(
-        by: Caller, scope: Annotated[str, Query(max_length=140)] = "org",
-        since: Annotated[int, Query(ge=0, le=MICROS_MAX)] = 0, until: Annotated[int | None, Query(ge=0, le=MICROS_MAX)] = None,
-    ) -> Response:  # fmt: skip
+        by: Caller,
+        scope: Annotated[str, Query(max_length=140)] = "org",
+        since: Annotated[int, Query(ge=0, le=MICROS_MAX)] = 0,
+        until: Annotated[int | None, Query(ge=0, le=MICROS_MAX)] = None,
+    ) -> Response:
         """What a scope spent between two UTC times (whole days)."""
         authorise(by, "read")
         if not _sees(by, scope):
@@ -111,13 +117,17 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
     def set_gate(kind: str, name: str, body: GateIn, by: Caller) -> Response:
         """Sets what a version of an asset must prove; `*` as the name is the default of its kind."""
         asset = f"{kind}/{name}" if name == "*" else str(Ref.parse(f"{kind}/{name}"))
-        gate = Gate(asset=asset, alias=body.alias, metric=body.metric, minimum=body.minimum, margin=body.margin, require=body.require)
+        gate = Gate(
+            asset=asset, alias=body.alias, metric=body.metric, minimum=body.minimum, margin=body.margin, require=body.require
+        )
         registry.set_gate(gate, by=by)
         return answer(asdict(gate))
 
     @router.get("/audit")
     def list_audit(
-        by: Caller, limit: Annotated[int, Query(ge=1, le=1000)] = 100, before: Annotated[int | None, Query(ge=1, le=MICROS_MAX)] = None
+        by: Caller,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before: Annotated[int | None, Query(ge=1, le=MICROS_MAX)] = None,
     ) -> Response:
         """Who changed what, newest first."""
         authorise(by, "audit")
@@ -138,5 +148,8 @@ def _sees(by: Principal, scope: str) -> bool:
 
 def _account(account: Account) -> dict[str, object]:
     return {
-        **asdict(account), "cap_usd": usd(account.cap), "settled_usd": usd(account.settled), "reserved_usd": usd(account.reserved),
-    }  # fmt: skip
+        **asdict(account),
+        "cap_usd": usd(account.cap),
+        "settled_usd": usd(account.settled),
+        "reserved_usd": usd(account.reserved),
+    }

@@ -41,9 +41,14 @@ def routes(keys: Keys) -> APIRouter:
     def create(body: KeyIn, by: Caller) -> Response:
         """Makes a key; it is shown in this answer and never again."""
         principal, secret = keys.create(
-            body.name, team=body.team, role=body.role, endpoints=tuple(body.endpoints), scopes=tuple(body.scopes),
-            expires_at=body.expires_at, by=by,
-        )  # fmt: skip
+            body.name,
+            team=body.team,
+            role=body.role,
+            endpoints=tuple(body.endpoints),
+            scopes=tuple(body.scopes),
+            expires_at=body.expires_at,
+            by=by,
+        )
         return answer({"key": secret.reveal(), "principal": asdict(principal)}, 201)
 
     @router.get("/keys")

@@ -83,5 +83,3 @@ def routes(runs: Runs, jobs: Jobs, registry: Registry) -> APIRouter:
         return answer(asdict(runs.find(identifier, scope_of(by))), 202)
 
     return router
-
-

@@ -37,7 +37,12 @@ class Face:
 def build(face: Face) -> FastAPI:
     """The application."""
     app = FastAPI(
-        title="Tandem", version=__version__, description=DESCRIPTION, docs_url="/api/docs", openapi_url="/api/openapi.json", redoc_url=None
+        title="Tandem",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url="/api/docs",
+        openapi_url="/api/openapi.json",
+        redoc_url=None,
     )
     app.state.sessions = face.sessions
     install_faults(app, face.log)

@@ -23,9 +23,12 @@ def routes(traces: Traces, subjects: Subjects) -> APIRouter:
 
     @router.get("/traces")
     def list_traces(
-        by: Caller, limit: Annotated[int, Query(ge=1, le=1000)] = 50, before: Annotated[int | None, Query(ge=0, le=MICROS_MAX)] = None,
-        endpoint: Annotated[str | None, Query(max_length=140)] = None, outcome: Annotated[str | None, Query(max_length=64)] = None,
-    ) -> Response:  # fmt: skip
+        by: Caller,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        before: Annotated[int | None, Query(ge=0, le=MICROS_MAX)] = None,
+        endpoint: Annotated[str | None, Query(max_length=140)] = None,
+        outcome: Annotated[str | None, Query(max_length=64)] = None,
+    ) -> Response:
         """The newest traces of the caller's team."""
         authorise(by, "read")
         rows = traces.list(team=scope_of(by).team, limit=limit, before=before, endpoint=endpoint, outcome=outcome)

@@ -76,13 +76,23 @@ def install_faults(app: FastAPI, log: Callable[[BaseException], None]) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-        return fault(Invalid(f"{place or 'The request'}: {first['msg']}.", field=place or None, hint="GET /api/docs describes every route."))
+        return fault(
+            Invalid(
+                f"{place or 'The request'}: {first['msg']}.", field=place or None, hint="GET /api/docs describes every route."
+            )
+        )
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
-            return fault(NotFound(f"{request.method} {request.url.path} is nothing here.", hint="GET /api/docs lists the routes."))
-        return fault(Invalid(str(error.detail), status=error.status_code, code="method_not_allowed" if error.status_code == 405 else "invalid"))
+            return fault(
+                NotFound(f"{request.method} {request.url.path} is nothing here.", hint="GET /api/docs lists the routes.")
+            )
+        return fault(
+            Invalid(
+                str(error.detail), status=error.status_code, code="method_not_allowed" if error.status_code == 405 else "invalid"
+            )
+        )
 
     async def unforeseen(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
@@ -95,4 +105,3 @@ def install_faults(app: FastAPI, log: Callable[[BaseException], None]) -> None:
     app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(HTTPException, http)
     app.middleware("http")(unforeseen)
-

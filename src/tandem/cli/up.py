@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -19,28 +22,71 @@ from tandem.settings import Settings, load
 ALREADY = 3
 """Exit code of a second start on the same home."""
 PATIENCE_SECONDS = 30.0
+HOME_HELP = "Directory that holds everything of the embedded default."
+CONFIG_HELP = "Settings file instead of HOME/tandem.toml."
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def home_option(required: bool = False):  # type: ignore[no-untyped-def]
-    default = Path(os.environ.get("TANDEM_HOME", "~/.tandem")).expanduser()
-    return click.option(
-        "--home", type=click.Path(path_type=Path, file_okay=False), default=default, show_default=True,
-        help="Directory that holds everything of the embedded default.",
-    )  # fmt: skip
+def common(command: F) -> F:
+    """The options that every process of a home takes."""
+    home = Path(os.environ.get("TANDEM_HOME", "~/.tandem")).expanduser()
+    options = (
+        click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=home, show_default=True, help=HOME_HELP),
+        click.option("--port", type=int, default=None, help="The one port. [default: 8400]"),
+        click.option("--host", default=None, help="Address to listen on. [default: 127.0.0.1]"),
+        click.option("--workers", type=int, default=None, help="Door worker processes. [default: 1]"),
+        click.option("--config", type=click.Path(path_type=Path, dir_okay=False), default=None, help=CONFIG_HELP),
+        click.option("--cert", default=None, help="PEM certificate; with --key the port speaks TLS."),
+        click.option("--key", default=None, help="PEM private key of --cert."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
-def settings_of(home: Path, config: Path | None, port: int | None, workers: int | None, host: str | None) -> Settings:
-    """The settings with the command line's own words on top."""
-    home = home.expanduser().resolve()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the command line said itself."""
+
+    home: Path
+    port: int | None
+    host: str | None
+    workers: int | None
+    config: Path | None
+    cert: str | None
+    key: str | None
+
+    def arguments(self, settings: Settings) -> list[str]:
+        """The same words for a child process, with paths made absolute."""
+        words = ["--home", str(settings.home)]
+        for name in ("port", "host", "workers", "config", "cert", "key"):
+            value = getattr(self, name)
+            if value is not None:
+                path = name in ("config", "cert", "key")
+                words += [f"--{name}", str(Path(value).resolve()) if path else str(value)]
+        return words
+
+
+def settings_of(given: Given) -> Settings:
+    """The settings with the command line's own words on top.
+
+    Raises:
+        Invalid: the file or a word means nothing.
+    """
+    home = given.home.expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings = load(home, config=config)
-    server = settings.server
-    server = replace(
-        server, port=server.port if port is None else port, workers=server.workers if workers is None else workers,
-        host=server.host if host is None else host,
-    )  # fmt: skip
-    if not 0 <= server.port <= 65535 or not 1 <= server.workers <= 256:
-        raise Invalid(f"Port {server.port} with {server.workers} workers cannot be.", hint="Ports go to 65535, workers from 1 to 256.")
+    settings = load(home, config=given.config)
+    words = {
+        name: getattr(given, name) for name in ("port", "host", "workers", "cert", "key") if getattr(given, name) is not None
+    }
+    server = replace(settings.server, **words)
+    if not 0 < server.port <= 65535 or not 1 <= server.workers <= 256:
+        raise Invalid(
+            f"Port {server.port} with {server.workers} workers cannot be.", hint="Ports go to 65535, workers from 1 to 256."
+        )
+    for path in (server.cert, server.key):
+        if path is not None and not Path(path).is_file():
+            raise Invalid(f"There is no file {path}.", hint="TLS needs --cert and --key, both PEM files.")
     return replace(settings, server=server)
 
 
@@ -54,6 +100,8 @@ class Supervisor:
         self._born: dict[str, float] = {}
         self._deaths: dict[str, int] = {}
         self._stopping = False
+        self._alive = os.pipe()
+        """Its writing end closes with this process; the children wait for that."""
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,10 +116,12 @@ class Supervisor:
 
     def _start(self, name: str) -> None:
         kind, _, number = name.partition("-")
-        command = [sys.executable, "-m", "tandem", kind, *self._arguments]
+        command = [sys.executable, "-m", "tandem", kind, *self._arguments, "--parent", str(self._alive[0])]
         if number:
             command += ["--number", number]
-        self._children[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        self._children[name] = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[self._alive[0]]
+        )
         self._born[name] = time.monotonic()
 
     def _mend(self) -> None:
@@ -121,7 +171,9 @@ def hold(home: Path) -> int:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pid = os.read(file, 32).decode().strip() or "unknown"
-        click.echo(f"tandem: {home} is in use by process {pid}.\n  → Stop it with `kill {pid}`, or give another --home.", err=True)
+        click.echo(
+            f"tandem: {home} is in use by process {pid}.\n  → Stop it with `kill {pid}`, or give another --home.", err=True
+        )
         raise SystemExit(ALREADY) from None
     os.ftruncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
@@ -129,54 +181,73 @@ def hold(home: Path) -> int:
 
 
 @click.command(short_help="Start everything from one command.")
-@home_option()
-@click.option("--port", type=int, default=None, help="The one port. [default: 8400]")
-@click.option("--host", default=None, help="Address to listen on. [default: 127.0.0.1]")
-@click.option("--workers", type=int, default=None, help="Door worker processes. [default: 1]")
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Settings file instead of HOME/tandem.toml.")
-def up(home: Path, port: int | None, host: str | None, workers: int | None, config: Path | None) -> None:
+@common
+def up(
+    home: Path, port: int | None, host: str | None, workers: int | None, config: Path | None, cert: str | None, key: str | None
+) -> None:
     """Start the platform: door workers and one control process, all in one home directory.
 
     The first start prints the admin key once, or takes it from TANDEM_ADMIN_KEY.
     """
-    settings = settings_of(home, config, port, workers, host)
+    given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
+    settings = settings_of(given)
     held = hold(settings.home)
-    server = settings.server
-    arguments = ["--home", str(settings.home), "--port", str(server.port), "--host", server.host, "--workers", str(server.workers)]
-    if config is not None:
-        arguments += ["--config", str(config.resolve())]
-    code = Supervisor(settings, arguments).run()
+    code = Supervisor(settings, given.arguments(settings)).run()
     os.close(held)
     raise SystemExit(code)
 
 
-def child_options(command):  # type: ignore[no-untyped-def]
-    for option in (
-        home_option(),
-        click.option("--port", type=int, default=None),
-        click.option("--host", default=None),
-        click.option("--workers", type=int, default=None),
-        click.option("--config", type=click.Path(path_type=Path), default=None),
-    ):
-        command = option(command)
-    return command
-
-
 @click.command(hidden=True)
-@child_options
+@common
 @click.option("--number", type=int, default=0)
-def door(home: Path, port: int | None, host: str | None, workers: int | None, config: Path | None, number: int) -> None:
+@click.option("--parent", type=int, default=None)
+def door(
+    home: Path,
+    port: int | None,
+    host: str | None,
+    workers: int | None,
+    config: Path | None,
+    cert: str | None,
+    key: str | None,
+    number: int,
+    parent: int | None,
+) -> None:
     """One door worker; `tandem up` starts it."""
     from tandem import app
 
-    settings = settings_of(home, config, port, workers, host)
-    app.door(settings, number, lambda bound: None)
+    settings = settings_of(Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key))
+    _end_with(parent)
+    app.door(settings, number)
 
 
 @click.command(hidden=True)
-@child_options
-def control(home: Path, port: int | None, host: str | None, workers: int | None, config: Path | None) -> None:
+@common
+@click.option("--parent", type=int, default=None)
+def control(
+    home: Path,
+    port: int | None,
+    host: str | None,
+    workers: int | None,
+    config: Path | None,
+    cert: str | None,
+    key: str | None,
+    parent: int | None,
+) -> None:
     """The control process; `tandem up` starts it."""
     from tandem import app
 
-    app.control(settings_of(home, config, port, workers, host))
+    settings = settings_of(Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key))
+    _end_with(parent)
+    app.control(settings)
+
+
+def _end_with(parent: int | None) -> None:
+    """Ends this process when the supervisor is gone, however it went: then its end of the pipe closes."""
+    if parent is None:
+        return
+
+    def watch() -> None:
+        os.read(parent, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

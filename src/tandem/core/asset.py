@@ -60,7 +60,10 @@ def check_name(name: str) -> str:
         Invalid: it cannot.
     """
     if not NAME.fullmatch(name):
-        raise Invalid(f"'{name}' cannot be a name.", hint="Use 1 to 64 of a-z, 0-9, dot, dash, underscore; begin and end with a letter or digit.")
+        raise Invalid(
+            f"'{name}' cannot be a name.",
+            hint="Use 1 to 64 of a-z, 0-9, dot, dash, underscore; begin and end with a letter or digit.",
+        )
     return name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 EndpointKind = Literal["chat", "embed", "predict", "decide"]
@@ -43,7 +43,7 @@ class Endpoint:
     """Further attempts after the first, over all targets."""
     max_output_tokens: int = 4096
     """Written into a request that declares no bound of its own."""
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = field(default_factory=Timeouts)
     record_content: bool = True
     """Whether prompts and answers are kept (encrypted) for the trace."""
     managed: str | None = None

@@ -62,16 +62,22 @@ class Calls:
         if isinstance(names, str):
             names = json.loads(names)
         return Predicted(
-            probability=outputs["probability"][0], label=str(outputs["label"][0]),
+            probability=outputs["probability"][0],
+            label=str(outputs["label"][0]),
             model=f"model/{answer['model_name']}@{answer['model_version']}",
             contributions=dict(zip(names, contributions, strict=True)) if contributions else {},
             base=outputs["base"][0] if outputs.get("base") else None,
-        )  # fmt: skip
+        )
 
     def chat(
-        self, endpoint: str, *, prompt: str | None = None, variables: Mapping[str, Any] | None = None,
-        messages: Sequence[Mapping[str, Any]] | None = None, max_tokens: int = 512,
-    ) -> Chatted:  # fmt: skip
+        self,
+        endpoint: str,
+        *,
+        prompt: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        max_tokens: int = 512,
+    ) -> Chatted:
         """Asks a chat endpoint, with a registered prompt (`prompt/explain@production`) or plain messages.
 
         Raises:
@@ -79,7 +85,9 @@ class Calls:
             TandemError: as the door refuses or fails.
         """
         if (prompt is None) == (messages is None):
-            raise Invalid("A chat needs either a prompt or messages.", hint="Pass prompt='prompt/NAME@production' with its variables.")
+            raise Invalid(
+                "A chat needs either a prompt or messages.", hint="Pass prompt='prompt/NAME@production' with its variables."
+            )
         attributes: dict[str, Any] = {}
         if prompt is not None:
             ref, messages = self._render(prompt, variables or {})
@@ -87,9 +95,11 @@ class Calls:
         answer = self._carry("chat", endpoint, {"model": endpoint, "messages": messages, "max_tokens": max_tokens}, attributes)
         usage = answer.get("usage") or {}
         return Chatted(
-            text=answer["choices"][0]["message"].get("content") or "", model=answer.get("model", endpoint),
-            tokens_in=usage.get("prompt_tokens", 0), tokens_out=usage.get("completion_tokens", 0),
-        )  # fmt: skip
+            text=answer["choices"][0]["message"].get("content") or "",
+            model=answer.get("model", endpoint),
+            tokens_in=usage.get("prompt_tokens", 0),
+            tokens_out=usage.get("completion_tokens", 0),
+        )
 
     def ask_a_person(self, reason: str) -> None:
         """Marks this decision for review; the answer goes out all the same."""

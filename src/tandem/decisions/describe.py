@@ -32,7 +32,9 @@ def describe(source: bytes, entry: str, *, python: str = sys.executable) -> dict
         try:
             done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False, env=worker_environment())
         except subprocess.TimeoutExpired:
-            raise Invalid(f"Importing the decision took longer than {SECONDS:g} s.", hint="Do no work at import time.", field="source") from None
+            raise Invalid(
+                f"Importing the decision took longer than {SECONDS:g} s.", hint="Do no work at import time.", field="source"
+            ) from None
     try:
         told: dict[str, Any] = msgspec.json.decode(done.stdout)
     except msgspec.DecodeError:

@@ -110,7 +110,9 @@ class Decisions:
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
             worker.kill()
-            raise Broken(f"The worker of {question.served.ref} ended with {worker.process.returncode} in the middle of a decision.") from None
+            raise Broken(
+                f"The worker of {question.served.ref} ended with {worker.process.returncode} in the middle of a decision."
+            ) from None
         except BaseException:
             worker.kill()
             raise
@@ -168,12 +170,20 @@ def worker_environment() -> dict[str, str]:
 
 
 async def _spawn() -> Worker:
+    ours, process = _fork()
+    reader, writer = await asyncio.open_connection(sock=ours, limit=LIMIT)
+    return Worker(process, reader, writer)
+
+
+def _fork() -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", "tandem.decisions.worker", "--fd", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=worker_environment(), start_new_session=True,
-        )  # fmt: skip
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=worker_environment(),
+            start_new_session=True,
+        )
     ours.setblocking(False)
-    reader, writer = await asyncio.open_connection(sock=ours, limit=LIMIT)
-    return Worker(process, reader, writer)
+    return ours, process

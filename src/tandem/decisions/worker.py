@@ -55,7 +55,9 @@ class Entry:
         try:
             return {"input": msgspec.json.schema(self.input), "output": msgspec.json.schema(self.output)}
         except (TypeError, ValueError) as error:
-            raise Invalid(f"The types of {self.function.__name__} have no JSON form: {error}.", hint="Use dataclasses of plain values.") from None
+            raise Invalid(
+                f"The types of {self.function.__name__} have no JSON form: {error}.", hint="Use dataclasses of plain values."
+            ) from None
 
 
 def load(folder: str, entry: str) -> Entry:
@@ -169,7 +171,9 @@ def main(arguments: list[str]) -> int:
     try:
         sys.stdout.write(json.dumps(load(arguments[1], arguments[2]).schema()))
     except TandemError as error:
-        sys.stdout.write(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}}))
+        sys.stdout.write(
+            json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}})
+        )
     return 0
 
 

@@ -61,8 +61,9 @@ class Promotions:
             if not report["passed"]:
                 raise GateRefused(
                     f"{version.ref} was not promoted to {alias}: {' '.join(report['reasons'])}",
-                    report=report, hint="Train a better candidate, or change what the gate asks with `tandem gate set`.",
-                )  # fmt: skip
+                    report=report,
+                    hint="Train a better candidate, or change what the gate asks with `tandem gate set`.",
+                )
             evidence = [self._score(gate, version, champion, report, by)]
         moved = self._registry.promote(
             version.ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=report
@@ -70,9 +71,14 @@ class Promotions:
         endpoint = version.name if alias == "production" and version.kind in ENDPOINT_KINDS else None
         verdict = None if report is None else report["verdict"]
         return {
-            **asdict(moved), "ref": str(moved.ref), "passed": True, "verdict": verdict, "report": report,
-            "reasons": [] if report is None else report["reasons"], "endpoint": endpoint,
-        }  # fmt: skip
+            **asdict(moved),
+            "ref": str(moved.ref),
+            "passed": True,
+            "verdict": verdict,
+            "report": report,
+            "reasons": [] if report is None else report["reasons"],
+            "endpoint": endpoint,
+        }
 
     def _champion(self, version: Version, alias: str, by: Principal) -> Version | None:
         try:
@@ -85,8 +91,9 @@ class Promotions:
         if EVIDENCE not in version.members:
             raise Blocked(
                 f"{version.ref} has no out-of-fold predictions, so there is nothing its gate could judge.",
-                hint=f"Train it here: tandem train {version.name} --data dataset/NAME --target COLUMN.", code="no_evidence",
-            )  # fmt: skip
+                hint=f"Train it here: tandem train {version.name} --data dataset/NAME --target COLUMN.",
+                code="no_evidence",
+            )
         other = None if champion is None else self._registry.member(champion, EVIDENCE)
         report = judge_apart(gate, self._registry.member(version, EVIDENCE), other)
         return {**report, "candidate_ref": str(version.ref), "champion_ref": None if champion is None else str(champion.ref)}
@@ -94,7 +101,12 @@ class Promotions:
     def _score(self, gate: Gate, version: Version, champion: Version | None, report: dict[str, Any], by: Principal) -> Score:
         verdict = report["verdict"]
         return gate_score(
-            version.ref, None if champion is None else champion.ref, gate=gate, passed=report["passed"],
-            estimate=msgspec.convert(report["candidate"], Estimate), outcome=None if verdict is None else verdict["outcome"],
-            by=by.name, now=self._clock.now(),
-        )  # fmt: skip
+            version.ref,
+            None if champion is None else champion.ref,
+            gate=gate,
+            passed=report["passed"],
+            estimate=msgspec.convert(report["candidate"], Estimate),
+            outcome=None if verdict is None else verdict["outcome"],
+            by=by.name,
+            now=self._clock.now(),
+        )

@@ -114,11 +114,14 @@ class Call:
         max_age = self.snapshot.max_age
         if max_age is not None and self.door.replica.age() > max_age:
             raise Unavailable(
-                f"The policy this door holds is older than {max_age:g} s.", hint="The control process is away; see `tandem doctor`."
+                f"The policy this door holds is older than {max_age:g} s.",
+                hint="The control process is away; see `tandem doctor`.",
             )
         principal = self.principal = self.door.replica.identify(token)
         if not principal.may("call"):
-            raise Forbidden(f"The role '{principal.role}' of the key '{principal.name}' may not call.", hint="Use a viewer's or editor's key.")
+            raise Forbidden(
+                f"The role '{principal.role}' of the key '{principal.name}' may not call.", hint="Use a viewer's or editor's key."
+            )
         self.spans.append(Span(name="identify", start=self.start, end=self.door.clock.now()))
         return principal
 
@@ -189,11 +192,21 @@ class Call:
         span = Span(name=name, start=now, attributes=attributes)
         self.door.journal.begin(
             Begun(
-                self.id, number, self.trace, self.parent, now, target, self.endpoint.name, self.kind, self.principal.team,
-                self.principal.name, self.scopes, None if price is None and self.kind in ("chat", "embed") else reservation.amount,
+                self.id,
+                number,
+                self.trace,
+                self.parent,
+                now,
+                target,
+                self.endpoint.name,
+                self.kind,
+                self.principal.team,
+                self.principal.name,
+                self.scopes,
+                None if price is None and self.kind in ("chat", "embed") else reservation.amount,
                 reservation.holds,
             )
-        )  # fmt: skip
+        )
         self._running = Running(number, target, price, reservation, span)
         self.spans.append(span)
         self.reservation = FREE
@@ -220,9 +233,16 @@ class Call:
         else:
             cost = running.reservation.amount
         attempt = Attempt(
-            call=self.id, attempt=running.number, target=running.target, usage=usage, cost=cost,
-            reserved=running.reservation.amount, outcome=outcome, start=running.span.start, end=now,
-        )  # fmt: skip
+            call=self.id,
+            attempt=running.number,
+            target=running.target,
+            usage=usage,
+            cost=cost,
+            reserved=running.reservation.amount,
+            outcome=outcome,
+            start=running.span.start,
+            end=now,
+        )
         self.door.purse.settle(running.reservation, cost or 0)
         self.attempts.append(attempt)
         self._pending.append(Ended(self.trace, attempt, running.reservation.holds, self.scopes))
@@ -269,11 +289,23 @@ class Call:
         endpoint, principal = self.endpoint, self.principal
         costs = [attempt.cost for attempt in self.attempts]
         trace = Trace(
-            id=self.trace, call=self.id, parent=self.parent, endpoint=endpoint.name if endpoint else self.address, kind=self.kind,
-            team=principal.team if principal else "", principal=principal.name if principal else "", start=self.start, end=now,
-            outcome=outcome, status=status, cost=None if None in costs else sum(cost or 0 for cost in costs), spans=self.spans,
-            attempts=self.attempts, attributes=self.attributes, subject=self.subject,
-        )  # fmt: skip
+            id=self.trace,
+            call=self.id,
+            parent=self.parent,
+            endpoint=endpoint.name if endpoint else self.address,
+            kind=self.kind,
+            team=principal.team if principal else "",
+            principal=principal.name if principal else "",
+            start=self.start,
+            end=now,
+            outcome=outcome,
+            status=status,
+            cost=None if None in costs else sum(cost or 0 for cost in costs),
+            spans=self.spans,
+            attempts=self.attempts,
+            attributes=self.attributes,
+            subject=self.subject,
+        )
         self.door.journal.write(*self._pending, Closed(trace, self._content()))
         self._pending.clear()
         self.door.metrics.count(self.kind, outcome, (now - self.start) / 1e6, trace.cost or 0)
@@ -288,13 +320,26 @@ class Call:
 def open_call(door: Door, kind: EndpointKind, address: str = "", *, attributes: Mapping[str, object] | None = None) -> Call:
     """A call at its very beginning: its trace exists first, so that a refusal has one too."""
     return Call(
-        door=door, kind=kind, address=address, snapshot=door.replica.snapshot, start=door.clock.now(), attributes=dict(attributes or {})
+        door=door,
+        kind=kind,
+        address=address,
+        snapshot=door.replica.snapshot,
+        start=door.clock.now(),
+        attributes=dict(attributes or {}),
     )
 
 
 def open_nested(parent: Call, kind: EndpointKind, attributes: Mapping[str, object]) -> Call:
     """A call made inside another: same trace, same caller, same snapshot, its own attempts and cost."""
     return Call(
-        door=parent.door, kind=kind, address="", snapshot=parent.snapshot, start=parent.door.clock.now(), trace=parent.trace,
-        parent=parent.id, principal=parent.principal, subject=parent.subject, attributes=dict(attributes),
-    )  # fmt: skip
+        door=parent.door,
+        kind=kind,
+        address="",
+        snapshot=parent.snapshot,
+        start=parent.door.clock.now(),
+        trace=parent.trace,
+        parent=parent.id,
+        principal=parent.principal,
+        subject=parent.subject,
+        attributes=dict(attributes),
+    )

@@ -51,7 +51,9 @@ class Sources:
 class Compiler:
     """Keeps `replica.db` equal to what control knows; one per control process."""
 
-    def __init__(self, sources: Sources, *, replica: Path, served: Path, max_age: float | None, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, sources: Sources, *, replica: Path, served: Path, max_age: float | None, environment: Mapping[str, str]
+    ) -> None:
         self._s = sources
         self._publisher = Publisher(replica)
         self._served = served
@@ -108,17 +110,25 @@ class Compiler:
         served = self._served_versions()
         endpoints = self._endpoints(served)
         return Snapshot(
-            version=version, compiled_at=self._s.clock.now(), max_age=self._max_age,
+            version=version,
+            compiled_at=self._s.clock.now(),
+            max_age=self._max_age,
             hosts={name: self._host(provider) for name, provider in providers.items()},
-            endpoints=endpoints, prices=self._price_rows(endpoints, providers), served=served, prompts=self._prompts(), budgets=budgets,
-        )  # fmt: skip
+            endpoints=endpoints,
+            prices=self._price_rows(endpoints, providers),
+            served=served,
+            prompts=self._prompts(),
+            budgets=budgets,
+        )
 
     def _host(self, provider: Provider) -> Host:
         keys = [self._resolve(reference, provider.name) for reference in provider.keys]
         return Host(
-            name=provider.name, protocol=provider.protocol, base_url=provider.base_url,
+            name=provider.name,
+            protocol=provider.protocol,
+            base_url=provider.base_url,
             keys=tuple(self._s.vault.seal("provider", key.encode(), provider.name.encode()) for key in keys if key),
-        )  # fmt: skip
+        )
 
     def _resolve(self, reference: str, provider: str) -> str | None:
         """The key a reference names; a missing one is left out, and `tandem doctor` says so."""
@@ -154,7 +164,11 @@ class Compiler:
         if is_production:
             attributes |= self._promotion(version)
         return Served(
-            ref=str(version.ref), members=str(folder), digest=version.digest, meta=msgspec.json.encode(version.meta), attributes=attributes
+            ref=str(version.ref),
+            members=str(folder),
+            digest=version.digest,
+            meta=msgspec.json.encode(version.meta),
+            attributes=attributes,
         )
 
     def _promotion(self, version: Version) -> dict[str, object]:
@@ -162,7 +176,12 @@ class Compiler:
         for move in self._s.registry.moves(version.kind, version.name, PRODUCTION, ALL):
             if move.alias.version == version.version:
                 report = move.report or {}
-                return {"alias": PRODUCTION, "approved_by": move.alias.moved_by, "gate": report.get("verdict"), "ungated": move.alias.ungated}
+                return {
+                    "alias": PRODUCTION,
+                    "approved_by": move.alias.moved_by,
+                    "gate": report.get("verdict"),
+                    "ungated": move.alias.ungated,
+                }
         return {}
 
     def _prompts(self) -> dict[str, Served]:
@@ -170,9 +189,12 @@ class Compiler:
         for asset in self._s.registry.assets("prompt", ALL):
             for version in self._s.registry.versions("prompt", asset.name, ALL)[:50]:
                 entry = Served(
-                    ref=str(version.ref), members="", digest=version.digest, meta=msgspec.json.encode(version.meta),
+                    ref=str(version.ref),
+                    members="",
+                    digest=version.digest,
+                    meta=msgspec.json.encode(version.meta),
                     attributes={"created_by": version.created_by},
-                )  # fmt: skip
+                )
                 prompts[entry.ref] = entry
                 for alias, number in asset.aliases.items():
                     if number == version.version:
@@ -231,8 +253,9 @@ class Compiler:
 def seal_keys(provider: Provider, vault: Vault) -> Provider:
     """The provider with literal keys sealed; references stay as they are."""
     keys = tuple(
-        key if key.startswith(("env:", "file:", "sealed:")) else "sealed:" + vault.seal("provider-key", key.encode(), provider.name.encode()).hex()
+        key
+        if key.startswith(("env:", "file:", "sealed:"))
+        else "sealed:" + vault.seal("provider-key", key.encode(), provider.name.encode()).hex()
         for key in provider.keys
     )
     return replace(provider, keys=keys)
-

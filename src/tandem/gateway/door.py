@@ -22,9 +22,23 @@ from tandem.gateway.wires.served import Answering
 
 JSON = (b"content-type", b"application/json")
 HOP_BY_HOP = frozenset(
-    {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade", b"proxy-authorization", b"proxy-connection",
-     b"host", b"content-length", b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"}
-)  # fmt: skip
+    {
+        b"connection",
+        b"keep-alive",
+        b"transfer-encoding",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"host",
+        b"content-length",
+        b"expect",
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+    }
+)
 CONTROL_TIMEOUTS = Timeouts(connect=2, first_byte=300, idle=300, total=3600)
 HOT = ("/v1/chat/completions", "/v1/embeddings")
 CALLS_LIMIT = 4096
@@ -77,13 +91,16 @@ class Handler:
 
     def _busy(self) -> None:
         if self.running > CALLS_LIMIT:
-            raise Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1, hint="Try again, or start more workers.")
+            raise Unavailable(
+                f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1, hint="Try again, or start more workers."
+            )
 
     async def _openai(self, kind: EndpointKind, request: Request, reply: Reply) -> None:
         call = open_call(self.door, kind, attributes=_origin(request))
         call.subject = request.header(b"x-tandem-subject")
         if self.running > CALLS_LIMIT:
-            return self._refuse(call, Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1), reply)
+            self._refuse(call, Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1), reply)
+            return
         await openai.answer(self.answering.hosts, call, bearer(request), request.body, openai.passed_headers(request), reply)
 
     def _refuse(self, call: Call, error: TandemError, reply: Reply) -> None:
@@ -99,7 +116,9 @@ class Handler:
             call.identify(bearer(request))
             answer = await self.answering.ask(call, verb, address, request.body)
             call.close("ok", answer.status)
-            reply.send(answer.status, [(b"content-type", answer.content_type), (b"x-tandem-trace-id", call.trace.encode())], answer.body)
+            reply.send(
+                answer.status, [(b"content-type", answer.content_type), (b"x-tandem-trace-id", call.trace.encode())], answer.body
+            )
         except TandemError as error:
             self._refuse(call, error, reply)
         finally:
@@ -114,7 +133,8 @@ class Handler:
             address = name if version is None else f"model/{name}@{version}"
             verb = {"/infer": "infer", "/ready": "ready", None: "metadata"}[tail]
             if (request.method == "POST") == (verb == "infer"):
-                return await self._served("predict", verb, address, request, reply)
+                await self._served("predict", verb, address, request, reply)
+                return
         call = open_call(self.door, "predict", path, attributes=_origin(request))
         try:
             principal = call.identify(bearer(request))
@@ -126,7 +146,9 @@ class Handler:
                 body = {path.rpartition("/")[2]: True}
             elif path == "/v2/models":
                 allowed = principal.endpoints
-                names = [e.name for e in call.snapshot.endpoints.values() if e.kind == "predict" and (not allowed or e.name in allowed)]
+                names = [
+                    e.name for e in call.snapshot.endpoints.values() if e.kind == "predict" and (not allowed or e.name in allowed)
+                ]
                 body = {"models": [{"name": name} for name in names]}
             else:
                 raise NotFound(f"{request.path} is nothing here.", hint="POST /v2/models/NAME/infer predicts.")
@@ -169,7 +191,11 @@ class Handler:
     async def _control_state(self) -> str:
         try:
             response = await self.control.ask(
-                "GET", "/internal/health", [(b"host", b"control")], b"", timeouts=Timeouts(connect=1, first_byte=1, idle=1, total=1)
+                "GET",
+                "/internal/health",
+                [(b"host", b"control")],
+                b"",
+                timeouts=Timeouts(connect=1, first_byte=1, idle=1, total=1),
             )
             await response.read()
         except TandemError as error:
@@ -182,7 +208,8 @@ class Handler:
                 self.door.replica.identify(bearer(request))
         except TandemError as error:
             status, headers, body = served.refusal(error, "")
-            return reply.send(status, headers, body)
+            reply.send(status, headers, body)
+            return
         gauges = {
             "tandem_calls_running": float(self.running),
             "tandem_snapshot_age_seconds": self.door.replica.age(),
@@ -194,7 +221,8 @@ class Handler:
         """Hands a request to the control process and its answer back, piece by piece."""
         if request.path.startswith("/internal"):
             status, fields, text = served.refusal(NotFound(f"{request.path} is nothing here."), "")
-            return reply.send(status, fields, text)
+            reply.send(status, fields, text)
+            return
         headers = [(name, value) for name, value in request.headers if name not in HOP_BY_HOP]
         headers += [
             (b"host", (request.header(b"host") or "control").encode("latin-1")),
@@ -212,15 +240,18 @@ class Handler:
             response = await self.control.ask(request.method, target, headers, body, timeouts=CONTROL_TIMEOUTS)
         except TandemError as error:
             away = Unavailable(
-                f"The control process does not answer ({error.message})", retry_after=1,
+                f"The control process does not answer ({error.message})",
+                retry_after=1,
                 hint="Calls to endpoints go on; it is started again by itself. `tandem doctor` tells more.",
-            )  # fmt: skip
+            )
             status, fields, text = served.refusal(away, "")
-            return reply.send(status, fields, text)
+            reply.send(status, fields, text)
+            return
         try:
             fields = [(name, value) for name, value in response.headers if name not in HOP_BY_HOP]
             if response.header(b"content-length") is not None or request.method == "HEAD":
-                return reply.send(response.status, fields, await response.read())
+                reply.send(response.status, fields, await response.read())
+                return
             reply.begin(response.status, fields)
             async for piece in response:
                 reply.write(piece)

@@ -203,9 +203,10 @@ class Reply:
         if self.gone:
             return
         head, declared = self._head(status, headers)
+        if declared is not None and declared != len(body) and not self._mute:
+            raise ValueError(f"The reply declares {declared} bytes and has {len(body)}.")
+        self.started = True
         if not self._mute:
-            if declared is not None and declared != len(body):
-                raise ValueError(f"The reply declares {declared} bytes and has {len(body)}.")
             if declared is None:
                 head += b"content-length: %d\r\n" % len(body)
             self._line.write(b"%b\r\n%b" % (head, body))
@@ -229,6 +230,7 @@ class Reply:
         self._chunked = not self._old and self._left is None and status not in (204, 304)
         if self._chunked:
             head += b"transfer-encoding: chunked\r\n"
+        self.started = True
         self._line.write(head + b"\r\n")
 
     def write(self, data: bytes) -> None:
@@ -297,7 +299,6 @@ class Reply:
             head += b"connection: close\r\n"
         elif self._old:
             head += b"connection: keep-alive\r\n"
-        self.started = True
         self._mute = self._mute or status in (204, 304)
         return head, declared
 

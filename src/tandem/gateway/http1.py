@@ -186,9 +186,7 @@ class _Connection(asyncio.Protocol):
             peer = plain_address((transport.get_extra_info("peername") or ("",))[0]) or ""
         scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         server = self._server
-        self._reader = Reader(
-            self, self._limits, server.stream_path, peer=peer, scheme=scheme, trusted=server.trusted_proxies
-        )
+        self._reader = Reader(self, self._limits, server.stream_path, peer=peer, scheme=scheme, trusted=server.trusted_proxies)
         server.opened(self)
         self._wait(self._limits.head_seconds)
 

@@ -42,9 +42,15 @@ def price_of(model: str, vendor: str, at: int) -> Price | None:
     longer = [(start, row) for start in starts if (row := _row(prices, start + 1)) is not None]
     source = f"genai-prices {version('genai-prices')}: {vendor}/{info.id}"
     return Price(
-        input=base.input, output=base.output, cache_read=base.cache_read, cache_write=base.cache_write, request=base.request,
-        longer=tuple(longer), source=source, effective=moment.date().isoformat(),
-    )  # fmt: skip
+        input=base.input,
+        output=base.output,
+        cache_read=base.cache_read,
+        cache_write=base.cache_write,
+        request=base.request,
+        longer=tuple(longer),
+        source=source,
+        effective=moment.date().isoformat(),
+    )
 
 
 def models_of(vendor: str) -> tuple[str, ...]:
@@ -60,9 +66,12 @@ def _row(prices: ModelPrice, tokens: int) -> Price | None:
     if "input_mtok" not in read and "output_mtok" not in read:
         return None
     return Price(
-        input=read.get("input_mtok", 0), output=read.get("output_mtok", 0), cache_read=read.get("cache_read_mtok"),
-        cache_write=read.get("cache_write_mtok"), request=read.get("requests_kcount", 0),
-    )  # fmt: skip
+        input=read.get("input_mtok", 0),
+        output=read.get("output_mtok", 0),
+        cache_read=read.get("cache_read_mtok"),
+        cache_write=read.get("cache_write_mtok"),
+        request=read.get("requests_kcount", 0),
+    )
 
 
 def _pico(value: Decimal | TieredPrices, tokens: int) -> int:

@@ -39,8 +39,8 @@ class Publisher:
                 body = msgspec.msgpack.encode(snapshot)
                 self._db.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?)", (snapshot.version, body))
             for digest, principal in keys:
-                body = None if principal is None else msgspec.msgpack.encode(principal)
-                self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (digest, version, body))
+                who = None if principal is None else msgspec.msgpack.encode(principal)
+                self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (digest, version, who))
             self._db.execute("COMMIT")
         except sqlite3.Error:
             self._db.execute("ROLLBACK")

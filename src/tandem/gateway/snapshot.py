@@ -95,21 +95,32 @@ class Snapshot:
         endpoint = self.endpoints.get(address)
         if endpoint is not None and (not principal.endpoints or address in principal.endpoints):
             if endpoint.kind != kind:
-                raise NotFound(f"The endpoint '{address}' answers {endpoint.kind} calls, not {kind}.", hint=_ADDRESS[endpoint.kind])
+                raise NotFound(
+                    f"The endpoint '{address}' answers {endpoint.kind} calls, not {kind}.", hint=_ADDRESS[endpoint.kind]
+                )
             if endpoint.team != "default" and endpoint.team != principal.team and principal.role != "admin":
-                raise NotFound(f"There is no endpoint '{address}'.", hint="`tandem endpoint list` shows the ones your key may call.")
+                raise NotFound(
+                    f"There is no endpoint '{address}'.", hint="`tandem endpoint list` shows the ones your key may call."
+                )
             return endpoint
         direct = None if endpoint is not None else self._direct(address, kind)
         if direct is not None and "any-version" in principal.scopes:
             return direct
         if endpoint is not None:
-            raise Forbidden(f"The key '{principal.name}' may not call the endpoint '{address}'.", hint="Ask for a key whose endpoints include it.")
+            raise Forbidden(
+                f"The key '{principal.name}' may not call the endpoint '{address}'.",
+                hint="Ask for a key whose endpoints include it.",
+            )
         if direct is not None:
             raise Forbidden(
                 f"'{address}' is not an endpoint, and the key '{principal.name}' may not name models directly.",
                 hint="Use a key with the scope any-version, or call an endpoint.",
             )
-        raise NotFound(f"There is no endpoint '{address}'.", hint="`tandem endpoint list` shows the ones your key may call.", code="model_not_found")
+        raise NotFound(
+            f"There is no endpoint '{address}'.",
+            hint="`tandem endpoint list` shows the ones your key may call.",
+            code="model_not_found",
+        )
 
     def _direct(self, address: str, kind: EndpointKind) -> Endpoint | None:
         if kind in ("chat", "embed"):
@@ -125,7 +136,6 @@ _ADDRESS = {
     "predict": "POST /v2/models/NAME/infer reaches it.",
     "decide": "POST /v1/decide/NAME reaches it.",
 }
-
 
 
 class Replica:
@@ -174,7 +184,9 @@ class Replica:
             Unauthenticated: no token, an unknown, revoked or expired one.
         """
         if not token:
-            raise Unauthenticated("This call needs a key.", hint="Send it as 'Authorization: Bearer KEY'; `tandem key create` makes one.")
+            raise Unauthenticated(
+                "This call needs a key.", hint="Send it as 'Authorization: Bearer KEY'; `tandem key create` makes one."
+            )
         digest = digest_of(self._pepper, token)
         try:
             principal = self._keys[digest]
@@ -182,7 +194,9 @@ class Replica:
         except KeyError:
             principal = self._read(digest)
         if principal is None:
-            raise Unauthenticated("The key is not known here.", hint="It may have been revoked; `tandem key create` makes a new one.")
+            raise Unauthenticated(
+                "The key is not known here.", hint="It may have been revoked; `tandem key create` makes a new one."
+            )
         if principal.expires_at is not None and principal.expires_at <= self._clock.now():
             raise Unauthenticated(f"The key '{principal.name}' has expired.", hint="Ask an admin for a new one.")
         return principal

@@ -16,7 +16,10 @@ from tandem.gateway.snapshot import Host
 from tandem.observability.content import Vault
 
 SECONDS = 30.0
-TOOL = {"type": "function", "function": {"name": "report", "parameters": {"type": "object", "properties": {"ok": {"type": "boolean"}}}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "report", "parameters": {"type": "object", "properties": {"ok": {"type": "boolean"}}}},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,9 @@ def try_provider(host: Host, model: str, vault: Vault) -> list[dict[str, Any]]:
         checks.append(Check(check="reply", ok=reply.status_code == 200, detail=_said(reply)))
         if reply.status_code == 200:
             usage = wire.usage(reply.content)
-            checks.append(Check(check="usage", ok=usage is not None, detail="none in the reply" if usage is None else str(asdict(usage))))
+            checks.append(
+                Check(check="usage", ok=usage is not None, detail="none in the reply" if usage is None else str(asdict(usage)))
+            )
             stream = post({"stream": True, "stream_options": {"include_usage": True}})
             told = stream.text.count('"usage":{') + stream.text.count('"usage": {')
             ended = stream.text.rstrip().endswith("[DONE]")

@@ -146,9 +146,14 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
     edits = {**asked.edits, "model": msgspec.json.encode(model)}
     ask = wire.ask(asked.verb, asked.body, edits, hosts.key(host))
     running = call.begin(
-        target.target, f"{asked.verb} {model}",
-        {"gen_ai.operation.name": "chat" if asked.verb == "chat" else "embeddings", "gen_ai.provider.name": name, "gen_ai.request.model": model},
-    )  # fmt: skip
+        target.target,
+        f"{asked.verb} {model}",
+        {
+            "gen_ai.operation.name": "chat" if asked.verb == "chat" else "embeddings",
+            "gen_ai.provider.name": name,
+            "gen_ai.request.model": model,
+        },
+    )
     headers = [*ask.headers, *asked.headers, (b"x-tandem-call", call.id.encode()), (b"x-tandem-attempt", b"%d" % running.number)]
     if asked.stream:
         headers.append((b"accept", b"text/event-stream"))
@@ -189,11 +194,16 @@ async def _rejected(hosts: Hosts, host: Host, wire: Wire, response: Response) ->
     retry_after = _seconds(response)
     if fault == "auth":
         raise Rejected(
-            f"The provider '{host.name}' refused the platform's own key.", code="provider_auth", status=502,
+            f"The provider '{host.name}' refused the platform's own key.",
+            code="provider_auth",
+            status=502,
             hint=f"Set a working key for it; `tandem provider test {host.name}` checks it.",
-        )  # fmt: skip
+        )
     error = Rejected(
-        f"The provider '{host.name}' answered {response.status} ({fault}).", code=fault, status=response.status, retry_after=retry_after
+        f"The provider '{host.name}' answered {response.status} ({fault}).",
+        code=fault,
+        status=response.status,
+        retry_after=retry_after,
     )
     error.body = body
     raise error

@@ -28,8 +28,8 @@ class Bind:
     drain_seconds: float = 20.0
 
 
-async def serve(handler: Handler, bind: Bind, *, ready: Callable[[int], None], fault: Callable[[BaseException], None]) -> None:
-    """Serves until SIGTERM or SIGINT, then drains. `ready` is told the bound port."""
+async def serve(handler: Handler, bind: Bind, *, fault: Callable[[BaseException], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,7 +40,7 @@ async def serve(handler: Handler, bind: Bind, *, ready: Callable[[int], None], f
         secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         secure.minimum_version = ssl.TLSVersion.TLSv1_2
         secure.load_cert_chain(Path(bind.cert), Path(bind.key) if bind.key else None)
-    ready(await server.listen(bind.host, bind.port, ssl=secure, reuse_port=True))
+    await server.listen(bind.host, bind.port, ssl=secure, reuse_port=True)
     upkeep = [asyncio.create_task(_refresh(handler)), asyncio.create_task(_tend(handler))]
     try:
         await stop.wait()

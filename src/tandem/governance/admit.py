@@ -65,7 +65,7 @@ FREE = Reservation(0)
 """The reservation of a call that no cap concerns."""
 
 
-class NeedsLease(Exception):  # noqa: N818  # not an error: it tells the caller to await `top_up`
+class NeedsLease(Exception):  # not an error: it tells the caller to await `top_up`
     """The purse holds too little; `await purse.top_up(accounts, amount)` and admit again."""
 
 
@@ -153,8 +153,8 @@ class Purse:
                 piece = None
             free = 0 if piece is None else piece.free
             if free < amount:
-                lease = None if piece is None else piece.lease
-                wants.append(Want(scope=account[0], window=account[1], lease=lease, need=amount - free, like=amount * CALLS_AHEAD))
+                own = None if piece is None else piece.lease
+                wants.append(Want(scope=account[0], window=account[1], lease=own, need=amount - free, like=amount * CALLS_AHEAD))
         if not wants and not stale:
             return None
         outcome = await self._on_thread(lambda: self._exchange(stale, wants))

@@ -41,7 +41,8 @@ PRAGMA journal_mode=WAL;
 PRAGMA synchronous=NORMAL;
 PRAGMA busy_timeout=10000;
 CREATE TABLE IF NOT EXISTS budgets (
-    scope TEXT NOT NULL, window TEXT NOT NULL, cap INTEGER NOT NULL CHECK (cap >= 0), PRIMARY KEY (scope, window)
+    scope TEXT NOT NULL, window TEXT NOT NULL, cap INTEGER NOT NULL CHECK (cap >= 0),
+    PRIMARY KEY (scope, window)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS accounts (
     scope TEXT NOT NULL, window TEXT NOT NULL, start INTEGER NOT NULL,
@@ -50,12 +51,14 @@ CREATE TABLE IF NOT EXISTS accounts (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS leases (
     lease TEXT NOT NULL, scope TEXT NOT NULL, window TEXT NOT NULL, start INTEGER NOT NULL, boot TEXT NOT NULL,
-    amount INTEGER NOT NULL CHECK (amount >= 0), expires INTEGER NOT NULL, state INTEGER NOT NULL, recall INTEGER NOT NULL DEFAULT 0,
+    amount INTEGER NOT NULL CHECK (amount >= 0), expires INTEGER NOT NULL, state INTEGER NOT NULL,
+    recall INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (lease, scope, window)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS leases_by_account ON leases (scope, window, start);
 CREATE TABLE IF NOT EXISTS booked (
-    call TEXT NOT NULL, attempt INTEGER NOT NULL, cost INTEGER, outcome TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (call, attempt)
+    call TEXT NOT NULL, attempt INTEGER NOT NULL, cost INTEGER, outcome TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (call, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spend (
     scope TEXT NOT NULL, day INTEGER NOT NULL, cost INTEGER NOT NULL, attempts INTEGER NOT NULL, unpriced INTEGER NOT NULL,
@@ -198,11 +201,20 @@ class Ledger:
             start, end = window_of(budget.window, now)
             with self._lock:
                 row = self._db.execute(
-                    "SELECT settled, leased FROM accounts WHERE scope = ? AND window = ? AND start = ?", (budget.scope, budget.window, start)
+                    "SELECT settled, leased FROM accounts WHERE scope = ? AND window = ? AND start = ?",
+                    (budget.scope, budget.window, start),
                 ).fetchone()
             settled, leased = row or (0, 0)
             found.append(
-                Account(scope=budget.scope, window=budget.window, cap=budget.cap, settled=settled, reserved=leased, start=start, end=end)
+                Account(
+                    scope=budget.scope,
+                    window=budget.window,
+                    cap=budget.cap,
+                    settled=settled,
+                    reserved=leased,
+                    start=start,
+                    end=end,
+                )
             )
         return found
 
@@ -211,7 +223,8 @@ class Ledger:
         day = 86_400 * MICROS
         with self._lock:
             row = self._db.execute(
-                "SELECT coalesce(sum(cost),0), coalesce(sum(attempts),0), coalesce(sum(unpriced),0) FROM spend WHERE scope = ? AND day BETWEEN ? AND ?",
+                "SELECT coalesce(sum(cost),0), coalesce(sum(attempts),0), coalesce(sum(unpriced),0) FROM spend"
+                " WHERE scope = ? AND day BETWEEN ? AND ?",
                 (scope, since // day, until // day),
             ).fetchone()
         return (row[0], row[1], row[2])
@@ -246,12 +259,17 @@ class Ledger:
                     return refusal
                 amount = min(want.like, max(want.need, room // 4))
                 expires = now + LEASE_SECONDS * MICROS
-                db.execute("UPDATE accounts SET leased = leased + ? WHERE scope = ? AND window = ? AND start = ?", (amount, *account))
-                grown = want.lease is not None and db.execute(
-                    "UPDATE leases SET amount = amount + ?, expires = ? WHERE lease = ? AND scope = ? AND window = ? AND start = ?"
-                    " AND boot = ? AND state = ? AND expires > ?",
-                    (amount, expires, want.lease, *account, boot, OPEN, now),
-                ).rowcount
+                db.execute(
+                    "UPDATE accounts SET leased = leased + ? WHERE scope = ? AND window = ? AND start = ?", (amount, *account)
+                )
+                grown = (
+                    want.lease is not None
+                    and db.execute(
+                        "UPDATE leases SET amount = amount + ?, expires = ?"
+                        " WHERE lease = ? AND scope = ? AND window = ? AND start = ? AND boot = ? AND state = ? AND expires > ?",
+                        (amount, expires, want.lease, *account, boot, OPEN, now),
+                    ).rowcount
+                )
                 lease = want.lease if grown and want.lease is not None else identity
                 if not grown:
                     db.execute(
@@ -278,13 +296,18 @@ class Ledger:
     @staticmethod
     def _take(db: sqlite3.Connection, lease: str, scope: str, window: str, amount: int) -> None:
         """Lowers a lease and its account; a lease at zero is gone."""
-        row = db.execute("SELECT start FROM leases WHERE lease = ? AND scope = ? AND window = ?", (lease, scope, window)).fetchone()
+        row = db.execute(
+            "SELECT start FROM leases WHERE lease = ? AND scope = ? AND window = ?", (lease, scope, window)
+        ).fetchone()
         if row is None:
             return
         db.execute(
-            "UPDATE accounts SET leased = leased - ? WHERE scope = ? AND window = ? AND start = ?", (amount, scope, window, row[0])
+            "UPDATE accounts SET leased = leased - ? WHERE scope = ? AND window = ? AND start = ?",
+            (amount, scope, window, row[0]),
         )
-        db.execute("UPDATE leases SET amount = amount - ? WHERE lease = ? AND scope = ? AND window = ?", (amount, lease, scope, window))
+        db.execute(
+            "UPDATE leases SET amount = amount - ? WHERE lease = ? AND scope = ? AND window = ?", (amount, lease, scope, window)
+        )
         db.execute("DELETE FROM leases WHERE lease = ? AND scope = ? AND window = ? AND amount = 0", (lease, scope, window))
 
     def renew(self, boot: str, leases: Iterable[str]) -> dict[str, int]:
@@ -306,7 +329,8 @@ class Ledger:
         with self._write() as db:
             for lease, scope, window, amount in pieces:
                 row = db.execute(
-                    "SELECT state FROM leases WHERE lease = ? AND scope = ? AND window = ? AND boot = ?", (lease, scope, window, boot)
+                    "SELECT state FROM leases WHERE lease = ? AND scope = ? AND window = ? AND boot = ?",
+                    (lease, scope, window, boot),
                 ).fetchone()
                 if row is not None and row[0] == OPEN:
                     self._take(db, lease, scope, window, amount)
@@ -351,16 +375,20 @@ class Ledger:
         cost = a.cost or 0
         for hold in ended.holds:
             row = db.execute(
-                "SELECT start, state, amount FROM leases WHERE lease = ? AND scope = ? AND window = ?", (hold.lease, hold.scope, hold.window)
+                "SELECT start, state, amount FROM leases WHERE lease = ? AND scope = ? AND window = ?",
+                (hold.lease, hold.scope, hold.window),
             ).fetchone()
             if row is None:  # a reaped lease whose holds were all released: the money is booked all the same
                 start = window_of(hold.window, a.start)[0]  # type: ignore[arg-type]  # the journal holds it as text
-                db.execute("INSERT OR IGNORE INTO accounts (scope, window, start) VALUES (?,?,?)", (hold.scope, hold.window, start))
+                db.execute(
+                    "INSERT OR IGNORE INTO accounts (scope, window, start) VALUES (?,?,?)", (hold.scope, hold.window, start)
+                )
             else:
                 start, state, amount = row
                 Ledger._take(db, hold.lease, hold.scope, hold.window, min(amount, hold.amount if state == REAPED else cost))
             db.execute(
-                "UPDATE accounts SET settled = settled + ? WHERE scope = ? AND window = ? AND start = ?", (cost, hold.scope, hold.window, start)
+                "UPDATE accounts SET settled = settled + ? WHERE scope = ? AND window = ? AND start = ?",
+                (cost, hold.scope, hold.window, start),
             )
         day = a.end // (86_400 * MICROS)
         for scope in ended.scopes:
@@ -384,7 +412,9 @@ class Ledger:
     def expire(self, now: int) -> None:
         """Reaps leases whose time was over at `now`; everything begun under them must have been posted."""
         with self._lock:
-            rows = self._db.execute("SELECT lease, scope, window FROM leases WHERE expires <= ? AND state = ?", (now, OPEN)).fetchall()
+            rows = self._db.execute(
+                "SELECT lease, scope, window FROM leases WHERE expires <= ? AND state = ?", (now, OPEN)
+            ).fetchall()
         if rows:
             with self._write() as db:
                 still = [row for row in rows if self._expired(db, row, now)]

@@ -131,7 +131,7 @@ def orders(text: str, headers: Mapping[str, str]) -> Orders:
         tokens=_amount("tokens", given) if "tokens" in given else None,
         tools=called,
         cached=_amount("cached", given) if "cached" in given else 0,
-        fault=tuple(given.get("fault", ())),
+        fault=tuple(spec.strip() for value in given.get("fault", ()) for spec in value.split(",") if spec.strip()),
     )
 
 

@@ -61,7 +61,11 @@ def explain(traces: Traces, subjects: Subjects, identifier: str, *, team: str | 
     costs = [attempt.cost for call in found.calls for attempt in call.attempts] + [attempt.cost for attempt in found.orphans]
     texts = {call.call: text for call in found.calls if (text := _text(traces, subjects, call)) is not None} if content else None
     return Explained(
-        id=identifier, calls=found.calls, orphans=found.orphans, cost=None if None in costs else sum(cost or 0 for cost in costs), content=texts
+        id=identifier,
+        calls=found.calls,
+        orphans=found.orphans,
+        cost=None if None in costs else sum(cost or 0 for cost in costs),
+        content=texts,
     )
 
 

@@ -53,10 +53,22 @@ class Books(Protocol):
 def _crashed(begun: Begun, now: int) -> Trace:
     """What is known of a call whose worker died: an attempt was begun, nobody got an answer."""
     return Trace(
-        id=begun.trace, call=begun.call, parent=begun.parent, endpoint=begun.endpoint, kind=begun.kind, team=begun.team,
-        principal=begun.principal, start=begun.at, end=now, outcome="crashed", status=0, cost=begun.reserved, spans=[],
-        attempts=[], attributes={"note": "The worker died before it answered; the attempt is booked at its reservation."},
-    )  # fmt: skip
+        id=begun.trace,
+        call=begun.call,
+        parent=begun.parent,
+        endpoint=begun.endpoint,
+        kind=begun.kind,
+        team=begun.team,
+        principal=begun.principal,
+        start=begun.at,
+        end=now,
+        outcome="crashed",
+        status=0,
+        cost=begun.reserved,
+        spans=[],
+        attempts=[],
+        attributes={"note": "The worker died before it answered; the attempt is booked at its reservation."},
+    )
 
 
 class Mover:
@@ -150,14 +162,21 @@ class Mover:
             Ended(
                 trace=begun.trace,
                 attempt=Attempt(
-                    call=begun.call, attempt=begun.attempt, target=begun.target,
-                    usage=replace(Usage(), source="estimated"), cost=begun.reserved, reserved=begun.reserved or 0,
-                    outcome="crashed", start=begun.at, end=now,
+                    call=begun.call,
+                    attempt=begun.attempt,
+                    target=begun.target,
+                    usage=replace(Usage(), source="estimated"),
+                    cost=begun.reserved,
+                    reserved=begun.reserved or 0,
+                    outcome="crashed",
+                    start=begun.at,
+                    end=now,
                 ),
-                holds=begun.holds, scopes=begun.scopes,
+                holds=begun.holds,
+                scopes=begun.scopes,
             )
             for begun in left
-        ]  # fmt: skip
+        ]
         if ended:
             lost = [Entry(trace=_crashed(begun, now), subject="", sealed=b"") for begun in left]
             self._traces.store(lost, [(record.trace, record.attempt) for record in ended])

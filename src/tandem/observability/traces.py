@@ -59,7 +59,9 @@ def day_of(identifier: str) -> str:
             raise KeyError(body)
         return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d")
     except (KeyError, ValueError, OverflowError, OSError):
-        raise NotFound(f"'{identifier}' is no trace id.", hint="Trace ids look like trc_01k…; every reply bears one in x-tandem-trace-id.") from None
+        raise NotFound(
+            f"'{identifier}' is no trace id.", hint="Trace ids look like trc_01k…; every reply bears one in x-tandem-trace-id."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,9 @@ class Traces:
                 assert db is not None
                 db.execute("BEGIN IMMEDIATE")
                 try:
-                    self._insert(db, [e for e in entries if day_of(e.trace.id) == day], [a for a in attempts if day_of(a[0]) == day])
+                    self._insert(
+                        db, [e for e in entries if day_of(e.trace.id) == day], [a for a in attempts if day_of(a[0]) == day]
+                    )
                     db.execute("COMMIT")
                 except sqlite3.Error:
                     db.execute("ROLLBACK")
@@ -145,9 +149,22 @@ class Traces:
             t = entry.trace
             db.execute(
                 "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                (t.call, t.id, t.parent, t.start, t.end, t.team, t.principal, t.endpoint, t.kind, t.outcome, t.status, t.cost,
-                 msgspec.json.encode(t)),
-            )  # fmt: skip
+                (
+                    t.call,
+                    t.id,
+                    t.parent,
+                    t.start,
+                    t.end,
+                    t.team,
+                    t.principal,
+                    t.endpoint,
+                    t.kind,
+                    t.outcome,
+                    t.status,
+                    t.cost,
+                    msgspec.json.encode(t),
+                ),
+            )
             if entry.sealed:
                 db.execute("INSERT OR IGNORE INTO content VALUES (?,?,?)", (t.call, entry.subject, entry.sealed))
         for trace, a in attempts:
@@ -167,13 +184,20 @@ class Traces:
         """
         with self._lock:
             db = self._day(day_of(trace), make=False)
-            rows = [] if db is None else db.execute("SELECT body, team FROM calls WHERE trace = ? ORDER BY start, call", (trace,)).fetchall()
+            rows = (
+                []
+                if db is None
+                else db.execute("SELECT body, team FROM calls WHERE trace = ? ORDER BY start, call", (trace,)).fetchall()
+            )
             ended = [] if db is None else db.execute("SELECT body FROM attempts WHERE trace = ?", (trace,)).fetchall()
         calls = [msgspec.json.decode(body, type=Trace) for body, owner in rows if team is None or owner == team]
         known = {call.call for call in calls}
         orphans = [a for a in (msgspec.json.decode(body, type=Attempt) for (body,) in ended) if a.call not in known]
         if not calls and (not orphans or team is not None):
-            raise NotFound(f"There is no trace {trace}.", hint="It is readable within a second of its call; older ones leave with the retention period.")
+            raise NotFound(
+                f"There is no trace {trace}.",
+                hint="It is readable within a second of its call; older ones leave with the retention period.",
+            )
         calls.sort(key=lambda call: (call.parent is not None, call.start))
         return Found(calls=calls, orphans=orphans)
 
@@ -185,7 +209,13 @@ class Traces:
         return None if row is None else (row[0], row[1])
 
     def list(
-        self, *, team: str | None, limit: int = 50, before: int | None = None, endpoint: str | None = None, outcome: str | None = None
+        self,
+        *,
+        team: str | None,
+        limit: int = 50,
+        before: int | None = None,
+        endpoint: str | None = None,
+        outcome: str | None = None,
     ) -> list[Row]:
         """The newest opening calls, newest first, at most `limit`, older than `before` (UTC microseconds)."""
         clauses, values = ["parent IS NULL"], []
@@ -199,7 +229,7 @@ class Traces:
             + " ORDER BY start DESC LIMIT ?"
         )
         found: list[Row] = []
-        names = [f for f in Row.__slots__]
+        names = list(Row.__slots__)
         for day in self.days():
             with self._lock:
                 db = self._day(day, make=False)

@@ -41,7 +41,10 @@ class Wire(Protocol):
         ...
 
     def fault(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> str:
-        """The canonical class of a failed reply: auth, rate_limited, overloaded, context_exceeded, content_policy, bad_request, not_found, upstream_5xx."""
+        """The canonical class of a failed reply.
+
+        One of auth, quota, rate_limited, overloaded, context_exceeded, content_policy, bad_request, not_found, upstream_5xx.
+        """
         ...
 
 

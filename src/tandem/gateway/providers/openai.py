@@ -111,6 +111,4 @@ def _canonical(usage: _Usage | None) -> Usage | None:
         cached = min(max(0, usage.prompt_tokens_details.cached_tokens or 0), prompt)
     if usage.completion_tokens_details is not None:
         reasoning = min(max(0, usage.completion_tokens_details.reasoning_tokens or 0), completion)
-    return Usage(
-        input=prompt - cached, cache_read=cached, output=completion - reasoning, reasoning=reasoning, source="provider"
-    )
+    return Usage(input=prompt - cached, cache_read=cached, output=completion - reasoning, reasoning=reasoning, source="provider")

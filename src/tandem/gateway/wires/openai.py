@@ -76,7 +76,7 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
     except msgspec.DecodeError as error:
         raise _invalid(error) from None
     if not bytes(chat.messages).lstrip().startswith(b"["):
-        raise Invalid("messages must be a list.", field="messages", hint="Send [{\"role\": \"user\", \"content\": \"…\"}].")
+        raise Invalid("messages must be a list.", field="messages", hint='Send [{"role": "user", "content": "…"}].')
     edits: dict[str, bytes] = {}
     stream, wants_usage = bool(chat.stream), False
     if stream:
@@ -91,9 +91,15 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
         if value is not None and not 1 <= value <= top:
             raise Invalid(f"{name} must be between 1 and {top}, not {value}.", field=name)
     asked = Prompted(
-        verb="chat", body=body, stream=stream, wants_usage=wants_usage, edits=edits,
-        tokens_in=_input_bound(body), tokens_out=(declared or 0) * (chat.n or 1), headers=headers,
-    )  # fmt: skip
+        verb="chat",
+        body=body,
+        stream=stream,
+        wants_usage=wants_usage,
+        edits=edits,
+        tokens_in=_input_bound(body),
+        tokens_out=(declared or 0) * (chat.n or 1),
+        headers=headers,
+    )
     return Read(chat.model, chat.safety_identifier or chat.user, asked, declared is not None, chat.n or 1)
 
 
@@ -160,9 +166,15 @@ def refusal(error: TandemError, trace: str) -> tuple[int, Headers, bytes]:
 
 def _type(error: TandemError) -> str:
     kinds: dict[int, Literal["invalid_request_error", "authentication_error", "permission_error", "rate_limit_error"]] = {
-        400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "invalid_request_error",
-        409: "invalid_request_error", 413: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error",
-    }  # fmt: skip
+        400: "invalid_request_error",
+        401: "authentication_error",
+        403: "permission_error",
+        404: "invalid_request_error",
+        409: "invalid_request_error",
+        413: "invalid_request_error",
+        422: "invalid_request_error",
+        429: "rate_limit_error",
+    }
     return kinds.get(error.status, "api_error")
 
 
@@ -171,7 +183,9 @@ def passed_headers(request: Request) -> tuple[tuple[bytes, bytes], ...]:
     return tuple([(name, value) for name, value in request.headers if name in (b"traceparent", b"tracestate", b"openai-beta")])
 
 
-async def answer(hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply) -> None:
+async def answer(
+    hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply
+) -> None:
     """Answers one chat or embeddings call, whatever happens."""
     try:
         await _answer(hosts, call, token, body, headers, reply)
@@ -215,11 +229,12 @@ def models(call: Call, name: str | None) -> tuple[int, bytes]:
     rows = [
         _model(endpoint.name, call.snapshot.compiled_at)
         for endpoint in call.snapshot.endpoints.values()
-        if endpoint.kind in kinds and (not allowed or endpoint.name in allowed) and endpoint.team in ("default", call.principal.team)
+        if endpoint.kind in kinds
+        and (not allowed or endpoint.name in allowed)
+        and endpoint.team in ("default", call.principal.team)
     ]
     return 200, msgspec.json.encode({"object": "list", "data": rows})
 
 
 def _model(name: str, created: int) -> dict[str, object]:
     return {"id": name, "object": "model", "created": created // 1_000_000, "owned_by": "tandem"}
-

@@ -63,9 +63,14 @@ class Answering:
         call.attributes["versions"] = {**_versions(call), served.ref: {"digest": served.digest, **served.attributes}}
         call.begin(served.ref, f"{verb} {endpoint.name}", {"tandem.asset": served.ref})
         question = Question(
-            verb=verb, served=served, body=body, seconds=endpoint.timeouts.total, trace=call.trace,
-            nested=self._nested(call, monotonic() + endpoint.timeouts.total), prompt=lambda ref: _prompt(call, ref),
-        )  # fmt: skip
+            verb=verb,
+            served=served,
+            body=body,
+            seconds=endpoint.timeouts.total,
+            trace=call.trace,
+            nested=self._nested(call, monotonic() + endpoint.timeouts.total),
+            prompt=lambda ref: _prompt(call, ref),
+        )
         try:
             answer = await self.targets[call.kind].answer(question)
         except TandemError as error:

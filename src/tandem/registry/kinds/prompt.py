@@ -2,6 +2,8 @@
 
 A template is Jinja text, which becomes one `user` message, or a list of `{"role": …, "content": Jinja}`.
 It cannot load other templates, reach attributes that lead out of the sandbox, or change what it is given.
+What it writes is bounded; the memory and time it asks for while it writes are not, so only who may write
+an Asset can publish one.
 """
 
 from __future__ import annotations
@@ -179,7 +181,7 @@ def _fits(value: object, kind: str) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match kind:
         case "string":
-            return isinstance(value, str)
+            return isinstance(value, str) and _is_json(value)
         case "number":
             return number and value == value and value not in (float("inf"), float("-inf"))
         case "integer":
