@@ -71,26 +71,38 @@ class TandemError(Exception):
 
 
 class Refused(TandemError):
+    """The law said no."""
+
     code = "refused"
 
 
 class Unauthenticated(Refused):
+    """No key, or one nobody knows."""
+
     code = "unauthenticated"
 
 
 class Forbidden(Refused):
+    """A known key without the right."""
+
     code = "forbidden"
 
 
 class RateLimited(Refused):
+    """Too many at once; `retry_after` tells when."""
+
     code = "rate_limited"
 
 
 class OverBudget(Refused):
+    """A cap has no room for this call."""
+
     code = "over_budget"
 
 
 class Blocked(Refused):
+    """A guard or a gate refused."""
+
     code = "blocked"
 
 
@@ -103,38 +115,56 @@ class GateRefused(Blocked):
 
 
 class NotFound(TandemError):
+    """There is no such thing, or not for this key."""
+
     code = "not_found"
 
 
 class Conflict(TandemError):
+    """Somebody else was first, or `tandem.toml` manages it."""
+
     code = "conflict"
 
 
 class Invalid(TandemError):
+    """The input is wrong; `field` names where."""
+
     code = "invalid"
 
 
 class RunFailed(TandemError):
+    """A run that was waited for failed or was cancelled."""
+
     code = "run_failed"
 
 
 class Upstream(TandemError):
+    """A provider failed."""
+
     code = "upstream"
 
 
 class Unreachable(Upstream):
+    """No connection: to a provider, or (status 0) to the platform itself."""
+
     code = "unreachable"
 
 
 class TimedOut(Upstream):
+    """Something took too long."""
+
     code = "timed_out"
 
 
 class Unavailable(TandemError):
+    """The platform cannot take work now."""
+
     code = "unavailable"
 
 
 class Broken(TandemError):
+    """The platform's fault, or an answer that makes no sense."""
+
     code = "broken"
 
 

@@ -1,0 +1,476 @@
+"""Every resource: what is asked, and what is made of the answer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tandem
+import tandem_sdk
+from tandem_sdk import Client, GateRefused, Invalid, Message, RunFailed, Target, TimedOut
+from tandem_sdk.assets import split
+from tandem_sdk.calls import tensors
+from tandem_sdk.fake import Canned, FakePlatform
+from tandem_sdk.runs import Run
+from tandem_sdk.shape import plain
+
+VERSION = {
+    "ref": "model/tumor@2",
+    "kind": "model",
+    "name": "tumor",
+    "version": 2,
+    "digest": "sha256:ab",
+    "aliases": ["production"],
+}
+ESTIMATE = {"value": 0.99, "low": 0.98, "high": 0.995, "n": 569, "level": 0.95}
+
+
+def test_versions_of_both_packages_are_equal() -> None:
+    assert tandem_sdk.__version__ == tandem.__version__
+
+
+def test_everything_public_has_a_docstring() -> None:
+    for name in tandem_sdk.__all__:
+        value = getattr(tandem_sdk, name)
+        assert isinstance(value, str) or value.__doc__
+
+
+def test_assets(platform: FakePlatform, client: Client) -> None:
+    platform.on("GET", "/api/v1/assets", [{"kind": "model", "name": "tumor", "newest": VERSION, "aliases": {"production": 2}}])
+    newest = client.assets.list("model")[0].newest
+    assert newest is not None
+    assert newest.ref == "model/tumor@2"
+    assert platform.asked[0].query == {"kind": "model"}
+    alias = {
+        "kind": "model",
+        "name": "tumor",
+        "alias": "production",
+        "version": 2,
+        "etag": 3,
+        "moved_at": 5,
+        "moved_by": "ann",
+        "ungated": False,
+    }
+    platform.on(
+        "GET",
+        "/api/v1/assets/model/tumor",
+        {
+            "kind": "model",
+            "name": "tumor",
+            "versions": [VERSION],
+            "aliases": {"production": {"version": 2, "etag": 3}},
+            "history": [{"alias": alias, "action": "promote", "below": None, "evidence": ["sco_1"], "report": {"passed": True}}],
+        },
+    )
+    asset = client.assets.show("model/tumor@production")
+    assert asset.aliases["production"].etag == 3
+    assert asset.history[0].alias.moved_by == "ann"
+
+
+def test_a_version_by_alias_and_the_newest(platform: FakePlatform, client: Client) -> None:
+    lineage = {"nodes": [{"ref": "model/tumor@2"}, {"ref": "dataset/b@1"}], "edges": [["dataset/b@1", "model/tumor@2"]]}
+    platform.on("GET", "/api/v1/assets/model/tumor/production", {**VERSION, "lineage": lineage})
+    platform.on("GET", "/api/v1/assets/model/tumor/2", {**VERSION, "lineage": lineage})
+    platform.on("GET", "/api/v1/assets/model/tumor", {"kind": "model", "name": "tumor", "versions": [VERSION]})
+    assert client.assets.version("model/tumor@production").version == 2
+    assert client.assets.lineage("model/tumor").edges == (("dataset/b@1", "model/tumor@2"),)
+    platform.on("GET", "/api/v1/assets/model/tumor/2/members/plots/roc.png", Canned(body=b"\x89PNG"))
+    assert client.assets.member("model/tumor@2", "plots/roc.png") == b"\x89PNG"
+
+
+def test_an_asset_without_versions(platform: FakePlatform, client: Client) -> None:
+    platform.on("GET", "/api/v1/assets/model/tumor", {"kind": "model", "name": "tumor", "versions": []})
+    with pytest.raises(Invalid, match="has no version yet"):
+        client.assets.version("model/tumor")
+
+
+@pytest.mark.parametrize("ref", ["tumor", "model/", "/tumor", "model/a/b", "model/tumor@", ""])
+def test_what_names_no_asset(ref: str) -> None:
+    with pytest.raises(Invalid, match="names no asset"):
+        split(ref)
+
+
+def test_names_cannot_climb_out_of_their_path(platform: FakePlatform, client: Client) -> None:
+    with pytest.raises(tandem_sdk.NotFound):
+        client.runs.show("../keys?x=1")
+    assert platform.asked[0].path == "/api/v1/runs/../keys?x=1"
+    assert platform.asked[0].query == {}
+
+
+def test_promotion(platform: FakePlatform, client: Client) -> None:
+    verdict = {
+        "outcome": "improved",
+        "metric": "roc_auc",
+        "candidate": ESTIMATE,
+        "champion": ESTIMATE,
+        "difference": ESTIMATE,
+        "margin": 0.02,
+        "method": "DeLong",
+    }
+    done = {
+        "kind": "model",
+        "name": "tumor",
+        "alias": "production",
+        "version": 2,
+        "etag": 4,
+        "moved_at": 1,
+        "moved_by": "ann",
+        "ungated": False,
+        "ref": "model/tumor@2",
+        "passed": True,
+        "verdict": verdict,
+        "reasons": ["Better."],
+        "endpoint": "tumor",
+        "report": {
+            "passed": True,
+            "gate": {"metric": "roc_auc"},
+            "candidate": ESTIMATE,
+            "verdict": verdict,
+            "reasons": ["Better."],
+        },
+    }
+    platform.on("POST", "/api/v1/assets/model/tumor/promote", done)
+    promotion = client.assets.promote("model/tumor@2", "production", etag=3)
+    assert platform.asked[0].json() == {"version": 2, "alias": "production", "etag": 3}
+    assert promotion.verdict is not None
+    assert promotion.verdict.outcome == "improved"
+    assert promotion.endpoint == "tumor"
+    platform.on(
+        "POST",
+        "/api/v1/assets/model/tumor/promote",
+        Canned(
+            status=403,
+            body={"error": {"code": "gate_refused", "message": "No.", "report": {"passed": False, "reasons": ["Worse."]}}},
+        ),
+    )
+    with pytest.raises(GateRefused) as caught:
+        client.assets.promote("model/tumor@2", "production")
+    assert caught.value.report.reasons == ("Worse.",)
+
+
+def test_a_promotion_without_a_version_means_the_newest(platform: FakePlatform, client: Client) -> None:
+    platform.on("GET", "/api/v1/assets/model/tumor", {"kind": "model", "name": "tumor", "versions": [VERSION]})
+    platform.on("GET", "/api/v1/assets/model/tumor/2", VERSION)
+    platform.on("POST", "/api/v1/assets/model/tumor/promote", {"alias": "production", "version": 2})
+    client.assets.promote("model/tumor", "production")
+    assert platform.asked[-1].json() == {"version": 2, "alias": "production", "etag": None}
+
+
+def test_rollback(platform: FakePlatform, client: Client) -> None:
+    platform.on("POST", "/api/v1/assets/model/tumor/rollback", {"alias": "production", "version": 1, "etag": 5})
+    assert client.assets.rollback("model/tumor", "production").version == 1
+
+
+def test_contracts(platform: FakePlatform, client: Client) -> None:
+    contract = {"columns": [{"name": "id", "dtype": "string"}], "id_column": "id"}
+    platform.on("GET", "/api/v1/datasets/b/1/contract", contract)
+    platform.on("PUT", "/api/v1/datasets/b/contract", contract)
+    assert client.datasets.contract("b", 1) == contract
+    assert client.datasets.set_contract("b", contract) == contract
+    assert platform.asked[1].json() == contract
+
+
+def run(state: str, **more: object) -> dict[str, object]:
+    return {"id": "run_1", "kind": "train", "name": "tumor", "state": state, **more}
+
+
+def test_a_training_is_started_and_waited_for(platform: FakePlatform, client: Client) -> None:
+    outputs = {"asset": "model/tumor@1", "metrics": {"roc_auc": ESTIMATE, "weird": "text"}}
+    platform.on("POST", "/api/v1/runs", Canned(status=202, body=run("queued")))
+    platform.on(
+        "GET",
+        "/api/v1/runs/run_1",
+        run("queued"),
+        run("running", progress=0.5, stage="fold 3"),
+        run("succeeded", outputs=outputs),
+    )
+    started = client.runs.train("tumor", data="dataset/b", target="diagnosis", params={"depth": 3})
+    assert platform.asked[0].json() == {
+        "kind": "train",
+        "name": "tumor",
+        "inputs": {
+            "data": "dataset/b",
+            "target": "diagnosis",
+            "algorithm": "gradient-boosting",
+            "params": {"depth": 3},
+            "seed": 7,
+            "folds": 5,
+            "positive": None,
+        },
+    }
+    seen: list[Run] = []
+    done = client.runs.wait(started.id, seen.append, every=0.001)
+    assert [look.state for look in seen] == ["queued", "running", "succeeded"]
+    assert seen[1].stage == "fold 3"
+    assert done.asset == "model/tumor@1"
+    assert list(done.metrics) == ["roc_auc"]
+    assert done.metrics["roc_auc"].high == 0.995
+
+
+@pytest.mark.parametrize(("state", "words"), [("failed", "failed: no memory"), ("cancelled", "was cancelled: no memory")])
+def test_a_run_that_ends_badly(platform: FakePlatform, client: Client, state: str, words: str) -> None:
+    platform.on("GET", "/api/v1/runs/run_1", run(state, reason="no memory"))
+    with pytest.raises(RunFailed, match=words):
+        client.runs.wait("run_1")
+
+
+def test_a_wait_may_end_before_the_run(platform: FakePlatform, client: Client) -> None:
+    platform.on("GET", "/api/v1/runs/run_1", run("running"))
+    with pytest.raises(TimedOut, match="still running; it goes on"):
+        client.runs.wait("run_1", seconds=0, every=0.001)
+
+
+def test_a_run_without_outputs() -> None:
+    assert (Run(id="run_1").asset, Run(id="run_1").metrics) == ("", {})
+
+
+def test_prompts(platform: FakePlatform, client: Client) -> None:
+    platform.on("POST", "/api/v1/prompts/explain", {**VERSION, "ref": "prompt/explain@1"})
+    client.prompts.add("explain", "Say {{ it }}.", variables={"it": "string"})
+    client.prompts.add("explain", [Message(role="system", content="Be brief.")], model="assistant")
+    assert platform.asked[0].json() == {"variables": {"it": "string"}, "template": "Say {{ it }}."}
+    assert platform.asked[1].json() == {
+        "variables": {},
+        "messages": [{"role": "system", "content": "Be brief."}],
+        "model": "assistant",
+    }
+
+
+def test_decisions(platform: FakePlatform, client: Client) -> None:
+    platform.on("POST", "/api/v1/decisions/second-opinion", {**VERSION, "ref": "decision/second-opinion@1"})
+    client.decisions.add("second-opinion", "def decide(): ...", entry="decide")
+    assert platform.asked[0].json() == {"source": "def decide(): ...", "entry": "decide"}
+
+
+def test_endpoints_and_providers(platform: FakePlatform, client: Client) -> None:
+    endpoint = {
+        "name": "assistant",
+        "kind": "chat",
+        "route": [{"target": "mock/gpt-4o-mini", "weight": 1, "priority": 0}],
+        "etag": 1,
+    }
+    platform.on("GET", "/api/v1/endpoints", [endpoint])
+    platform.on("PUT", "/api/v1/endpoints/assistant", endpoint)
+    platform.on("DELETE", "/api/v1/endpoints/assistant", {"name": "assistant"})
+    assert client.endpoints.list()[0].route == (Target(target="mock/gpt-4o-mini"),)
+    client.endpoints.set("assistant", kind="chat", route=[Target(target="mock/gpt-4o-mini")], retries=0, record_content=False)
+    assert platform.asked[1].json() == {
+        "kind": "chat",
+        "route": [{"target": "mock/gpt-4o-mini", "weight": 1.0, "priority": 0}],
+        "retries": 0,
+        "record_content": False,
+    }
+    client.endpoints.drop("assistant")
+    provider = {
+        "name": "mock",
+        "protocol": "openai",
+        "base_url": "http://x/v1",
+        "keys": ["env:K"],
+        "prices": None,
+        "managed": "file:3",
+    }
+    platform.on("GET", "/api/v1/providers", [provider])
+    platform.on("PUT", "/api/v1/providers/mock", provider)
+    platform.on("POST", "/api/v1/providers/mock/test", [{"check": "reply", "ok": False, "detail": "HTTP 401"}])
+    assert client.providers.list()[0].managed == "file:3"
+    client.providers.set("mock", protocol="openai", base_url="http://x/v1", keys=["env:K"])
+    assert platform.asked[-1].json() == {"protocol": "openai", "base_url": "http://x/v1", "keys": ["env:K"], "prices": None}
+    assert client.providers.test("mock", "gpt-4o-mini")[0].detail == "HTTP 401"
+
+
+def test_keys(platform: FakePlatform, client: Client) -> None:
+    made = {"key": "tdm_secret", "principal": {"name": "ci", "team": "onco", "endpoints": ["tumor"]}}
+    platform.on("POST", "/api/v1/keys", Canned(status=201, body=made))
+    platform.on("GET", "/api/v1/keys", [{"name": "ci", "team": "onco", "created_at": 5, "revoked_at": None}])
+    platform.on("DELETE", "/api/v1/keys/ci", {})
+    key = client.keys.create("ci", team="onco", endpoints=["tumor"])
+    assert platform.asked[0].json() == {"name": "ci", "team": "onco", "endpoints": ["tumor"], "scopes": []}
+    assert key.key == "tdm_secret"
+    assert "tdm_secret" not in repr(key)
+    assert client.keys.list()[0].created_at == 5
+    client.keys.revoke("ci")
+
+
+def test_budgets(platform: FakePlatform, client: Client) -> None:
+    budget = {
+        "scope": "key/ci",
+        "window": "day",
+        "cap": 2_000_000,
+        "cap_usd": "0.002",
+        "settled": 5,
+        "reserved": 0,
+        "start": 1,
+        "end": 2,
+    }
+    platform.on("PUT", "/api/v1/budgets/key/ci", budget)
+    platform.on("GET", "/api/v1/budgets", [budget])
+    platform.on("DELETE", "/api/v1/budgets/key/ci", {})
+    platform.on("GET", "/api/v1/spend", {"scope": "org", "cost": 7, "cost_usd": "0.000000007", "attempts": 2, "unpriced": 1})
+    assert client.budgets.set("key/ci", "2e-3").cap == 2_000_000
+    assert platform.asked[0].json() == {"cap": "0.002", "window": "day"}
+    assert client.budgets.list()[0].cap_usd == "0.002"
+    client.budgets.drop("key/ci", "month")
+    assert platform.asked[-1].query == {"window": "month"}
+    assert client.budgets.spend().unpriced == 1
+    for cap in ("much", "nan", "Infinity", ""):
+        with pytest.raises(Invalid, match="not an amount"):
+            client.budgets.set("org", cap)
+
+
+def test_gates(platform: FakePlatform, client: Client) -> None:
+    gate = {
+        "asset": "model/tumor",
+        "alias": "production",
+        "metric": "roc_auc",
+        "minimum": 0.95,
+        "margin": 0.02,
+        "require": "improved",
+    }
+    platform.on("PUT", "/api/v1/gates/model/tumor", gate)
+    platform.on("GET", "/api/v1/gates", [gate])
+    assert client.gates.set("model/tumor", metric="roc_auc", minimum=0.95, require="improved").minimum == 0.95
+    assert platform.asked[0].json() == {"alias": "production", "metric": "roc_auc", "minimum": 0.95, "require": "improved"}
+    assert client.gates.list()[0].require == "improved"
+
+
+def test_traces_and_audit(platform: FakePlatform, client: Client) -> None:
+    attempt = {
+        "call": "cal_1",
+        "attempt": 0,
+        "target": "mock/x",
+        "usage": {"input": 3, "source": "provider"},
+        "cost": None,
+        "reserved": 9,
+    }
+    call = {
+        "id": "trc_1",
+        "call": "cal_1",
+        "parent": None,
+        "start": 1,
+        "end": 9,
+        "spans": [{"name": "admit", "start": 1, "end": 2}],
+        "attempts": [attempt],
+        "attributes": {"snapshot": 4},
+        "cost": None,
+    }
+    content = {"cal_1": {"request": "{}", "answer": "{}", "cut": False}, "cal_2": {"erased": True}}
+    platform.on(
+        "GET",
+        "/api/v1/traces/trc_1",
+        {"id": "trc_1", "calls": [call], "orphans": [], "cost": None, "cost_usd": None, "content": content},
+    )
+    platform.on("GET", "/api/v1/traces", [{"trace": "trc_1", "start": 1, "end": 2, "cost": 5}])
+    trace = client.traces.show("trc_1", content=True)
+    assert platform.asked[0].query == {"content": "1"}
+    assert trace.cost is None
+    assert trace.calls[0].attempts[0].cost is None
+    assert trace.content is not None
+    assert trace.content["cal_2"].erased
+    assert client.traces.list(limit=5, endpoint="tumor")[0].trace == "trc_1"
+    assert platform.asked[1].query == {"limit": "5", "endpoint": "tumor"}
+    platform.on(
+        "GET", "/api/v1/audit", [{"seq": 2, "at": 1, "actor": "ann", "action": "key.create", "detail": {"role": "viewer"}}]
+    )
+    platform.on("POST", "/api/v1/audit/verify", {"ok": False, "count": 2, "problems": ["Row 1 was changed."]})
+    assert client.audit.list(before=3)[0].detail == {"role": "viewer"}
+    assert client.audit.verify().problems == ("Row 1 was changed.",)
+
+
+def test_prediction(platform: FakePlatform, client: Client) -> None:
+    answer = {
+        "model_name": "tumor",
+        "model_version": "2",
+        "parameters": {"features": '["radius", "texture"]'},
+        "outputs": [
+            {"name": "probability", "datatype": "FP64", "shape": [2], "data": [0.9, 0.1]},
+            {"name": "label", "datatype": "BYTES", "shape": [2], "data": ["M", "B"]},
+            {"name": "contributions", "datatype": "FP64", "shape": [2, 2], "data": [1.5, 0.5, -1.0, -0.25]},
+            {"name": "base", "datatype": "FP64", "shape": [2], "data": [0.1, 0.1]},
+        ],
+    }
+    platform.on("POST", "/v2/models/tumor/versions/2/infer", Canned(body=answer, headers={"x-tandem-trace-id": "trc_5"}))
+    said = client.predict("tumor@2", [{"radius": 14.2, "texture": 20}, {"radius": 9, "texture": 11}], explain=True)
+    assert said.outputs == {"probability": (0.9, 0.1), "label": ("M", "B")}
+    assert said.contributions == ({"radius": 1.5, "texture": 0.5}, {"radius": -1.0, "texture": -0.25})
+    assert said.base == (0.1, 0.1)
+    assert (said.model, said.version, said.trace) == ("tumor", "2", "trc_5")
+    assert platform.asked[0].json() == {
+        "inputs": [
+            {"name": "radius", "shape": [2], "datatype": "FP64", "data": [14.2, 9]},
+            {"name": "texture", "shape": [2], "datatype": "INT64", "data": [20, 11]},
+        ],
+        "parameters": {"explain": True},
+    }
+
+
+def test_wide_outputs_are_one_tuple_per_row(platform: FakePlatform, client: Client) -> None:
+    answer = {
+        "model_name": "m",
+        "outputs": [{"name": "p", "shape": [2, 3], "data": [1, 2, 3, 4, 5, 6]}, {"name": "odd", "shape": [2, 4], "data": [1]}],
+    }
+    platform.on("POST", "/v2/models/m/infer", answer)
+    said = client.predict("m", [{"a": True}, {"a": None}])
+    assert said.outputs == {"p": ((1, 2, 3), (4, 5, 6)), "odd": (1,)}
+    assert said.version is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [([], "no rows"), ([{"a": 1}, {"a": "x"}], "mixes kinds"), ([{"a": True}, {"a": 1}], "mixes kinds"), ([7], "no object")],
+)
+def test_rows_that_make_no_tensor(rows: list[dict[str, object]], words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        tensors(rows)  # type: ignore[arg-type]
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from("abc"), st.none() | st.integers(-9, 9) | st.floats(-1, 1), min_size=1),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_every_row_keeps_its_values_in_tensors(rows: list[dict[str, float | int | None]]) -> None:
+    columns = {tensor["name"]: tensor["data"] for tensor in tensors(rows)}
+    for index, row in enumerate(rows):
+        for name, values in columns.items():
+            assert isinstance(values, list)
+            assert len(values) == len(rows)
+            assert values[index] == row.get(str(name))
+
+
+def test_chat(platform: FakePlatform, client: Client) -> None:
+    answer = {
+        "id": "x",
+        "model": "gpt-4o-mini",
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}],
+    }
+    platform.on("POST", "/v1/chat/completions", answer)
+    said = client.chat("assistant", [Message(role="user", content="Hello")], temperature=0.0, stop=["\n"], seed=3, user="pat-1")
+    assert (said.text, said.finish, said.model) == ("Hi.", "stop", "gpt-4o-mini")
+    assert said.tokens is not None
+    assert said.tokens.prompt_tokens == 3
+    assert platform.asked[0].json() == {
+        "model": "assistant",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "temperature": 0.0,
+        "stop": ["\n"],
+        "seed": 3,
+        "user": "pat-1",
+    }
+
+
+def test_decide_health_and_doctor(platform: FakePlatform, client: Client) -> None:
+    platform.on("POST", "/v1/decide/second-opinion", Canned(body={"opinion": "benign"}, headers={"x-tandem-trace-id": "trc_2"}))
+    platform.on("GET", "/health", {"status": "ok"})
+    platform.on("GET", "/api/v1/doctor", [{"check": "disk", "ok": True, "detail": "900 MiB free", "hint": ""}])
+    decision = client.decide("second-opinion", {"case": 1})
+    assert (decision.output, decision.trace) == ({"opinion": "benign"}, "trc_2")
+    assert client.health() == {"status": "ok"}
+    assert client.doctor()[0].ok
+
+
+def test_results_become_plain_json() -> None:
+    assert plain(Run(id="run_1", outputs={"metrics": (1, 2)}))["outputs"] == {"metrics": [1, 2]}  # type: ignore[index]
