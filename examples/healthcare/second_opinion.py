@@ -50,4 +50,6 @@ def second_opinion(case: Case, calls: Calls) -> Opinion:
         max_tokens=160,
     )
     calls.ask_a_person(f"The model is uncertain ({scored.probability:.3f}).")
-    return Opinion(record=case.record, probability=scored.probability, finding="uncertain", explanation=told.text, for_a_person=True)
+    return Opinion(
+        record=case.record, probability=scored.probability, finding="uncertain", explanation=told.text, for_a_person=True
+    )

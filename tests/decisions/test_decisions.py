@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import msgspec
 import pytest
+from tests.gateway.conftest import KEY, House, house
 
 from tandem.core.endpoint import Endpoint, Target
 from tandem.core.errors import Invalid
@@ -19,7 +20,6 @@ from tandem.decisions.target import Decisions
 from tandem.decisions.worker import SOURCE
 from tandem.gateway.snapshot import Served
 from tandem.gateway.target import Answer, Question
-from tests.gateway.conftest import KEY, House, house
 
 HEAD = """
 from dataclasses import dataclass
@@ -94,7 +94,9 @@ async def door(tmp_path: Path) -> AsyncIterator[House]:
             ref = f"decision/{name}@1"
             served[ref] = Served(ref=ref, members=str(folder), digest="sha256:d", meta=b'{"entry":"decide"}')
             endpoints[name] = Endpoint(name=name, kind="decide", route=(Target(target=ref),))
-        served["model/tumor@1"] = Served(ref="model/tumor@1", members="", digest="sha256:m", meta=b"{}", attributes={"data_digest": "sha256:x"})
+        served["model/tumor@1"] = Served(
+            ref="model/tumor@1", members="", digest="sha256:m", meta=b"{}", attributes={"data_digest": "sha256:x"}
+        )
         endpoints["tumor"] = Endpoint(name="tumor", kind="predict", route=(Target(target="model/tumor@1"),))
         meta = msgspec.json.encode({"template": "The probability is {{ p }}.", "variables": {"p": "number"}})
         prompt = Served(ref="prompt/explain@3", members="", digest="sha256:p", meta=meta)

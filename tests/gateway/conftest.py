@@ -73,7 +73,9 @@ class House:
 
 
 @asynccontextmanager
-async def house(home: Path, targets: Mapping[str, Answerer] | None = None, settings: MockSettings | None = None) -> AsyncIterator[House]:
+async def house(
+    home: Path, targets: Mapping[str, Answerer] | None = None, settings: MockSettings | None = None
+) -> AsyncIterator[House]:
     clock = SystemClock()
     vault = Vault(bytes(32))
     async with running(settings or MockSettings(port=0)) as mock:
@@ -84,21 +86,26 @@ async def house(home: Path, targets: Mapping[str, Answerer] | None = None, setti
         assert price is not None
         assert embed is not None
         snapshot = Snapshot(
-            version=1, compiled_at=now, hosts={"mock": host},
+            version=1,
+            compiled_at=now,
+            hosts={"mock": host},
             endpoints={
                 "assistant": Endpoint(name="assistant", kind="chat", route=(Target(target="mock/gpt-4o-mini"),), retries=2),
                 "embedder": Endpoint(name="embedder", kind="embed", route=(Target(target="mock/text-embedding-3-small"),)),
             },
             prices={"mock/gpt-4o-mini": price, "mock/text-embedding-3-small": embed},
-        )  # fmt: skip
+        )
         publisher = Publisher(home / "replica.db")
         publisher.write(snapshot, 1, [(digest(vault.derive(PEPPER), KEY), DEMO)])
         journal = Journal(home / "journal")
         door = Door(
             replica=Replica(home / "replica.db", vault.derive(PEPPER), clock),
             purse=Purse(ledger=Ledger(home / "ledger.db", clock), boot=journal.boot, clock=clock),
-            journal=journal, vault=vault, clock=clock, metrics=Metrics("0"),
-        )  # fmt: skip
+            journal=journal,
+            vault=vault,
+            clock=clock,
+            metrics=Metrics("0"),
+        )
         handler = Handler(door=door, answering=Answering(Hosts(vault), targets or {}), control=Pool(f"unix:{home}/none.sock"))
         faults: list[BaseException] = []
         server = Server(handler, stream_path=streams, on_fault=faults.append)
@@ -108,7 +115,18 @@ async def house(home: Path, targets: Mapping[str, Answerer] | None = None, setti
         mover = Mover(home / "journal", traces=traces, subjects=subjects, books=ledger, vault=vault, clock=clock)
         try:
             yield House(
-                home, f"http://127.0.0.1:{port}", mock, publisher, handler, ledger, traces, subjects, mover, snapshot, server, faults
+                home,
+                f"http://127.0.0.1:{port}",
+                mock,
+                publisher,
+                handler,
+                ledger,
+                traces,
+                subjects,
+                mover,
+                snapshot,
+                server,
+                faults,
             )
             assert faults == []
         finally:

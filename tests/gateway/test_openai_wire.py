@@ -63,7 +63,10 @@ async def test_the_caller_gets_the_usage_frame_when_asked(door: House, client: o
 async def test_tools_and_structured_output(door: House, client: openai.AsyncOpenAI) -> None:
     tool = {
         "type": "function",
-        "function": {"name": "look_up", "parameters": {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}},
+        "function": {
+            "name": "look_up",
+            "parameters": {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]},
+        },
     }
     answer = await client.chat.completions.create(model="assistant", messages=ASK, tools=[tool], tool_choice="required")  # type: ignore[list-item]
     (call,) = answer.choices[0].message.tool_calls or []
@@ -104,9 +107,20 @@ async def test_refusals_have_openai_shape_and_a_trace(door: House, client: opena
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"null", b'"x"', b"{}", b'{"model":1,"messages":[]}', b'{"model":"assistant","messages":"x"}',
-     b'{"model":"assistant","messages":[],"stream_options":7,"stream":true}', b"\xff\xfe", b'{"model":"x","model":"assistant","messages":[]}'],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"{}",
+        b'{"model":1,"messages":[]}',
+        b'{"model":"assistant","messages":"x"}',
+        b'{"model":"assistant","messages":[],"stream_options":7,"stream":true}',
+        b"\xff\xfe",
+        b'{"model":"x","model":"assistant","messages":[]}',
+    ],
+)
 async def test_bad_bodies_are_400_and_nothing_is_sent(door: House, body: bytes) -> None:
     async with httpx2.AsyncClient() as http:
         reply = await http.post(f"{door.url}/v1/chat/completions", content=body, headers={"authorization": f"Bearer {KEY}"})
@@ -123,7 +137,9 @@ async def test_a_null_stream_option_is_no_option(door: House) -> None:
     assert reply.text.rstrip().endswith("[DONE]")
 
 
-async def test_failures_before_the_first_byte_are_retried_and_each_attempt_is_booked(door: House, client: openai.AsyncOpenAI) -> None:
+async def test_failures_before_the_first_byte_are_retried_and_each_attempt_is_booked(
+    door: House, client: openai.AsyncOpenAI
+) -> None:
     answer = await client.chat.completions.create(
         model="assistant", messages=ASK, max_tokens=5, extra_headers={}, extra_body={}, user="u1"
     )
@@ -163,12 +179,11 @@ async def test_a_cap_holds_under_concurrency(door: House, client: openai.AsyncOp
         try:
             await client.chat.completions.create(model="assistant", messages=ASK, max_tokens=20)
         except openai.RateLimitError as error:
-            assert error.code == "over_budget"
-            return "refused"
+            return str(error.code)
         return "ok"
 
     outcomes = await asyncio.gather(*[one() for _ in range(60)])
-    assert {"ok", "refused"} == set(outcomes)
+    assert set(outcomes) == {"ok", "over_budget"}
     door.move()
     (account,) = door.ledger.accounts()
     billed = door.mock.bill()
@@ -182,7 +197,9 @@ async def test_a_vanished_caller_cancels_the_upstream_and_is_booked(door: House)
     body = {"model": "assistant", "messages": ASK, "max_tokens": 400, "stream": True}
     async with httpx2.AsyncClient() as http:
         await http.post(f"{door.mock.url}/faults", json={"faults": ["drip=5"]})
-        async with http.stream("POST", f"{door.url}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"}) as reply:
+        async with http.stream(
+            "POST", f"{door.url}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"}
+        ) as reply:
             async for _ in reply.aiter_bytes():
                 break
     for _ in range(100):
@@ -201,7 +218,9 @@ async def test_a_vanished_caller_cancels_the_upstream_and_is_booked(door: House)
 
 
 async def test_content_is_sealed_under_the_subject(door: House, client: openai.AsyncOpenAI) -> None:
-    await client.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "canary-417"}], user="patient-9", max_tokens=5)
+    await client.chat.completions.create(
+        model="assistant", messages=[{"role": "user", "content": "canary-417"}], user="patient-9", max_tokens=5
+    )
     door.move()
     (row,) = door.traces.list(team=None)
     sealed = door.traces.sealed(row.call, row.trace)

@@ -44,9 +44,16 @@ def begun(hold: Hold, boot: str = "a", at: int = 0) -> tuple[Begun, Batch]:
 
 def ended(record: Begun, cost: int) -> Batch:
     attempt = Attempt(
-        call=record.call, attempt=0, target="mock/m", usage=Usage(source="provider"), cost=cost, reserved=record.holds[0].amount,
-        outcome="ok", start=record.at, end=record.at,
-    )  # fmt: skip
+        call=record.call,
+        attempt=0,
+        target="mock/m",
+        usage=Usage(source="provider"),
+        cost=cost,
+        reserved=record.holds[0].amount,
+        outcome="ok",
+        start=record.at,
+        end=record.at,
+    )
     return Batch(begun=[], ended=[Ended(record.trace, attempt, record.holds, (SCOPE,))], offsets={}, boots={})
 
 
@@ -250,5 +257,3 @@ def test_no_interleaving_passes_the_cap(tmp_path_factory: pytest.TempPathFactory
         assert found.settled + found.reserved <= highest
         assert found.reserved >= sum(record.holds[0].amount for record, _ in open_calls)
     ledger.close()
-
-

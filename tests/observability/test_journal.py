@@ -31,22 +31,45 @@ SCOPES = ("org", "team/t", "key/demo")
 
 
 def begun(call: str | None = None, trace: str | None = None, holds: tuple[Hold, ...] = (), reserved: int | None = 500) -> Begun:
-    return Begun(call or new_call(), 0, trace or new_trace(), None, 1, "mock/m", "e", "chat", "t", "demo", SCOPES, reserved, holds)
+    return Begun(
+        call or new_call(), 0, trace or new_trace(), None, 1, "mock/m", "e", "chat", "t", "demo", SCOPES, reserved, holds
+    )
 
 
 def ended(record: Begun, cost: int = 100) -> Ended:
     attempt = Attempt(
-        call=record.call, attempt=0, target="mock/m", usage=Usage(input=3, source="provider"), cost=cost, reserved=500, outcome="ok",
-        start=1, end=2,
-    )  # fmt: skip
+        call=record.call,
+        attempt=0,
+        target="mock/m",
+        usage=Usage(input=3, source="provider"),
+        cost=cost,
+        reserved=500,
+        outcome="ok",
+        start=1,
+        end=2,
+    )
     return Ended(record.trace, attempt, record.holds, SCOPES)
 
 
 def closed(record: Begun, content: bytes = b"", subject: str | None = None) -> Closed:
     trace = Trace(
-        id=record.trace, call=record.call, parent=None, endpoint="e", kind="chat", team="t", principal="demo", start=1, end=2,
-        outcome="ok", status=200, cost=100, spans=[Span(name="admit", start=1, end=2)], attempts=[], attributes={"a": 1}, subject=subject,
-    )  # fmt: skip
+        id=record.trace,
+        call=record.call,
+        parent=None,
+        endpoint="e",
+        kind="chat",
+        team="t",
+        principal="demo",
+        start=1,
+        end=2,
+        outcome="ok",
+        status=200,
+        cost=100,
+        spans=[Span(name="admit", start=1, end=2)],
+        attempts=[],
+        attributes={"a": 1},
+        subject=subject,
+    )
     return Closed(trace, content)
 
 

@@ -1,0 +1,85 @@
+"""Settings: a file with lines, an environment over it, and errors that name both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tandem.core.errors import Invalid
+from tandem.settings import load
+
+GOOD = """
+[server]
+port = 9000
+
+[providers.mock]
+protocol = "openai"
+base_url = "http://127.0.0.1:9101/v1/"
+keys = ["env:MOCK_KEY"]
+
+[endpoints.assistant]
+kind = "chat"
+route = [{ target = "mock/gpt-4o-mini", weight = 1 }]
+timeouts = { first_byte = 5 }
+"""
+
+
+def write(home: Path, text: str) -> Path:
+    (home / "tandem.toml").write_text(text)
+    return home
+
+
+def test_a_home_without_a_file_has_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path, environment={})
+    assert settings.server.port == 8400
+    assert settings.source is None
+
+
+def test_what_the_file_declares_is_managed_by_its_line(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, GOOD), environment={})
+    assert settings.server.port == 9000
+    assert settings.providers["mock"].base_url == "http://127.0.0.1:9101/v1"
+    assert settings.providers["mock"].managed == "file:tandem.toml:5"
+    endpoint = settings.endpoints["assistant"]
+    assert endpoint.managed == "file:tandem.toml:10"
+    assert endpoint.route[0].target == "mock/gpt-4o-mini"
+    assert endpoint.timeouts.first_byte == 5
+
+
+def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
+    environment = {
+        "TANDEM_SERVER__PORT": "9001",
+        "TANDEM_PROVIDERS__MOCK__KEYS": "env:A,env:B",
+        "TANDEM_ADMIN_KEY": "x",
+        "TANDEM_HOME": "/nowhere",
+    }
+    settings = load(write(tmp_path, GOOD), environment=environment)
+    assert settings.server.port == 9001
+    assert settings.providers["mock"].keys == ("env:A", "env:B")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[server]\nprot = 1", r"tandem.toml:2: 'prot' is not a setting in \[server\]"),
+        ("[sever]\nport = 1", "tandem.toml:1: 'sever' is not a setting"),
+        ("[server]\nport = 'x'", "line 2"),
+        ("[server\n", "not valid TOML"),
+        ("[providers.p]\nprotocol='openai'\nbase_url='ftp://x'", "must begin with http"),
+        ("[providers.P]\nprotocol='openai'\nbase_url='http://x'", "cannot be a name"),
+        ("[endpoints.e]\nkind='chat'\nroute=[]", "has no route"),
+        ("[endpoints.e]\nkind='chat'\nroute=[{target='x/y', wight=1}]", "'wight' is not a setting"),
+        ("[endpoints.e]\nkind='chat'\nroute=[{target='x'}]", "is no target"),
+        ("[endpoints.e]\nkind='chat'\nroute=[{target='x/y', weight=0}]", "every weight"),
+        ("[endpoints.e]\nkind='talk'\nroute=[{target='x/y'}]", "talk"),
+    ],
+)
+def test_what_means_nothing_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        load(write(tmp_path, text), environment={})
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="does not exist"):
+        load(tmp_path, config=tmp_path / "no.toml", environment={})
