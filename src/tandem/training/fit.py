@@ -21,7 +21,8 @@ from tandem.scorers.sample import Floats, Sample
 from tandem.serving.signature import Signature
 from tandem.training import plots
 from tandem.training.algorithms.base import Algorithm, load, settings
-from tandem.training.parity import Parity, check
+from tandem.training.manifest import Parity
+from tandem.training.parity import check
 from tandem.training.table import Table, stratified, tabulate
 from tandem.training.task import Task
 

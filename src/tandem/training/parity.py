@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tandem.core.errors import Broken
 from tandem.scorers.sample import Floats
 from tandem.serving.onnx import Onnx
 from tandem.training.algorithms.base import Trained, Unconvertible
+from tandem.training.manifest import Parity
 
 TOLERANCE = 1e-5
 """Largest difference of two probabilities that counts as the same."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parity:
-    """The comparison of ONNX with native over the training rows."""
-
-    held: bool
-    """Every probability within the tolerance, and no row on another side of the threshold."""
-    reason: str
-    """For people."""
-    rows: int
-    largest: float | None = None
-    """Largest absolute difference of two probabilities; None where there is no ONNX form."""
-    changed: int | None = None
-    """Rows whose predicted class differs."""
-    tolerance: float = TOLERANCE
 
 
 def check(model: Trained, features: Floats, threshold: float) -> tuple[Parity, bytes | None]:
@@ -38,11 +21,12 @@ def check(model: Trained, features: Floats, threshold: float) -> tuple[Parity, b
         converted = model.onnx()
         session = Onnx.of(converted)
     except (Unconvertible, Broken) as error:
-        return Parity(held=False, reason=f"There is no ONNX form: {error}", rows=rows), None
+        return Parity(held=False, reason=f"There is no ONNX form: {error}", rows=rows, tolerance=TOLERANCE), None
     native, onnx = model.predict(features), session.predict(features)
     largest = float(np.abs(native - onnx).max())
     changed = int(((native >= threshold) != (onnx >= threshold)).sum())
     held = largest <= TOLERANCE and not changed
     verdict = "agrees with" if held else "differs from"
     reason = f"ONNX {verdict} native on {rows} rows: by {largest:.2g} at most, {changed} classes changed."
-    return Parity(held=held, reason=reason, rows=rows, largest=largest, changed=changed), converted if held else None
+    parity = Parity(held=held, reason=reason, rows=rows, tolerance=TOLERANCE, largest=largest, changed=changed)
+    return parity, converted if held else None
