@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,12 +48,13 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> Iterator[Place]:
     url = f"sqlite:///{tmp_path / 'control.db'}"
     migrate(url)
     sql = Sql(url)
     audit = Audit(sql, Vault(bytes(32)), FixedClock(), tmp_path / "audit.head")
-    return Place(sql, audit, Routes(sql, FixedClock(), audit))
+    yield Place(sql, audit, Routes(sql, FixedClock(), audit))
+    sql.close()
 
 
 def test_what_was_put_is_there_and_told(place: Place) -> None:

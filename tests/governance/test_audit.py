@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +55,10 @@ def book(home: Path, rows: int = ROWS) -> Book:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Book:
-    return book(tmp_path)
+def here(tmp_path: Path) -> Iterator[Book]:
+    made = book(tmp_path)
+    yield made
+    made.sql.close()
 
 
 def test_an_honest_chain_verifies(here: Book) -> None:
@@ -65,7 +67,9 @@ def test_an_honest_chain_verifies(here: Book) -> None:
 
 
 def test_an_empty_audit_verifies(tmp_path: Path) -> None:
-    assert book(tmp_path, rows=0).audit.verify().ok
+    made = book(tmp_path, rows=0)
+    assert made.audit.verify().ok
+    made.sql.close()
 
 
 def test_a_deed_that_fails_leaves_no_row_and_no_gap(here: Book) -> None:
@@ -167,7 +171,9 @@ def older_copy(tmp_path: Path) -> Book:
 
 
 def test_an_older_genuine_head_is_found_by_the_anchor(tmp_path: Path) -> None:
-    report = older_copy(tmp_path).audit.verify()
+    made = older_copy(tmp_path)
+    report = made.audit.verify()
+    made.sql.close()
     assert report.count == 4
     assert len(report.problems) == 1
     assert "row 7" in report.problems[0]
@@ -178,6 +184,7 @@ def test_going_on_from_an_older_copy_does_not_hide_it(tmp_path: Path) -> None:
     for number in range(6):
         made.write(f"new-{number}")
         assert not made.audit.verify().ok
+    made.sql.close()
 
 
 def test_a_chain_that_was_hashed_again_without_the_key_is_found(here: Book) -> None:
@@ -258,6 +265,7 @@ def test_no_single_change_goes_unseen(tmp_path_factory: pytest.TempPathFactory, 
     unchanged = one == two and change in ("swap", "copy")
     made.attack(*moves[change]())
     assert made.audit.verify().ok == unchanged
+    made.sql.close()
 
 
 def test_threads_make_one_chain(here: Book) -> None:

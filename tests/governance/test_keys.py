@@ -6,6 +6,7 @@ import base64
 import re
 import sqlite3
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tandem.store.vault import Vault
 @dataclass
 class Law:
     home: Path
+    sql: Sql
     clock: FixedClock
     audit: Audit
     keys: Keys
@@ -37,12 +39,14 @@ def law(home: Path, key: bytes = bytes(32)) -> Law:
     migrate(url)
     sql, vault, clock = Sql(url), Vault(key), FixedClock()
     audit = Audit(sql, vault, clock, home / "audit.head")
-    return Law(home=home, clock=clock, audit=audit, keys=Keys(sql, vault, clock, audit))
+    return Law(home=home, sql=sql, clock=clock, audit=audit, keys=Keys(sql, vault, clock, audit))
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Law:
-    return law(tmp_path)
+def here(tmp_path: Path) -> Iterator[Law]:
+    made = law(tmp_path)
+    yield made
+    made.sql.close()
 
 
 def test_a_key_is_256_random_bits_in_base_62() -> None:
@@ -74,9 +78,11 @@ def test_the_door_finds_it_with_the_pure_function_and_the_pepper(here: Law) -> N
 
 
 def test_another_master_key_finds_nothing(tmp_path: Path) -> None:
-    _, secret = law(tmp_path).keys.create("ci", by=LOCAL)
-    other = law(tmp_path, key=b"\x01" * 32)
+    one, other = law(tmp_path), law(tmp_path, key=b"\x01" * 32)
+    _, secret = one.keys.create("ci", by=LOCAL)
     assert other.keys.find_digest(other.keys.digest(secret.reveal())) is None
+    one.sql.close()
+    other.sql.close()
 
 
 def test_the_token_is_kept_nowhere(here: Law) -> None:

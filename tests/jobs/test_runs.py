@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,10 +34,12 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, clock: FixedClock) -> Runs:
+def runs(tmp_path: Path, clock: FixedClock) -> Iterator[Runs]:
     url = f"sqlite:///{tmp_path / 'control.db'}"
     migrate(url)
-    return Runs(Sql(url), clock)
+    sql = Sql(url)
+    yield Runs(sql, clock)
+    sql.close()
 
 
 def test_a_run_from_its_beginning_to_its_end(runs: Runs, clock: FixedClock) -> None:

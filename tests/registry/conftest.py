@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,5 +83,7 @@ def house(home: Path, url: str | None = None) -> House:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> House:
-    return house(tmp_path)
+def here(tmp_path: Path) -> Iterator[House]:
+    made = house(tmp_path)
+    yield made
+    made.sql.close()

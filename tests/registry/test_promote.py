@@ -14,6 +14,7 @@ from tandem.core.clock import MICROS
 from tandem.core.errors import Blocked, Conflict, Forbidden, Invalid, NotFound, TandemError
 from tandem.core.policy import Gate
 from tandem.core.score import Score
+from tandem.core.secret import Secret
 from tandem.governance.authorise import ALL, Scope
 from tests.registry.conftest import House, person
 
@@ -217,6 +218,14 @@ def test_promoting_what_is_promoted_changes_nothing(here: House) -> None:
 def test_what_cannot_be_an_alias_is_refused(here: House, alias: str) -> None:
     with pytest.raises(Invalid):
         here.registry.promote(here.prompt().ref, alias, by=APPROVER)
+
+
+def test_a_report_that_holds_a_secret_moves_nothing(here: House) -> None:
+    prompt = here.prompt()
+    with pytest.raises(Invalid) as caught:
+        here.registry.promote(prompt.ref, "production", by=APPROVER, gate_report={"key": Secret("canary-5f3a")})
+    assert "canary" not in str(caught.value)
+    assert here.names("prompt", "support") == {}
 
 
 @pytest.mark.parametrize("table", ["audit", "alias_moves", "scores", "snapshot_version"])

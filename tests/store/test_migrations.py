@@ -6,6 +6,8 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -27,6 +29,13 @@ def declared() -> None:
         import_module(f"tandem.{package}.repo")
 
 
+@contextmanager
+def opened(url: str) -> Iterator[Sql]:
+    sql = Sql(url)
+    yield sql
+    sql.close()
+
+
 def shape(path: Path) -> dict[str, str]:
     """Every table and index as SQLite describes it, without differences of blanks and quotes."""
     with sqlite3.connect(path) as db:
@@ -43,9 +52,9 @@ def test_every_package_with_tables_is_looked_at() -> None:
 def test_the_migrated_schema_is_the_declared_one(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'control.db'}"
     assert migrate(url) == migrate(url)
-    with Sql(url).read() as conn:
+    with opened(url) as sql, sql.read() as conn:
         assert compare_metadata(MigrationContext.configure(conn, opts={"compare_type": True}), metadata) == []
-    with Sql(f"sqlite:///{tmp_path / 'declared.db'}").write() as conn:
+    with opened(f"sqlite:///{tmp_path / 'declared.db'}") as sql, sql.write() as conn:
         metadata.create_all(conn)
     assert shape(tmp_path / "control.db") == shape(tmp_path / "declared.db")
 
@@ -53,16 +62,16 @@ def test_the_migrated_schema_is_the_declared_one(tmp_path: Path) -> None:
 def test_a_difference_would_be_found(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'control.db'}"
     migrate(url)
-    with Sql(url).write() as conn:
+    with opened(url) as sql, sql.write() as conn:
         conn.exec_driver_sql("ALTER TABLE runs ADD COLUMN surplus TEXT")
-    with Sql(url).read() as conn:
+    with opened(url) as sql, sql.read() as conn:
         assert compare_metadata(MigrationContext.configure(conn), metadata) != []
 
 
 def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'control.db'}"
     migrate(url)
-    with Sql(url).write() as conn:
+    with opened(url) as sql, sql.write() as conn:
         conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(Conflict, match="newer Tandem"):
         migrate(url)

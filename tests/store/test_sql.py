@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ NOTES = Table("notes", MetaData(), Column("id", Integer, primary_key=True), Colu
 
 
 @pytest.fixture
-def sql(tmp_path: Path) -> Sql:
+def sql(tmp_path: Path) -> Iterator[Sql]:
     made = Sql(f"sqlite:///{tmp_path / 'control.db'}")
     with made.write() as conn:
         NOTES.create(conn)
-    return made
+    yield made
+    made.close()
 
 
 def count(sql: Sql) -> int:
