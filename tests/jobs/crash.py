@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tandem.core.clock import SystemClock
@@ -46,7 +47,7 @@ def steps(home: Path, *names: str, then: Callable[[str], object] = lambda name: 
             then(name)
             return said
 
-        return {name: job.step(name, lambda name=name: one(name), dict[str, str])["said"] for name in names}
+        return {name: job.step(name, partial(one, name), dict[str, str])["said"] for name in names}
 
     return work
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.jobs.crash import KIND, open_runs, steps
 
 from tandem.core.clock import SystemClock
 from tandem.core.principal import LOCAL
@@ -20,7 +21,6 @@ from tandem.jobs.job import Job, Work
 from tandem.jobs.perform import Everywhere
 from tandem.jobs.repo import Runs
 from tandem.jobs.workflow import ATTEMPTS, Jobs
-from tests.jobs.crash import KIND, open_runs, steps
 
 RUN = "run_crashed"
 
@@ -179,7 +179,7 @@ def test_closing_leaves_the_run_to_the_next_process(home: Path) -> None:
                 threading.Event().wait(0.01)
             raise RuntimeError("the child was killed")
 
-        job.step("one", lambda: {}, dict[str, object])
+        job.step("one", dict, dict[str, object])
         return job.step("two", wait, dict[str, object])
 
     kept = restarted(home, {KIND: work}, until=lambda kept: begun.is_set())
