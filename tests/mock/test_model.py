@@ -122,6 +122,7 @@ def test_orders_come_from_the_text_or_from_headers() -> None:
     assert (told.tokens, told.cached, told.fault) == (12, 3, ("cut", "drip=1"))
     assert orders("x-mock-tokens: 12", {"tokens": "7"}).tokens == 7
     assert orders("", {"reply": '"two\\nlines"'}).reply == "two\nlines"
+    assert orders("", {"fault": "drip=1, cut"}).fault == ("drip=1", "cut")
     assert orders("", {"tools": "a, b,"}).tools == ("a", "b")
     assert orders("Nothing here", {}) == Orders()
 

@@ -37,6 +37,11 @@ def test_cost_is_the_exact_amount_rounded_up_once(model: str, prompt: int, compl
     assert prices.cost(prices.TABLE[model], prompt, cached, completion) == ceil(dollars * 10**9)
 
 
+def test_a_fraction_of_a_nano_dollar_is_rounded_up_once() -> None:
+    row = prices.Row(model="m", kind="chat", created=0, context=1, prompt=1, cached=2, completion=3)
+    assert [prices.cost(row, *used) for used in ((0, 0, 0), (1, 0, 0), (1000, 0, 0), (2, 1, 333), (2, 2, 333))] == [0, 1, 1, 2, 2]
+
+
 def test_a_model_without_price_costs_nothing_known() -> None:
     row = prices.TABLE["mock-unpriced"]
     assert prices.cost(row, 5, 0, 5) is None

@@ -268,7 +268,7 @@ async def test_embeddings_have_faults_too(mock: MockHandle) -> None:
 async def test_a_client_that_leaves_stops_the_generation() -> None:
     async with running(MockSettings(port=0, per_token_ms=5)) as mock:
         wire = await Wire.to(mock)
-        wire.writer.write(chat(True, x_mock_tokens="1000", x_tandem_call="cal_1", x_tandem_attempt="2"))
+        wire.writer.write(chat(True, x_mock_tokens="5000", x_tandem_call="cal_1", x_tandem_attempt="2"))
         seen = b""
         while seen.count(b'"content":') < 1 + 3:
             seen += await wire.reader.read(65536)
@@ -277,9 +277,9 @@ async def test_a_client_that_leaves_stops_the_generation() -> None:
         await until(mock.bill)
         [row] = mock.bill("cal_1")
         assert (row.outcome, row.call, row.attempt) == ("client_gone", "cal_1", "2")
-        assert 3 <= row.completion_tokens < 1000
+        assert 3 <= row.completion_tokens < 5000
         assert row.cost_nano == 13 * 150 + row.completion_tokens * 600
-        await asyncio.sleep(0.03)
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
         assert (mock.bill(), mock.mock.bill.open) == ([row], 0)
 
 
@@ -385,6 +385,11 @@ async def test_an_unpriced_model_has_a_row_without_cost(mock: MockHandle) -> Non
     [row] = mock.bill()
     assert (row.price, row.cost_nano) == ("unpriced", None)
     assert (await once(mock, get("/bill"))).json()["totals"]["unpriced"] == 1
+
+
+async def test_no_more_tokens_are_cached_than_were_sent(mock: MockHandle) -> None:
+    await once(mock, chat(x_mock_cached="999", x_mock_tokens="0"))
+    assert (mock.bill()[0].cached_tokens, mock.bill()[0].cost_nano) == (13, 13 * 75)
 
 
 async def test_faults_over_http(mock: MockHandle) -> None:

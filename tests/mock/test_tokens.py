@@ -80,6 +80,8 @@ def test_prompt_tokens_by_hand() -> None:
     assert count(messages=[{"role": "user", "content": parts}]) == 3 + 4 + 1 + 765
     low = {"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "low"}}
     assert count(messages=[{"role": "user", "content": [low]}]) == 3 + 4 + 85
+    calls = b'{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a"}]}]}'  # [{" id ":" a "}]
+    assert read_chat(calls).ask.prompt_tokens == 3 + 4 + 5
     tools = '[{"function":{"name":"f"}}]'  # [{" func tion ":{" name ":" f "}}]
     raw = b'{"model":"m","messages":[{"role":"user","content":"hello world!"}],"tools":' + tools.encode() + b"}"
     assert read_chat(raw).ask.prompt_tokens == 13 + 8

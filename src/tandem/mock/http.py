@@ -112,7 +112,6 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
         self._waiting.clear()
-        self.resume_writing()
         self._app.lost(self)
 
     def pause_writing(self) -> None:
