@@ -91,6 +91,7 @@ def app(settings: Settings) -> App:
     from tandem.api import assets, datasets, doctor, endpoints, hot, makers, policy, principals, runs, traces
     from tandem.api.server import Face, build
     from tandem.console import pages
+    from tandem.data.repo import Contracts
     from tandem.data.tasks import Datasets
     from tandem.evaluation.promote import Promotions
     from tandem.gateway.compile import Compiler, Sources
@@ -135,7 +136,7 @@ def app(settings: Settings) -> App:
     compiler.publish()
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     jobs.register("train", make_train(registry=registry, home=home))
-    loaded = Datasets(registry=registry, runs=past, sql=sql, audit=audit, home=home)
+    loaded = Datasets(registry, past, Contracts(sql, audit, clock), lake=home / "lake", work=home / "work")
     promotions, sessions = Promotions(registry, clock), Sessions(keys, vault, clock)
     face = Face(
         sessions=sessions,

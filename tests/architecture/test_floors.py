@@ -16,7 +16,21 @@ import tandem
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "tandem"
-HEAVY = ("sqlalchemy", "alembic", "fastapi", "starlette", "polars", "deltalake", "dbos", "numpy", "pydantic", "httpx2", "jinja2", "click", "rich")
+HEAVY = (
+    "sqlalchemy",
+    "alembic",
+    "fastapi",
+    "starlette",
+    "polars",
+    "deltalake",
+    "dbos",
+    "numpy",
+    "pydantic",
+    "httpx2",
+    "jinja2",
+    "click",
+    "rich",
+)
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,164 @@
+"""A whole platform in its own processes, with a mock upstream, for journeys."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+ADMIN = "tdm_admin_for_tests_0123456789"
+TOML = """
+[server]
+drain_seconds = 3
+
+[providers.mock]
+protocol = "openai"
+base_url = "{mock}/v1"
+keys = ["env:MOCK_KEY"]
+
+[endpoints.assistant]
+kind = "chat"
+route = [{{ target = "mock/gpt-4o-mini" }}]
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Platform:
+    """`tandem up` on a home of its own."""
+
+    home: Path
+    port: int
+    mock_url: str
+    workers: int = 1
+    process: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def up(self) -> None:
+        environment = {**os.environ, "TANDEM_ADMIN_KEY": ADMIN, "MOCK_KEY": "mk", **self.environment}
+        command = [sys.executable, "-m", "tandem", "up", "--home", str(self.home), "--port", str(self.port)]
+        log = (self.home.parent / "up.log").open("ab")
+        self.process = subprocess.Popen(
+            [*command, "--workers", str(self.workers)], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+        log.close()
+        self.wait()
+
+    def log(self) -> str:
+        return (self.home.parent / "up.log").read_text(errors="replace")
+
+    def wait(self, path: str = "/health/ready", seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"tandem up ended with {self.process.returncode}:\n{self.log()}")
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(self.url + path, timeout=2).status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"{path} was not 200 within {seconds} s:\n{self.log()}")
+
+    def down(self, number: int = signal.SIGTERM) -> int:
+        if self.process is None or self.process.poll() is not None:
+            return -1
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def pids(self, kind: str) -> list[int]:
+        """Processes of a kind (`door`, `control`) of this home."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    if kind.encode() in words and str(self.home).encode() in words and b"up" not in words:
+                        found.append(int(entry.name))
+        return found
+
+    def api(self, method: str, path: str, **request: Any) -> Any:
+        reply = httpx2.request(method, f"{self.url}/api/v1{path}", headers=bearer(ADMIN), timeout=60, **request)
+        assert reply.status_code < 400, reply.text
+        return reply.json()
+
+    def key(self, name: str, **more: Any) -> str:
+        return str(self.api("POST", "/keys", json={"name": name, **more})["key"])
+
+    def chat(self, key: str, *, tokens: int = 8, stream: bool = False, headers: dict[str, str] | None = None) -> httpx2.Response:
+        body = {"model": "assistant", "max_tokens": tokens, "stream": stream, "messages": [{"role": "user", "content": "hello"}]}
+        return httpx2.post(f"{self.url}/v1/chat/completions", json=body, headers={**bearer(key), **(headers or {})}, timeout=30)
+
+    def settle(self, seconds: float = 20.0) -> None:
+        """Waits until every journal record was moved and nothing runs."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            rows = {row["check"]: row for row in self.api("GET", "/doctor")}
+            if rows["ledger"]["detail"].startswith("0 "):
+                return
+            time.sleep(0.1)
+        raise AssertionError("The books did not settle.")
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@contextlib.contextmanager
+def mock_upstream(*arguments: str) -> Iterator[str]:
+    """`tandem mock` in a process of its own; yields its URL."""
+    command = [sys.executable, "-m", "tandem", "mock", "--port", "0", "--json", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        found = re.search(r"http://[0-9.:]+", line)
+        assert found is not None, line
+        yield str(json.loads(line).get("url", found[0]))
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@contextlib.contextmanager
+def platform(folder: Path, *, workers: int = 1, mock: tuple[str, ...] = ()) -> Iterator[Platform]:
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    with mock_upstream(*mock) as mock_url:
+        (home / "tandem.toml").write_text(TOML.format(mock=mock_url))
+        running = Platform(home=home, port=free_port(), mock_url=mock_url, workers=workers)
+        try:
+            running.up()
+            yield running
+        finally:
+            running.down()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One platform for the journeys of a module that leave it as they found it."""
+    with platform(tmp_path_factory.mktemp("house")) as running:
+        yield running
