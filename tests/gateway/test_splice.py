@@ -72,7 +72,24 @@ def skip(body: bytes, at: int) -> int:
 
 spaces = st.sampled_from(["", "", "", " ", "\n", "\t \r\n"])
 words = st.sampled_from(
-    ["model", "Model", "n", "stream_options", "x", 'a"model', '"model":"evil"', "{", "}]", ":", "\\", "é", "😀", "\u2028", "\x01", ""]
+    [
+        "model",
+        "Model",
+        "n",
+        "stream_options",
+        "x",
+        'a"model',
+        '"model":"evil"',
+        "{",
+        "}]",
+        ":",
+        "\\",
+        "é",
+        "😀",
+        "\u2028",
+        "\x01",
+        "",
+    ]
 )
 
 
@@ -199,7 +216,19 @@ def test_duplicates_of_other_keys_and_of_nested_ones_pass() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b'"model"', b"[{}]", b'["model"]', b'{"model"', b'{"model":}', b'{"x":[}', b"{1:2}", b'{"a":1 "b":2}', b'{"\\x":1}'],
+    [
+        b"",
+        b"[]",
+        b'"model"',
+        b"[{}]",
+        b'["model"]',
+        b'{"model"',
+        b'{"model":}',
+        b'{"x":[}',
+        b"{1:2}",
+        b'{"a":1 "b":2}',
+        b'{"\\x":1}',
+    ],
 )
 def test_what_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(Invalid):

@@ -296,8 +296,8 @@ class _Connection(asyncio.Protocol):
             self._leave(linger=False)
             return
         self._deaf = True
-        if not self._unix:
-            sock = self._transport.get_extra_info("socket")
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._unix:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 

@@ -59,7 +59,7 @@ class Reader:
         self._believes = peer in trusted
         self._parser: Any = httptools.HttpRequestParser(self)
         self._fed = self._spent = 0
-        self._expects = self._offers = self._spread = False
+        self._expects = self._offers = self._spread = self._first = False
         self.queue: deque[tuple[Request, Reply]] = deque()
         self.intake: Intake | None = None
         """The body of the request that is being read, if it is streamed."""
@@ -75,6 +75,7 @@ class Reader:
             Refusal: nothing more can be read from this connection.
         """
         self._fed = len(data)
+        self._first = self.stage is IDLE
         try:
             self._parse(data)
             if self.stage is HEAD:
@@ -129,8 +130,8 @@ class Reader:
         return b"\r\n".join(rows) + b"\r\n\r\n"
 
     def _weigh(self) -> None:
-        """After a read that ended inside a head."""
-        if self._spread:
+        """After a read that ended inside a head; counts it if it held nothing else."""
+        if self._spread or self._first:
             self._size += self._fed
         self._spread = True
         if self._size > self._limits.head:
@@ -252,6 +253,7 @@ class Reader:
         if self._offers:
             return
         self.stage = IDLE
+        self._first = False
         if self.intake is not None:
             self.intake.finish()
             return
