@@ -167,6 +167,7 @@ def test_a_clear_text_key_is_refused_and_repeated_nowhere(place: Place, tmp_path
         "ftp://host/v1",
         "http://",
         "http://user:canary@host/v1",
+        "http://canary@host/v1",
         "http://host/v1?key=canary",
         "http://host/v1#canary",
         "http://host:99999/",
