@@ -1,6 +1,7 @@
-"""`python -m tandem` is `tandem`."""
+"""`python -m tandem` is the command `tandem`."""
+
+import sys
 
 from tandem.cli.main import main
 
-if __name__ == "__main__":
-    main()
+sys.exit(main())

@@ -1,0 +1,118 @@
+"""What commands share on their way in: the client, `--json`, and readers of words such as `30d`, `k=v`, `@file`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from tandem_sdk import Client
+
+F = TypeVar("F", bound=Callable[..., object])
+SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SPAN = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+"""`--json`, on every command."""
+
+
+def wrong(message: str) -> click.UsageError:
+    """Wrong usage of the command that is running."""
+    return click.UsageError(message, click.get_current_context(silent=True))
+
+
+@contextmanager
+def platform() -> Iterator[Client]:
+    """A client of the running platform, as the environment or `tandem login` names it."""
+    with Client() as client:
+        yield client
+
+
+def bare(name: str, kind: str) -> str:
+    """The name without its kind: `dataset/biopsies` and `biopsies` are the same dataset.
+
+    >>> bare("dataset/biopsies", "dataset")
+    'biopsies'
+    """
+    return name.removeprefix(f"{kind}/")
+
+
+def seconds(text: str) -> int:
+    """Seconds of `90m`, `12h`, `30d`, `2w`.
+
+    Raises:
+        click.UsageError: it is none of them.
+    """
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise wrong(f"'{text}' is no span of time; write it like 90m, 12h, 30d or 2w.")
+    return int(found[1]) * SECONDS[found[2]]
+
+
+def assignments(words: Sequence[str]) -> dict[str, str | int | float | bool]:
+    """Values by name out of `k=v` words; a value that reads as a number or truth value is one.
+
+    Raises:
+        click.UsageError: a word has no `=`.
+
+    >>> assignments(["depth=3", "rate=0.1", "deep=true", "mode=fast"])
+    {'depth': 3, 'rate': 0.1, 'deep': True, 'mode': 'fast'}
+    """
+    found: dict[str, str | int | float | bool] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise wrong(f"'{word}' is no assignment; write it like NAME=VALUE.")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> str | int | float | bool:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float | bool) else text
+
+
+def content(text: str) -> str:
+    """The text itself, or with `@FILE` the file's, or with `@-` what comes on standard input.
+
+    Raises:
+        click.UsageError: the file cannot be read.
+    """
+    if not text.startswith("@"):
+        return text
+    return sys.stdin.read() if text == "@-" else file_text(Path(text[1:]))
+
+
+def file_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        click.UsageError: it cannot be read as text.
+    """
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise wrong(f"'{path}' cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise wrong(f"'{path}' is no UTF-8 text.") from None
+
+
+def decoded(text: str, what: str) -> object:
+    """JSON out of a text.
+
+    Raises:
+        click.UsageError: it is none; names line and column.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise wrong(f"{what} is not JSON: {error}.") from None

@@ -1,0 +1,85 @@
+"""`tandem promote`, `tandem rollback`: moving aliases under the server's law."""
+
+from __future__ import annotations
+
+import click
+
+from tandem.cli.options import as_json, platform
+from tandem.cli.show import emit, interval, pairs
+from tandem_sdk import Estimate, GateRefused, GateReport, Promotion
+
+
+@click.command()
+@click.argument("asset")
+@click.argument("alias")
+@click.option("--etag", help="The state of the alias you have seen; nobody else's move is overwritten.")
+@as_json
+def promote(asset: str, alias: str, etag: str | None, as_json: bool) -> None:
+    """Move ALIAS to a version such as model/tumor@1, if its gate lets it.
+
+    The server makes the evidence and judges it. The report is printed either way; a refusal exits with 4.
+    """
+    with platform() as tandem:
+        try:
+            done = tandem.assets.promote(asset, alias, int(etag) if etag is not None and etag.isdigit() else etag)
+        except GateRefused as refused:
+            if not as_json:
+                _report(refused.report, None)
+            raise
+    if as_json:
+        emit(done)
+        return
+    kind_name = asset.partition("@")[0]
+    click.echo(f"{kind_name}@{alias} is now {done.ref or f'{kind_name}@{done.version}'}.")
+    _report(done.report, done)
+    if done.endpoint:
+        click.echo(f"The endpoint '{done.endpoint}' serves it.")
+
+
+@click.command()
+@click.argument("asset")
+@click.argument("alias")
+@as_json
+def rollback(asset: str, alias: str, as_json: bool) -> None:
+    """Move ALIAS of an asset such as model/tumor back to where it was before its last promotion."""
+    with platform() as tandem:
+        alias_now = tandem.assets.rollback(asset, alias)
+    if as_json:
+        emit(alias_now)
+        return
+    kind_name = asset.partition("@")[0]
+    click.echo(f"{kind_name}@{alias} is back at {kind_name}@{alias_now.version}.")
+
+
+def _report(report: GateReport | None, done: Promotion | None) -> None:
+    """Prints what a gate concluded: verdict, estimates with intervals, reasons."""
+    if report is None:
+        click.echo("No gate applied.")
+        for reason in done.reasons if done is not None else ():
+            click.echo(f"  {reason}")
+        return
+    verdict = report.verdict
+    rows: list[tuple[str, object]] = [("gate", "passed" if report.passed else "refused")]
+    if verdict is not None:
+        rows += [("verdict", verdict.outcome), ("metric", verdict.metric)]
+        rows += _estimates(verdict.candidate, verdict.champion, verdict.difference)
+        rows += [("margin", verdict.margin), ("method", verdict.method)]
+    else:
+        rows += [("metric", report.gate.get("metric")), *_estimates(report.candidate, None, None)]
+    rows += [("requires", report.gate.get("require")), ("minimum", report.gate.get("minimum"))]
+    rows += [("candidate is", report.candidate_ref), ("champion is", report.champion_ref)]
+    pairs(rows)
+    for reason in report.reasons:
+        click.echo(f"- {reason}")
+
+
+def _estimates(candidate: Estimate | None, champion: Estimate | None, difference: Estimate | None) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for name, estimate, sign in (
+        ("candidate", candidate, False),
+        ("champion", champion, False),
+        ("difference", difference, True),
+    ):
+        if estimate is not None:
+            rows.append((name, interval(estimate, sign=sign)))
+    return rows
