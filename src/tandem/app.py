@@ -135,9 +135,21 @@ def app(settings: Settings) -> App:
     )
     compiler.publish()
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
-    jobs.register("train", make_train(registry=registry, home=home))
+    jobs.register("train", make_train(registry, clock, lake=home / "lake", work=home / "work"))
     loaded = Datasets(registry, past, Contracts(sql, audit, clock), lake=home / "lake", work=home / "work")
     promotions, sessions = Promotions(registry, clock), Sessions(keys, vault, clock)
+    shown = pages.Sources(
+        registry=registry,
+        runs=past,
+        traces=recorded,
+        subjects=subjects,
+        ledger=ledger,
+        audit=audit,
+        keys=keys,
+        sessions=sessions,
+        current=compiler.current,
+        clock=clock,
+    )
     face = Face(
         sessions=sessions,
         routers=[
@@ -151,17 +163,7 @@ def app(settings: Settings) -> App:
             traces.routes(recorded, subjects),
             doctor.routes(home, compiler.current, table, audit, ledger),
         ],
-        pages=[
-            pages.routes(
-                registry=registry,
-                runs=past,
-                traces=recorded,
-                subjects=subjects,
-                ledger=ledger,
-                audit=audit,
-                current=compiler.current,
-            )
-        ],
+        pages=[pages.routes(shown)],
         log=lambda error: log("control", error),
         hot=hot.PATHS,
     )

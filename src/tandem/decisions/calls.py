@@ -58,9 +58,8 @@ class Calls:
         answer = self._carry("predict", model, {"inputs": inputs, "parameters": {"explain": explain}}, {})
         outputs = {output["name"]: output["data"] for output in answer["outputs"]}
         contributions = outputs.get("contributions")
-        names = (answer.get("parameters") or {}).get("features") or list(row)
-        if isinstance(names, str):
-            names = json.loads(names)
+        named = [output["parameters"]["columns"] for output in answer["outputs"] if "columns" in output.get("parameters", {})]
+        names = json.loads(named[0]) if named else list(row)
         return Predicted(
             probability=outputs["probability"][0],
             label=str(outputs["label"][0]),

@@ -13,6 +13,12 @@ from tandem.core.errors import Broken, Invalid
 from tandem.scorers.sample import Floats
 
 FILE = "model.onnx"
+_STATE = onnxruntime.capi.onnxruntime_pybind11_state
+_FAULTS = tuple(
+    getattr(_STATE, name)
+    for name in ("Fail", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NotImplemented", "RuntimeException")
+)
+"""What onnxruntime raises for a file or a call that it cannot take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +50,19 @@ class Onnx:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        errors = onnxruntime.capi.onnxruntime_pybind11_state
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except (errors.Fail, errors.InvalidGraph, errors.InvalidProtobuf, errors.InvalidArgument, errors.NotImplemented) as error:
+        except _FAULTS as error:
             raise Broken(f"The model's file {FILE} cannot be loaded: {str(error)[:200]}.", hint="Train it again.") from None
         given = session.get_inputs()[0]
         kind = np.float64 if given.type == "tensor(double)" else np.float32
         return cls(session, given.name, session.get_outputs()[-1].name, kind)
 
     def predict(self, rows: Floats) -> Floats:
-        found = self.session.run([self.output], {self.input: rows.astype(self.dtype, copy=False)})[0]
+        try:
+            found = self.session.run([self.output], {self.input: rows.astype(self.dtype, copy=False)})[0]
+        except _FAULTS as error:
+            raise Broken(f"The ONNX model cannot answer: {str(error)[:200]}.", hint="Train it again.") from None
         return np.asarray(found[:, -1], dtype=np.float64)
 
     def explain(self, rows: Floats) -> tuple[Floats, Floats]:

@@ -1,0 +1,426 @@
+"""`tandem demo`: the whole story on real data, over real HTTP, with the very commands a user would type.
+
+It starts the platform on a fresh home, and a mock upstream unless a real one is named by the
+environment, and runs every step as a process of its own. What it prints is what those processes said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import random
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tandem.core.errors import Broken, Invalid, Unreachable
+from tandem.core.ids import new_id
+
+PATIENCE_SECONDS = 60.0
+MODEL = "gpt-4o-mini"
+CAP = "0.0002"
+PROMPT = """\
+A classifier gives a biopsy a probability of {{ probability }} of being malignant. Its strongest reasons:
+{{ evidence }}
+
+In three sentences for a clinician: what speaks for and against malignancy here, and what should be checked next?
+"""
+TOML = """\
+# Written by `tandem demo`.
+[providers.{name}]
+protocol = "openai"
+base_url = "{url}"
+keys = ["env:{variable}"]
+prices = "openai"
+
+[endpoints.assistant]
+kind = "chat"
+max_output_tokens = 256
+route = [{{ target = "{name}/{model}" }}]
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """The language model the story talks to."""
+
+    name: str
+    url: str
+    model: str
+    key: str
+    bill: str | None = None
+    """Where the mock tells what it billed; None for a real provider, which has no such address."""
+
+
+@dataclass(slots=True)
+class Story:
+    """The steps, how they went, and the words they were told in."""
+
+    folder: Path
+    url: str
+    environment: dict[str, str]
+    failed: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    def title(self, text: str) -> None:
+        click.echo()
+        click.secho(text, bold=True)
+
+    def say(self, text: str) -> None:
+        click.echo(f"  {text}")
+
+    def check(self, held: bool, what: str) -> None:
+        """A claim of the story; a claim that does not hold fails the demo."""
+        click.secho(f"  {'ok' if held else 'FAILED'}: {what}", fg="green" if held else "red")
+        if not held:
+            self.failed.append(what)
+
+    def run(self, *words: str, code: int = 0, quiet: bool = False) -> str:
+        """Runs `tandem WORDS`, prints what it printed, and expects an exit code."""
+        shown = " ".join(shlex.quote(word) for word in words if word != "--json")
+        if not quiet:
+            click.secho(f"  $ tandem {shown}", fg="cyan")
+        done = subprocess.run(
+            [sys.executable, "-m", "tandem", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            check=False,
+        )
+        said = (done.stdout + done.stderr).rstrip()
+        if said and not quiet:
+            click.echo("\n".join(f"    {line}" for line in said.splitlines()))
+        if done.returncode != code:
+            self.check(False, f"`tandem {shown}` ended with {done.returncode} instead of {code}{': ' + said if quiet else ''}")
+        return done.stdout
+
+    def ask(self, *words: str) -> Any:
+        """The same as a value: runs with --json, prints nothing."""
+        return json.loads(self.run(*words, "--json", quiet=True) or "{}")
+
+
+@click.command(short_help="Tell the whole story on real data.")
+@click.option("--once", is_flag=True, help="End by itself; the exit code says whether every step held.")
+@click.option(
+    "--port", type=int, default=8400, show_default=True, help="The platform's port; another one is taken when it is in use."
+)
+def demo(once: bool, port: int) -> None:
+    """Start a fresh platform and run the story: data, training, gate, prediction, chat, cap, decision, trace, audit.
+
+    With OPENAI_API_KEY, or OPENAI_BASE_URL for any compatible server, the chat goes there; else to a mock.
+    """
+    try:
+        import sklearn  # noqa: F401  # the data ships inside it
+    except ImportError:
+        raise Invalid("The demo needs the machine-learning extra.", hint='Run: pip install "tandem-ai[ml]".') from None
+    folder = Path(tempfile.mkdtemp(prefix="tandem-demo-"))
+    with _upstream() as upstream, _platform(folder, upstream, _free(port)) as story:
+        tell(story, upstream)
+        seconds = time.monotonic() - story.started
+        click.echo()
+        if story.failed:
+            click.secho(f"{len(story.failed)} of the story's claims did not hold after {seconds:.0f} s.", fg="red", bold=True)
+        else:
+            click.secho(f"Every step held, in {seconds:.0f} s.", fg="green", bold=True)
+        if not once:
+            click.echo(f"\n  Console   {story.url}\n  Admin key {story.environment['TANDEM_KEY']}\n  Home      {folder / 'home'}")
+            click.echo("  Stop it with Ctrl-C.")
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+    raise SystemExit(1 if story.failed else 0)
+
+
+def tell(story: Story, upstream: Upstream) -> None:
+    """All steps in order."""
+    rows = write_biopsies(story.folder / "biopsies.csv")
+    _data(story)
+    _training(story)
+    _gate(story)
+    _predict(story, rows)
+    _chat(story, upstream)
+    trace = _decide(story, rows)
+    _proof(story, trace)
+
+
+def _data(story: Story) -> None:
+    story.title("1. Data: a dataset is a version with a contract")
+    story.say("569 biopsies of the Wisconsin diagnostic data; record ids and times are synthetic.")
+    story.run("data", "add", "biopsies", "biopsies.csv", "--id", "record", "--time", "taken_at")
+    story.run("data", "contract", "biopsies")
+    story.say("Broken files are refused whole, with row and column:")
+    for name, text in broken_files(story.folder / "biopsies.csv").items():
+        (story.folder / name).write_bytes(text)
+        story.run("data", "add", "biopsies", name, "--id", "record", "--time", "taken_at", code=1)
+    versions = story.ask("asset", "show", "dataset/biopsies")["versions"]
+    story.check(len(versions) == 1, "dataset/biopsies still has one version; nothing was half-written")
+
+
+def _training(story: Story) -> None:
+    story.title("2. Training: a gradient-boosted model beside a baseline, with evidence from rows neither had seen")
+    story.run("train", "tumor", "--data", "dataset/biopsies", "--target", "diagnosis", "--param", "positive=malignant")
+    story.run("asset", "lineage", "model/tumor@1")
+
+
+def _gate(story: Story) -> None:
+    story.title("3. The gate: the server compares candidate and champion on the same rows")
+    story.run(
+        "gate", "set", "model/tumor", "--metric", "roc_auc", "--min", "0.95", "--margin", "0.02", "--require", "non-inferior"
+    )
+    story.run("promote", "model/tumor@1", "production")
+    story.say("A stump of a candidate, and one whose interval does not decide:")
+    for extra in REGRESSED, INCONCLUSIVE:
+        words = [word for pair in extra for word in ("--param", pair)]
+        story.run(
+            "train",
+            "tumor",
+            "--data",
+            "dataset/biopsies",
+            "--target",
+            "diagnosis",
+            "--param",
+            "positive=malignant",
+            *words,
+            quiet=True,
+        )
+        newest = story.ask("asset", "show", "model/tumor")["versions"][0]["version"]
+        story.run("promote", f"model/tumor@{newest}", "production", code=4)
+    aliases = story.ask("asset", "show", "model/tumor")["aliases"]
+    story.check(aliases["production"]["version"] == 1, "production still is model/tumor@1")
+
+
+REGRESSED = ("max_depth=1", "n_estimators=2")
+INCONCLUSIVE = ("max_depth=2", "n_estimators=12")
+
+
+def _predict(story: Story, rows: Sequence[dict[str, str]]) -> None:
+    story.title("4. Prediction through the door: Open Inference Protocol, under the contract")
+    row = {name: float(value) for name, value in rows[0].items() if name not in ("record", "taken_at", "diagnosis")}
+    (story.folder / "row.json").write_text(json.dumps(row))
+    story.run("predict", "tumor", "--input", "@row.json")
+    (story.folder / "bad.json").write_text(json.dumps({**row, "mean radius": -5.0}))
+    story.run("predict", "tumor", "--input", "@bad.json", code=1)
+
+
+def _chat(story: Story, upstream: Upstream) -> None:
+    story.title("5. Chat through the door: every OpenAI client, priced, capped")
+    story.say("The language model is " + ("the built-in mock." if upstream.bill else f"{upstream.model} at {upstream.url}."))
+    key = story.ask("key", "create", "--name", "demo", "--team", "clinic")["key"]
+    _openai_client(story, key)
+    story.run("budget", "set", "key/demo", "--cap", CAP, "--window", "day")
+    time.sleep(0.5)
+    story.say(f"A cap of {CAP} USD a day, and a caller that does not stop:")
+    spender = Story(story.folder, story.url, {**story.environment, "TANDEM_KEY": key})
+    answered, refusal = 0, ""
+    import httpx2
+
+    body = {
+        "model": "assistant",
+        "max_tokens": 32,
+        "messages": [{"role": "user", "content": "Why does a biopsy need a second opinion?"}],
+    }
+    for _ in range(500):
+        reply = httpx2.post(
+            f"{spender.url}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}, timeout=60
+        )
+        if reply.status_code == 429:
+            refusal = reply.json()["error"]["message"]
+            break
+        answered += reply.status_code == 200
+    story.say(f"{answered} calls were answered, then: {refusal}")
+    story.check(answered > 0 and bool(refusal), "the cap was reached, and it held")
+    _books(story, upstream)
+
+
+def _books(story: Story, upstream: Upstream) -> None:
+    time.sleep(1.0)
+    (budget,) = story.ask("budget", "list")
+    story.run("budget", "list")
+    story.check(budget["settled"] <= budget["cap"], "what was spent is within the cap")
+    if upstream.bill is not None:
+        import httpx2
+
+        bill = httpx2.get(upstream.bill, headers={"authorization": f"Bearer {upstream.key}"}, timeout=10).json()
+        spent = story.ask("budget", "spend", "org")["cost"]
+        story.check(spent == bill["totals"]["cost_nano"], f"ledger and upstream's bill agree to the nano-dollar: {spent}")
+
+
+def _openai_client(story: Story, key: str) -> None:
+    try:
+        import openai
+    except ImportError:
+        story.say("The openai client is not installed here; our own speaks the same wire.")
+        story.run("chat", "assistant", "Say in one sentence what a biopsy is.")
+        return
+    client = openai.OpenAI(base_url=f"{story.url}/v1", api_key=key, max_retries=0)
+    ask: Any = [{"role": "user", "content": "Say in one sentence what a biopsy is."}]
+    whole = client.chat.completions.create(model="assistant", messages=ask, max_tokens=40)
+    story.say(f"openai {openai.__version__}, whole:     {(whole.choices[0].message.content or '')[:90]}…")
+    stream = client.chat.completions.create(model="assistant", messages=ask, max_tokens=40, stream=True)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    story.say(f"openai {openai.__version__}, streaming: {len(pieces)} pieces, {sum(map(len, pieces))} characters")
+    tool: Any = {
+        "type": "function",
+        "function": {"name": "book", "parameters": {"type": "object", "properties": {"day": {"type": "string"}}}},
+    }
+    called = client.chat.completions.create(model="assistant", messages=ask, tools=[tool], tool_choice="required", max_tokens=40)
+    names = [call.function.name for call in called.choices[0].message.tool_calls or []]  # type: ignore[union-attr]
+    story.check(bool(pieces) and names == ["book"], f"the unmodified client streams and calls tools: {names}")
+
+
+def _decide(story: Story, rows: Sequence[dict[str, str]]) -> str:
+    story.title("6. Decision: the model scores, the language model explains what is uncertain, a person is asked")
+    (story.folder / "explain.txt").write_text(PROMPT)
+    story.run("prompt", "add", "explain", "explain.txt", "--var", "probability:number", "--var", "evidence:string")
+    story.run("promote", "prompt/explain@1", "production")
+    story.run("decision", "add", "second-opinion", str(example("second_opinion.py")), "--entry", "second_opinion")
+    story.run("promote", "decision/second-opinion@1", "production")
+    uncertain = ""
+    told: dict[str, int] = {}
+    for row in _spread(rows):
+        values = {name: float(value) for name, value in row.items() if name not in ("record", "taken_at", "diagnosis")}
+        (story.folder / "case.json").write_text(json.dumps({"record": row["record"], "measurements": values}))
+        opinion = story.ask("decide", "second-opinion", "--input", "@case.json")
+        answer = opinion.get("output", opinion)
+        finding = str(answer.get("finding"))
+        told[finding] = told.get(finding, 0) + 1
+        if told[finding] == 1:
+            story.say(f"{row['record']} (truth: {row['diagnosis']}): {finding}, p = {answer.get('probability', 0):.3f}")
+            story.say(f"    {str(answer.get('explanation'))[:200]}")
+        if finding == "uncertain":
+            uncertain = str(opinion.get("trace", ""))
+        if len(told) == 3 and sum(told.values()) > 5:
+            break
+    story.check(bool(uncertain), "an uncertain case was explained and marked for a person")
+    return uncertain
+
+
+def _spread(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """A few cases of each kind, the borderline ones (by one well-known measure) first."""
+    middle = sorted(
+        rows, key=lambda row: abs(float(row["worst concave points"]) - 0.14) + abs(float(row["worst radius"]) - 16.8) / 20
+    )
+    return [*middle[:12], rows[0], rows[-1], *rows[20:26]]
+
+
+def _proof(story: Story, trace: str) -> None:
+    story.title("7. Why that answer, what did it cost, who allowed it?")
+    time.sleep(1.0)
+    if trace:
+        story.run("trace", "show", trace)
+    story.run("audit", "verify")
+
+
+def example(name: str) -> Path:
+    """A file of examples/healthcare: beside this module in an installed wheel, in the repository else."""
+    installed = Path(__file__).parent / "healthcare" / name
+    return installed if installed.exists() else Path(__file__).parents[3] / "examples" / "healthcare" / name
+
+
+def write_biopsies(path: Path) -> list[dict[str, str]]:
+    """The Wisconsin data of scikit-learn as CSV, with synthetic ids and times; returns its rows."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    dice, at = random.Random(569), datetime(2025, 1, 6, 8, 0, tzinfo=UTC)
+    rows: list[dict[str, str]] = []
+    for number, (values, target) in enumerate(zip(data.data, data.target, strict=True), 1):
+        at += timedelta(minutes=dice.randrange(20, 240))
+        measured = {str(name): repr(float(value)) for name, value in zip(data.feature_names, values, strict=True)}
+        taken = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        rows.append({"record": f"B{number:04d}", "taken_at": taken, **measured, "diagnosis": str(data.target_names[target])})
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def broken_files(good: Path) -> dict[str, bytes]:
+    """The same file, broken in six ways."""
+    lines = good.read_text().splitlines()
+    head, first = lines[0].split(","), lines[1].split(",")
+    cut = ["\n".join(",".join(line.split(",")[:5] + line.split(",")[6:]) for line in lines)]
+    return {
+        "missing-column.csv": cut[0].encode(),
+        "text-in-number.csv": "\n".join([lines[0], ",".join([*first[:2], "wide", *first[3:]]), *lines[2:]]).encode(),
+        "impossible-range.csv": "\n".join([lines[0], ",".join([*first[:2], "-17.99", *first[3:]]), *lines[2:]]).encode(),
+        "ragged.csv": "\n".join([*lines[:9], lines[9] + ",1,2", *lines[10:]]).encode(),
+        "wrong-encoding.csv": good.read_bytes()[:400] + b"\xff\xfe\x80" + good.read_bytes()[400:],
+        "no-rows.csv": ",".join(head).encode() + b"\n",
+    }
+
+
+@contextlib.contextmanager
+def _upstream() -> Iterator[Upstream]:
+    key, address = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL")
+    if key or address:
+        model = os.environ.get("OPENAI_MODEL", MODEL)
+        yield Upstream(name="openai", url=address or "https://api.openai.com/v1", model=model, key=key or "none")
+        return
+    command = [sys.executable, "-m", "tandem", "mock", "--port", "0", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        yield Upstream(name="mock", url=f"{told['url']}/v1", model=MODEL, key="demo", bill=f"{told['url']}/bill?limit=1")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _platform(folder: Path, upstream: Upstream, port: int) -> Iterator[Story]:
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    variable = "TANDEM_DEMO_UPSTREAM_KEY"
+    (home / "tandem.toml").write_text(TOML.format(name=upstream.name, url=upstream.url, variable=variable, model=upstream.model))
+    url, admin = f"http://127.0.0.1:{port}", new_id("tdm")
+    environment = {**os.environ, "TANDEM_URL": url, "TANDEM_KEY": admin, "TANDEM_ADMIN_KEY": admin, variable: upstream.key}
+    story = Story(folder, url, environment)
+    click.secho(f"  $ tandem up --home {home} --port {port}", fg="cyan")
+    command = [sys.executable, "-m", "tandem", "up", "--home", str(home), "--port", str(port)]
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _wait(process, url)
+        story.say(f"answers at {url} after {time.monotonic() - story.started:.1f} s")
+        yield story
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+    import httpx2
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise Broken(f"`tandem up` ended with {process.returncode}.", hint="What it printed above says why.")
+        with contextlib.suppress(httpx2.HTTPError):
+            if httpx2.get(f"{url}/health/ready", timeout=2).status_code == 200:
+                return
+        time.sleep(0.05)
+    raise Unreachable(f"The platform did not answer at {url} within {PATIENCE_SECONDS:g} s.")
+
+
+def _free(port: int) -> int:
+    """The port, or a free one when it is in use."""
+    for wanted in (port, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", wanted))
+            return int(probe.getsockname()[1])
+    raise Invalid("There is no free port.")
