@@ -12,6 +12,8 @@ import msgspec
 from tandem.core.errors import Unavailable
 from tandem.serving.frames import HEAD, LARGEST, Answer, Ask, frame
 
+LOADING = 120.0
+"""Seconds that loading a model may take, whatever the deadline of the call that wanted it first."""
 _decode = msgspec.msgpack.Decoder(Answer).decode
 
 
@@ -20,13 +22,11 @@ class HostClient:
 
     def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._process, self._writer = process, writer
-        self._open: dict[int, asyncio.Future[Answer | None]] = {}
+        self._open: dict[int, tuple[asyncio.Future[Answer | None], float]] = {}
         self._ids = itertools.count(1)
         self.loads: dict[str, asyncio.Future[Answer | None]] = {}
         """Members directory → the answer to its loading, shared by all who wait for it."""
         self.alive = True
-        self.answered = False
-        """Whether it has ever answered: one that never did was not worth starting."""
         self._listening = asyncio.create_task(self._listen(reader))
 
     @classmethod
@@ -67,16 +67,27 @@ class HostClient:
         """Questions not yet answered."""
         return len(self._open)
 
+    def overdue(self, now: float) -> bool:
+        """Whether the host is at work on a question that should have been answered by now (loop time).
+
+        A question that only waited behind others does not count: a host under load is not a host that hangs.
+        """
+        first = next(iter(self._open.values()), None)
+        return first is not None and first[1] <= now
+
     def ask(
-        self, op: Literal["load", "predict", "explain"], ref: str, members: str, rows: list[list[float]]
+        self, op: Literal["load", "predict", "explain"], ref: str, members: str, rows: list[list[float]], *, until: float
     ) -> asyncio.Future[Answer | None]:
-        """Sends a request; the future becomes its answer, or None when the host ends first."""
+        """Sends a request that should be answered `until` then (loop time).
+
+        The future becomes its answer, or None when the host ends first.
+        """
         future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         if not self.alive:
             future.set_result(None)
             return future
         number = next(self._ids)
-        self._open[number] = future
+        self._open[number] = (future, until)
         self._writer.write(frame(Ask(number, op, ref, members, rows)))
         return future
 
@@ -84,7 +95,8 @@ class HostClient:
         """Has a model loaded once, however many wait for it; a failed loading is tried again by the next."""
         found = self.loads.get(members)
         if found is None or (found.done() and (answer := found.result()) is not None and answer.fault is not None):
-            found = self.loads[members] = self.ask("load", ref, members, [])
+            until = asyncio.get_running_loop().time() + LOADING
+            found = self.loads[members] = self.ask("load", ref, members, [], until=until)
         return found
 
     def kill(self) -> None:
@@ -96,7 +108,7 @@ class HostClient:
             except ProcessLookupError:
                 pass
             self._writer.close()
-        for future in self._open.values():
+        for future, _ in self._open.values():
             if not future.done():
                 future.set_result(None)
         self._open.clear()
@@ -114,8 +126,7 @@ class HostClient:
                 if size > LARGEST:
                     break
                 answer = _decode(await reader.readexactly(size))
-                self.answered = True
-                future = self._open.pop(answer.id, None)
+                future, _ = self._open.pop(answer.id, (None, 0.0))
                 if future is not None and not future.done():
                     future.set_result(answer)
         except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from tandem.core.errors import Broken, Invalid, NotFound, TandemError, TimedOut, Unavailable
 from tandem.serving.base import Card
@@ -94,8 +94,7 @@ class Models:
         if not 0 < len(rows) <= ROWS:
             raise Invalid(f"The call has {len(rows)} rows; 1 to {ROWS:,} are answered.", field="rows", hint="Split the batch.")
         model.signature.check_values(rows)
-        if self._closed:
-            raise Unavailable("The door is closing.", hint="Try again in a moment.")
+        self._refuse_when_closed()
         until = asyncio.get_running_loop().time() + deadline
         session = None if explain else await _by(until, self._session(model), model)
         if session is not None:
@@ -149,15 +148,16 @@ class Models:
             host = await self._running(until, model)
             if host.waiting >= QUEUE:
                 raise Unavailable(f"{QUEUE} calls already wait for the model host.", hint="Try again.", retry_after=1.0)
-            loaded = await _by(until, host.load(model.ref, model.members), model)
-            if loaded is None:
-                continue
-            _raise(loaded)
-            question = host.ask("explain" if explain else "predict", model.ref, model.members, rows)
             try:
-                answer = await _by(until, question, model)
+                loaded = await _by(until, host.load(model.ref, model.members), model)
+                if loaded is None:
+                    continue
+                _raise(loaded)
+                op: Literal["explain", "predict"] = "explain" if explain else "predict"
+                answer = await _by(until, host.ask(op, model.ref, model.members, rows, until=until), model)
             except TimedOut:
-                host.kill()  # whatever it is doing, it is not worth waiting for; others' calls are asked again
+                if host.overdue(asyncio.get_running_loop().time()):
+                    host.kill()  # the calls that waited behind the one that hangs are asked again
                 raise
             if answer is not None:
                 self._failures = 0
@@ -166,15 +166,21 @@ class Models:
         raise Unavailable(f"The model host ended twice while {model.ref} was asked.", hint="See its traceback in the door's log.")
 
     async def _running(self, until: float, model: ServedModel) -> HostClient:
+        self._refuse_when_closed()
         if self._host is not None and self._host.alive:
             return self._host
         if self._starting is None or self._starting.done():
             self._starting = asyncio.create_task(self._start())
         return await _by(until, self._starting, model)
 
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise Unavailable("The door is closing.", hint="Try again in a moment.")
+
     async def _start(self) -> HostClient:
         if self._failures:
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * math.pow(2, min(self._failures, 16) - 1)))
+        self._refuse_when_closed()
         self._failures += 1  # until one of its answers says otherwise
         self._host = await HostClient.start(self._python)
         return self._host
