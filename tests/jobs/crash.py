@@ -1,6 +1,6 @@
 """A process that does one Run and is killed, or kills itself, in the middle of its second step.
 
-    python crash.py HOME RUN EXECUTOR HOW      HOW: `die` (SIGKILL itself) or `hang` (until somebody kills it)
+    python -m tests.jobs.crash HOME RUN EXECUTOR HOW      HOW: `die` (SIGKILL itself) or `hang` (until HOME/go is there)
 
 `log.txt` in HOME gets a line for every step that begins. Used by the tests of this folder.
 """
@@ -23,6 +23,8 @@ from tandem.jobs.workflow import Jobs
 from tandem.store.sql import Sql
 
 KIND = "train"
+BEAT = 0.2
+"""Seconds."""
 
 
 def open_runs(home: Path) -> Runs:
@@ -52,19 +54,21 @@ def steps(home: Path, *names: str, then: Callable[[str], object] = lambda name: 
     return work
 
 
-def stop(name: str, how: str) -> None:
+def stop(home: Path, name: str, how: str) -> None:
     if name != "two":
         return
     if how == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    threading.Event().wait(60)
+    while not (home / "go").exists():
+        threading.Event().wait(0.01)
+    note(home, "two-went-on")
 
 
 def main(home: Path, run_id: str, executor: str, how: str) -> None:
     kept = open_runs(home)
     kept.create(KIND, "tumor", by=LOCAL, id=run_id)
-    jobs = Jobs(home / "jobs.db", executor=executor, runs=kept, clock=SystemClock())
-    jobs.register(KIND, steps(home, "one", "two", "three", then=lambda name: stop(name, how)))
+    jobs = Jobs(home / "jobs.db", executor=executor, runs=kept, clock=SystemClock(), beat=BEAT)
+    jobs.register(KIND, steps(home, "one", "two", "three", then=lambda name: stop(home, name, how)))
     jobs.launch()
     jobs.start(KIND, run_id, {})
     threading.Event().wait(60)

@@ -29,7 +29,7 @@ RUN = "run_crashed"
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home as a process left it that died by SIGKILL inside the step `two`."""
     home = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, str(Path(__file__).with_name("crash.py")), str(home), RUN, "control", "die"]
+    command = [sys.executable, "-m", "tests.jobs.crash", str(home), RUN, "control", "die"]
     assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
     return home
 

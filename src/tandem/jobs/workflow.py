@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tandem.core.clock import Clock
+from tandem.core.clock import MICROS, Clock
 from tandem.core.errors import Conflict, Invalid, NotFound, TandemError, Unavailable
 from tandem.core.run import ENDED, State
+from tandem.jobs.heartbeat import BEAT_SECONDS, MISSED, Heartbeat
 from tandem.jobs.job import Halted, Job, Why, Work
-from tandem.jobs.perform import CANCELLED, Everywhere, begin, end, perform
+from tandem.jobs.perform import CANCELLED, Everywhere, begin, end, log, perform
 from tandem.jobs.repo import Runs
 from tandem.store.canonical import canonical
 
@@ -34,7 +35,7 @@ VERSION = "1"
 """DBOS resumes only workflows of its own application version: ours outlives releases, changed steps are noticed apart."""
 ATTEMPTS = 10
 """A Run that was begun this often and never ended takes its process down with it."""
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 """How often the queue is looked at: the longest wait of a Run that finds the queue empty."""
 LOOK_SECONDS = 1.0
 """How often a job looks whether another process cancelled it or took it over."""
@@ -46,22 +47,35 @@ QUEUE = "runs"
 class Jobs:
     """The engine of one process; DBOS allows no second one beside it."""
 
-    def __init__(self, path: Path, *, executor: str, runs: Runs, clock: Clock, at_once: int = 1, queued: int = 100) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        executor: str,
+        runs: Runs,
+        clock: Clock,
+        at_once: int = 1,
+        queued: int = 100,
+        beat: float = BEAT_SECONDS,
+    ) -> None:
         """
         Args:
             path: the SQLite file; its folder must exist.
-            executor: the name under which this process takes work; what it left unfinished is resumed by the
-                next process of the same name.
+            executor: the name under which this process takes work, its own among those that share the file; what
+                it leaves unfinished is resumed by the next process of this name, or by a peer.
             at_once: jobs that are done at the same time; the others wait in order.
             queued: jobs that may wait; more are refused.
+            beat: seconds between two signs of life; a peer that misses two takes the work over.
         """
         self._path, self._executor, self._runs, self._clock = path, executor, runs, clock
-        self._at_once, self._queued = at_once, queued
+        self._at_once, self._queued, self._seconds = at_once, queued, beat
         self._works: dict[str, Work] = {}
         self._active: dict[str, threading.Event] = {}
         self._stopping = threading.Event()
         self._desk: ThreadPoolExecutor | None = None
         self._engine: Engine | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._pulse: threading.Thread | None = None
         self._queue: Queue | None = None
         self._body: Callable[[str, str, str], str] | None = None
 
@@ -79,6 +93,8 @@ class Jobs:
         # DBOS refuses calls from an event loop's thread and records calls from a workflow's; here it gets neither.
         self._desk = ThreadPoolExecutor(1, thread_name_prefix="jobs-desk")
         self._ask(self._launch)
+        self._pulse = threading.Thread(target=self._beat_on, name="jobs-beat", daemon=True)
+        self._pulse.start()
 
     def _launch(self) -> None:
         from dbos import DBOS
@@ -87,6 +103,8 @@ class Jobs:
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())  # else DBOS adds one that writes to the console
         self._engine = _engine(self._path)
+        self._heartbeat = Heartbeat(self._engine, self._executor, self._clock, seconds=self._seconds)
+        self._heartbeat.begin()  # before any work is taken: work of an executor without a row is nobody's
         DBOS(
             config={
                 "name": "tandem",
@@ -98,7 +116,7 @@ class Jobs:
                 "enable_otlp": False,
                 "log_level": "ERROR",
                 "max_executor_threads": self._at_once + 4,
-                "notification_listener_polling_interval_sec": POLL_SECONDS,  # unused, but `close` waits for its sleep
+                "notification_listener_polling_interval_sec": 0.25,  # unused, but `close` waits for its sleep
             }
         )
         self._body = DBOS.workflow(name="run", max_recovery_attempts=None)(self._attempts())
@@ -106,7 +124,7 @@ class Jobs:
         self._queue = DBOS.register_queue(
             QUEUE, worker_concurrency=self._at_once, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
         )
-        self._settle()
+        self._settle(0.0)
         self._sweep()
 
     def close(self) -> None:
@@ -118,6 +136,8 @@ class Jobs:
         deadline = self._clock.monotonic() + CLOSE_SECONDS
         while self._active and self._clock.monotonic() < deadline:
             waiting.wait(0.02)
+        if self._pulse is not None:
+            self._pulse.join()
         self._ask(self._close)
         self._desk.shutdown()
         self._desk = None
@@ -126,6 +146,8 @@ class Jobs:
         from dbos import DBOS
 
         DBOS.destroy(destroy_registry=True)
+        if self._heartbeat is not None:
+            self._heartbeat.end()
         if self._engine is not None:
             self._engine.dispose()
 
@@ -252,8 +274,35 @@ class Jobs:
 
         return guarded
 
-    def _settle(self) -> None:
-        """Brings Runs and workflows together again after a crash between the two databases."""
+    def _beat_on(self) -> None:
+        while not self._stopping.wait(self._seconds):
+            try:
+                self._ask(self._beat)
+            except TandemError as error:
+                log.warning("heartbeat failed", extra={"executor": self._executor, "error": str(error)})
+
+    def _beat(self) -> None:
+        """Shows that this process lives, and takes over the work of those that do not."""
+        from dbos import DBOS
+
+        assert self._heartbeat is not None, "launch comes first"
+        alive = self._heartbeat.beat()
+        if alive is None:
+            return
+        doing = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        dead = sorted({str(status.executor_id) for status in doing} - alive - {self._executor})
+        if dead:
+            log.warning("taking over from dead executors", extra={"executor": self._executor, "dead": dead})
+            # Puts the work back into the queue, if it is still theirs; DBOS has no public name for that.
+            DBOS._recover_pending_workflows(dead)
+        self._settle(self._seconds * MISSED)
+
+    def _settle(self, age: float) -> None:
+        """Brings Runs and workflows together again after a crash between the two databases.
+
+        Args:
+            age: seconds a Run must have been there; a younger one may be between its creation and its start.
+        """
         from dbos import DBOS
 
         states: tuple[State, ...] = ("queued", "running")
@@ -263,7 +312,8 @@ class Jobs:
                 continue
             status = DBOS.get_workflow_status(run.id)
             if status is None:
-                self._enqueue(run.kind, run.id, canonical(run.inputs))
+                if self._clock.now() - run.created_at >= age * MICROS:
+                    self._enqueue(run.kind, run.id, canonical(run.inputs))
             elif status.status == "CANCELLED":
                 end(self._runs, run.id, "cancelled", reason=CANCELLED)
             elif status.status not in ("ENQUEUED", "PENDING"):
