@@ -51,7 +51,7 @@ def bar(line: Line, first: int, last: int, width: int) -> str:
     whole = max(1, last - first)
     start = min(width - 1, (line.start - first) * width // whole)
     size = (max(line.start, line.end) - line.start) * width / whole
-    return " " * start + (FULL * min(width - start, round(size)) if size >= 0.5 else SLIVER)
+    return " " * start + (FULL * min(width - start, max(1, round(size))) if size >= 0.5 else SLIVER)
 
 
 def _call(call: Call, nested: dict[str | None, list[Call]], depth: int) -> Iterator[Line]:

@@ -1,0 +1,725 @@
+"""Every command against canned answers in the platform's shapes: what is asked, what is printed."""
+
+from __future__ import annotations
+
+import json
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tandem_sdk.fake import Canned, FakePlatform
+
+DATASET = {
+    "ref": "dataset/biopsies@1",
+    "kind": "dataset",
+    "name": "biopsies",
+    "version": 1,
+    "digest": "sha256:" + "ab" * 32,
+    "created_at": 1_750_000_000_000_000,
+    "created_by": "ann",
+    "team": "onco",
+    "aliases": [],
+    "parents": [],
+    "run": "run_1",
+    "members": {"contract.json": "sha256:1"},
+    "meta": {
+        "rows": 569,
+        "id": "id",
+        "time": None,
+        "contract": {
+            "columns": [
+                {"name": "id", "dtype": "string", "unique": True},
+                {"name": "radius", "dtype": "float", "low": 6.98, "high": 28.1},
+                {"name": "diagnosis", "dtype": "string", "categories": ["B", "M"]},
+            ],
+            "id_column": "id",
+        },
+        "profile": {
+            "rows": 569,
+            "columns": [{"name": "radius", "nulls": 0, "distinct": 456, "min": 6.98, "mean": 14.1272, "max": 28.1}],
+        },
+    },
+}
+ESTIMATE = {"value": 0.9912, "low": 0.9801, "high": 0.9962, "n": 569, "level": 0.95}
+LOSS = {"value": -0.031, "low": -0.052, "high": -0.010, "n": 569, "level": 0.95}
+MODEL = {
+    "ref": "model/tumor@1",
+    "kind": "model",
+    "name": "tumor",
+    "version": 1,
+    "digest": "sha256:" + "cd" * 32,
+    "created_at": 5,
+    "created_by": "ann",
+    "aliases": ["production"],
+    "parents": ["dataset/biopsies@1"],
+    "meta": {"algorithm": "logistic", "long": "x" * 999},
+    "members": {"m.onnx": "s"},
+    "lineage": {
+        "nodes": [
+            {"ref": "model/tumor@1", "digest": "sha256:" + "cd" * 32},
+            {"ref": "dataset/biopsies@1", "digest": "sha256:ab"},
+            {"ref": "decision/second-opinion@1"},
+        ],
+        "edges": [["dataset/biopsies@1", "model/tumor@1"], ["model/tumor@1", "decision/second-opinion@1"]],
+    },
+    "scores": [{"scorer": "roc_auc", "value": 0.99, "low": 0.98, "high": 0.995, "n": 569}],
+}
+
+
+def run(state: str, **more: object) -> dict[str, object]:
+    return {"id": "run_1", "kind": "train", "name": "tumor", "state": state, "team": "onco", "created_by": "ann", **more}
+
+
+DONE = run(
+    "succeeded",
+    progress=1.0,
+    outputs={"asset": "model/tumor@1", "metrics": {"roc_auc": ESTIMATE}},
+    started_at=1,
+    ended_at=2_500_001,
+)
+
+
+def test_data_add(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    file = tmp_path / "biopsies.csv"
+    file.write_text("id,radius,diagnosis\na,9,B\n")
+    platform.on("POST", "/api/v1/datasets/biopsies", Canned(status=201, body=DATASET))
+    done = tandem("data", "add", "biopsies", str(file), "--id", "id", "--time", "at")
+    assert done.code == 0
+    assert done.out == "dataset/biopsies@1\n  569 rows × 3 columns, sha256:abababababab…\n"
+    assert platform.asked[0].query == {"id": "id", "time": "at", "format": "csv"}
+    assert platform.asked[0].body == file.read_bytes()
+    assert tandem("data", "add", "dataset/biopsies", str(file), "--json").json()["ref"] == "dataset/biopsies@1"
+
+
+def test_data_add_refused(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    file = tmp_path / "biopsies.csv"
+    file.write_text("x\n")
+    error = {
+        "code": "invalid",
+        "message": "biopsies.csv: 2 faults.\nrow 3: radius is 'x', not a number.",
+        "hint": "Mend it.",
+        "field": "rows",
+    }
+    platform.on("POST", "/api/v1/datasets/biopsies", Canned(status=400, body={"error": error}))
+    done = tandem("data", "add", "biopsies", str(file))
+    assert (done.code, done.out) == (1, "")
+    assert "row 3: radius is 'x', not a number." in done.err
+    assert tandem("data", "add", "biopsies", str(tmp_path / "none.csv")).code == 1
+
+
+def test_data_show(tandem, platform: FakePlatform) -> None:
+    platform.on("GET", "/api/v1/assets/dataset/biopsies/1", DATASET)
+    out = tandem("data", "show", "biopsies@1").out
+    lines = out.splitlines()
+    assert lines[0] == "dataset/biopsies@1"
+    assert "rows       569" in lines
+    assert "made       2025-06-15 15:06:40 by ann" in lines
+    radius = next(line for line in lines if line.startswith("radius"))
+    assert "6.98 … 28.1" in radius
+    assert "14.1272" in radius
+    assert "B, M" in next(line for line in lines if line.startswith("diagnosis"))
+
+
+def test_data_contract(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    contract = DATASET["meta"]["contract"]  # type: ignore[index]
+    platform.on("GET", "/api/v1/datasets/biopsies/1/contract", contract)
+    platform.on("GET", "/api/v1/assets/dataset/biopsies", {"kind": "dataset", "name": "biopsies", "versions": [DATASET]})
+    platform.on("GET", "/api/v1/assets/dataset/biopsies/1", DATASET)
+    platform.on("PUT", "/api/v1/datasets/biopsies/contract", contract)
+    assert tandem("data", "contract", "biopsies").json() == contract
+    file = tmp_path / "contract.json"
+    out = tandem("data", "contract", "biopsies@1", "--out", str(file)).out
+    assert f"tandem data contract biopsies --edit {file}" in out
+    assert json.loads(file.read_text()) == contract
+    assert "is stored" in tandem("data", "contract", "biopsies", "--edit", str(file)).out
+    assert platform.asked[-1].json() == contract
+    assert tandem("data", "contract", "biopsies", "--edit", str(file), "--json").json() == contract
+    file.write_text("[]")
+    assert tandem("data", "contract", "biopsies", "--edit", str(file)).code == 2
+    assert tandem("data", "contract", "biopsies@1", "--out", str(tmp_path / "no" / "x")).code == 1
+
+
+def test_train(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/runs", Canned(status=202, body=run("queued")))
+    platform.on("GET", "/api/v1/runs/run_1", DONE)
+    done = tandem(
+        "train",
+        "tumor",
+        "--data",
+        "dataset/biopsies",
+        "--target",
+        "diagnosis",
+        "--param",
+        "depth=3",
+        "--param",
+        "kind=fast",
+        "--seed",
+        "1",
+    )
+    assert done.code == 0
+    assert done.out == "model/tumor@1\n\nMETRIC   VALUE [95 % INTERVAL]\nroc_auc  0.9912 [0.9801, 0.9962] on 569 rows\n"
+    inputs = platform.asked[0].json()["inputs"]
+    assert inputs["params"] == {"depth": 3, "kind": "fast"}
+    assert (inputs["seed"], inputs["folds"], inputs["algorithm"]) == (1, 5, "gradient-boosting")
+    told = tandem("train", "tumor", "--data", "biopsies", "--target", "diagnosis", "--json").json()
+    assert told == {"ref": "model/tumor@1", "metrics": {"roc_auc": ESTIMATE}, "run": "run_1"}
+    assert platform.asked[-2].json()["inputs"]["data"] == "dataset/biopsies"
+
+
+def test_train_without_waiting_and_failing(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/runs", Canned(status=202, body=run("queued")))
+    assert tandem("train", "tumor", "--data", "d", "--target", "t", "--no-wait").out == "run_1\n"
+    assert tandem("train", "tumor", "--data", "d", "--target", "t", "--no-wait", "--json").json() == {
+        "run": "run_1",
+        "state": "queued",
+    }
+    platform.on("GET", "/api/v1/runs/run_1", run("failed", reason="There is no column 't'."))
+    done = tandem("train", "tumor", "--data", "d", "--target", "t")
+    assert (done.code, done.out) == (1, "")
+    assert "failed: There is no column 't'." in done.err
+
+
+def test_runs(tandem, platform: FakePlatform) -> None:
+    platform.on("GET", "/api/v1/runs", [DONE])
+    platform.on("GET", "/api/v1/runs/run_1", DONE)
+    platform.on("POST", "/api/v1/runs/run_1/cancel", Canned(status=202, body=run("cancelled")))
+    assert "run_1  train  tumor  succeeded  100%" in tandem("run", "list").out
+    out = tandem("run", "show", "run_1").out
+    assert "took   2.5 s" in out
+    assert "0.9912 [0.9801, 0.9962]" in out
+    assert tandem("run", "wait", "run_1").out.startswith("model/tumor@1\n")
+    assert tandem("run", "cancel", "run_1").out == "run_1 is cancelled.\n"
+    assert tandem("run", "list", "--json").json()[0]["id"] == "run_1"
+
+
+VERDICT = {
+    "outcome": "regressed",
+    "metric": "roc_auc",
+    "candidate": ESTIMATE,
+    "champion": ESTIMATE,
+    "difference": LOSS,
+    "margin": 0.02,
+    "method": "DeLong (1988), paired",
+}
+GATE = {
+    "asset": "model/tumor",
+    "alias": "production",
+    "metric": "roc_auc",
+    "minimum": 0.95,
+    "margin": 0.02,
+    "require": "non-inferior",
+}
+
+
+def report(**more: object) -> dict[str, object]:
+    return {
+        "passed": True,
+        "gate": GATE,
+        "candidate": ESTIMATE,
+        "verdict": None,
+        "reasons": ["There is no champion yet."],
+        "candidate_ref": "model/tumor@1",
+        "champion_ref": None,
+        **more,
+    }
+
+
+def test_promote(tandem, platform: FakePlatform) -> None:
+    done = {
+        "alias": "production",
+        "version": 1,
+        "etag": 1,
+        "ref": "model/tumor@1",
+        "passed": True,
+        "verdict": None,
+        "report": report(),
+        "reasons": ["There is no champion yet."],
+        "endpoint": "tumor",
+    }
+    platform.on("POST", "/api/v1/assets/model/tumor/promote", done)
+    told = tandem("promote", "model/tumor@1", "production", "--etag", "0")
+    assert told.code == 0
+    lines = told.out.splitlines()
+    assert lines[0] == "model/tumor@production is now model/tumor@1."
+    assert "gate          passed" in lines
+    assert "candidate     0.9912 [0.9801, 0.9962] on 569 rows" in lines
+    assert "- There is no champion yet." in lines
+    assert lines[-1] == "The endpoint 'tumor' serves it."
+    assert platform.asked[0].json() == {"version": 1, "alias": "production", "etag": 0}
+    assert tandem("promote", "model/tumor@1", "production", "--json").json()["report"]["candidate"]["low"] == 0.9801
+
+
+def test_promote_without_a_gate(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/assets/prompt/explain/promote", {"alias": "production", "version": 2, "ungated": True})
+    out = tandem("promote", "prompt/explain@2", "production").out
+    assert out == "prompt/explain@production is now prompt/explain@2.\nNo gate applied.\n"
+
+
+def test_promote_refused(tandem, platform: FakePlatform) -> None:
+    body = {
+        "error": {
+            "code": "gate_refused",
+            "message": "model/tumor@2 was not promoted.",
+            "hint": "Train a better one.",
+            "field": None,
+            "report": report(passed=False, verdict=VERDICT, reasons=["roc_auc regressed."], champion_ref="model/tumor@1"),
+        }
+    }
+    platform.on("POST", "/api/v1/assets/model/tumor/promote", Canned(status=403, body=body))
+    told = tandem("promote", "model/tumor@2", "production")
+    assert told.code == 4
+    for line in (
+        "gate          refused",
+        "verdict       regressed",
+        "difference    -0.0310 [-0.0520, -0.0100] on 569 rows",
+        "method        DeLong (1988), paired",
+        "champion is   model/tumor@1",
+        "- roc_auc regressed.",
+    ):
+        assert line in told.out.splitlines()
+    assert told.err == "tandem: model/tumor@2 was not promoted.\n  → Train a better one.\n"
+    error = tandem("promote", "model/tumor@2", "production", "--json").json()["error"]
+    assert error["report"]["verdict"]["difference"]["high"] == -0.01
+
+
+def test_promote_without_evidence_is_refused_by_the_gate_too(tandem, platform: FakePlatform) -> None:
+    body = {"error": {"code": "no_evidence", "message": "There is nothing to judge.", "hint": None, "field": None}}
+    platform.on(
+        "POST", "/api/v1/assets/model/tumor/promote", Canned(status=403, body={"error": {**body["error"], "code": "blocked"}})
+    )
+    assert tandem("promote", "model/tumor@2", "production").code == 4
+
+
+def test_rollback(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/assets/model/tumor/rollback", {"alias": "production", "version": 1, "etag": 3})
+    assert tandem("rollback", "model/tumor", "production").out == "model/tumor@production is back at model/tumor@1.\n"
+    assert tandem("rollback", "model/tumor", "production", "--json").json()["version"] == 1
+
+
+def test_gates(tandem, platform: FakePlatform) -> None:
+    platform.on("PUT", "/api/v1/gates/model/tumor", GATE)
+    platform.on("GET", "/api/v1/gates", [GATE], [])
+    words = (
+        "gate",
+        "set",
+        "model/tumor",
+        "--metric",
+        "roc_auc",
+        "--min",
+        "0.95",
+        "--margin",
+        "0.02",
+        "--require",
+        "non-inferior",
+    )
+    assert "model/tumor  production  roc_auc     0.95    0.02  non-inferior" in tandem(*words).out
+    assert platform.asked[0].json() == {
+        "alias": "production",
+        "metric": "roc_auc",
+        "minimum": 0.95,
+        "margin": 0.02,
+        "require": "non-inferior",
+    }
+    assert tandem("gate", "list", "--json").json() == [GATE]
+    assert "No gate is set" in tandem("gate", "list").out
+
+
+def test_keys(tandem, platform: FakePlatform) -> None:
+    made = {
+        "key": "tdm_secret",
+        "principal": {"name": "app", "team": "onco", "role": "viewer", "endpoints": ["tumor"], "scopes": []},
+    }
+    platform.on("POST", "/api/v1/keys", Canned(status=201, body=made))
+    before = time.time_ns() // 1000
+    done = tandem(
+        "key",
+        "create",
+        "--name",
+        "app",
+        "--team",
+        "onco",
+        "--role",
+        "viewer",
+        "--endpoint",
+        "tumor",
+        "--scope",
+        "any-version",
+        "--expires",
+        "30d",
+    )
+    assert done.out == "tdm_secret\n"
+    assert "only this once" in done.err
+    asked = platform.asked[0].json()
+    assert (asked["name"], asked["team"], asked["role"], asked["endpoints"], asked["scopes"]) == (
+        "app",
+        "onco",
+        "viewer",
+        ["tumor"],
+        ["any-version"],
+    )
+    assert 0 <= asked["expires_at"] - before - 30 * 86_400_000_000 < 60_000_000
+    assert tandem("key", "create", "--name", "app", "--json").json()["key"] == "tdm_secret"
+    assert "expires_at" not in platform.asked[1].json()
+    rows = [
+        {"name": "a", "team": "t", "role": "viewer", "created_at": 1},
+        {"name": "b", "team": "t", "role": "viewer", "created_at": 1, "expires_at": 2},
+        {"name": "c", "team": "t", "role": "admin", "created_at": 1, "revoked_at": 9},
+    ]
+    platform.on("GET", "/api/v1/keys", rows)
+    out = tandem("key", "list").out.splitlines()
+    assert [line.split()[-1] for line in out[1:]] == ["valid", "expired", "revoked"]
+    platform.on("DELETE", "/api/v1/keys/app", {})
+    assert tandem("key", "revoke", "key/app").out == "The key 'app' is revoked.\n"
+
+
+def test_budgets(tandem, platform: FakePlatform) -> None:
+    budget = {"scope": "key/app", "window": "day", "cap": 2_000_000, "cap_usd": "0.002", "settled": 300_000, "reserved": 1}
+    platform.on("PUT", "/api/v1/budgets/key/app", budget)
+    platform.on("GET", "/api/v1/budgets", [budget], [])
+    platform.on("DELETE", "/api/v1/budgets/key/app", {})
+    out = tandem("budget", "set", "key/app", "--cap", "0.002", "--window", "day").out
+    assert out.splitlines()[1].split() == ["key/app", "day", "$0.002", "$0.0003", "$0.000000001", "$0.001699999"]
+    assert platform.asked[0].json() == {"cap": "0.002", "window": "day"}
+    assert tandem("budget", "list", "--json").json()[0]["cap"] == 2_000_000
+    assert "No cap is set" in tandem("budget", "list").out
+    assert tandem("budget", "drop", "key/app").code == 0
+    assert platform.asked[-1].query == {"window": "day"}
+    assert tandem("budget", "set", "key/app", "--cap", "much").code == 1
+
+
+def test_audit(tandem, platform: FakePlatform) -> None:
+    platform.on(
+        "GET",
+        "/api/v1/audit",
+        [
+            {
+                "seq": 7,
+                "at": 1_750_000_000_000_000,
+                "actor": "ann",
+                "action": "key.create",
+                "subject": "key/ci",
+                "detail": {"role": "viewer"},
+            }
+        ],
+    )
+    assert '7  2025-06-15 15:06:40  ann  key.create  key/ci  {"role": "viewer"}' in tandem("audit", "list").out
+    platform.on("POST", "/api/v1/audit/verify", {"ok": True, "count": 7, "problems": []})
+    whole = tandem("audit", "verify")
+    assert (whole.code, whole.out) == (0, "The audit is whole: 7 rows.\n")
+    platform.on("POST", "/api/v1/audit/verify", {"ok": False, "count": 6, "problems": ["Before row 4, row 3 is missing."]})
+    broken = tandem("audit", "verify")
+    assert broken.code == 5
+    assert "- Before row 4, row 3 is missing." in broken.out
+    told = tandem("audit", "verify", "--json")
+    assert (told.code, told.json()["ok"]) == (5, False)
+
+
+def test_assets(tandem, platform: FakePlatform) -> None:
+    platform.on(
+        "GET",
+        "/api/v1/assets",
+        [{"kind": "model", "name": "tumor", "newest": MODEL, "aliases": {"production": 1}}, {"kind": "x", "name": "y"}],
+    )
+    assert "model/tumor       1  production → 1" in tandem("asset", "list", "--kind", "model").out
+    alias = {
+        "alias": "production",
+        "version": 1,
+        "etag": 1,
+        "moved_at": 1_750_000_000_000_000,
+        "moved_by": "ann",
+        "ungated": False,
+    }
+    platform.on(
+        "GET",
+        "/api/v1/assets/model/tumor",
+        {
+            "kind": "model",
+            "name": "tumor",
+            "versions": [MODEL],
+            "aliases": {"production": {"version": 1, "etag": 1}},
+            "history": [{"alias": alias, "action": "promote"}],
+        },
+    )
+    out = tandem("asset", "show", "model/tumor").out
+    assert "production → 1  (etag 1)" in out
+    assert "2025-06-15 15:06:40  ann  promote  production        1  passed" in out
+    platform.on("GET", "/api/v1/assets/model/tumor/production", MODEL)
+    platform.on("GET", "/api/v1/assets/model/tumor/1", MODEL)
+    out = tandem("asset", "show", "model/tumor@production").out
+    assert "sha256:" + "cd" * 32 in out
+    assert "(999 characters, --json has all)" in out
+    assert "roc_auc   0.99  0.98  0.995  569" in out
+    assert tandem("asset", "lineage", "model/tumor@1").out.splitlines() == [
+        "model/tumor@1  sha256:cdcdcdcdcdcd…",
+        "made from",
+        "  dataset/biopsies@1  sha256:ab",
+        "made into",
+        "  decision/second-opinion@1",
+    ]
+    assert tandem("asset", "lineage", "model/tumor@1", "--json").json()["edges"][0] == ["dataset/biopsies@1", "model/tumor@1"]
+    assert tandem("asset", "show", "tumor").code == 1
+
+
+def test_prompts(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    version = {
+        "ref": "prompt/explain@1",
+        "kind": "prompt",
+        "name": "explain",
+        "version": 1,
+        "meta": {"template": "Say {{ it }}.", "variables": {"it": "string"}},
+    }
+    platform.on("POST", "/api/v1/prompts/explain", Canned(status=201, body=version))
+    platform.on("GET", "/api/v1/assets/prompt/explain/1", version)
+    text = tmp_path / "explain.txt"
+    text.write_text("Say {{ it }}.")
+    assert tandem("prompt", "add", "explain", str(text), "--var", "it:string", "--var", "n").out == "prompt/explain@1\n"
+    assert platform.asked[0].json() == {"variables": {"it": "string", "n": "string"}, "template": "Say {{ it }}."}
+    chat = tmp_path / "explain.json"
+    chat.write_text('[{"role": "system", "content": "Be brief."}]')
+    assert tandem("prompt", "add", "explain", str(chat), "--model", "assistant").code == 0
+    assert platform.asked[1].json() == {
+        "variables": {},
+        "messages": [{"role": "system", "content": "Be brief."}],
+        "model": "assistant",
+    }
+    chat.write_text('{"role": "system"}')
+    assert "holds no messages" in tandem("prompt", "add", "explain", str(chat)).err
+    out = tandem("prompt", "show", "explain@1").out
+    assert "variables  it:string" in out
+    assert "user:\nSay {{ it }}." in out
+
+
+SOURCE = """
+from dataclasses import dataclass
+from tandem import decisions
+from tandem.decisions import Calls
+
+def helper(x): ...
+def decide_it(case: dict, calls: decisions.Calls) -> dict: ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "entry"),
+    [
+        (SOURCE, [], "decide_it"),
+        (SOURCE, ["--entry", "helper"], "helper"),
+        (SOURCE + "def second_opinion(case: dict, calls: 'Calls') -> dict: ...\n", [], "second_opinion"),
+    ],
+)
+def test_decision_add(tandem, platform: FakePlatform, tmp_path: Path, source: str, words: list[str], entry: str) -> None:
+    file = tmp_path / "opinion.py"
+    file.write_text(source)
+    platform.on(
+        "POST",
+        "/api/v1/decisions/second-opinion",
+        {"ref": "decision/second-opinion@1", "kind": "decision", "name": "s", "version": 1},
+    )
+    assert tandem("decision", "add", "second-opinion", str(file), *words).out == "decision/second-opinion@1\n"
+    assert platform.asked[0].json() == {"source": source, "entry": entry}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def a(): ...\n", "has no function that could be the decision"),
+        ("def a(c: Calls): ...\ndef b(c: Calls): ...\n", "has several functions"),
+        ("def a(:\n", "is no Python"),
+    ],
+)
+@pytest.mark.usefixtures("platform")
+def test_decision_add_asks_for_the_entry(tandem, tmp_path: Path, source: str, message: str) -> None:
+    file = tmp_path / "opinion.py"
+    file.write_text(source)
+    done = tandem("decision", "add", "x", str(file))
+    assert done.code == 2
+    assert message in done.err
+
+
+INFERRED: dict[str, Any] = {
+    "model_name": "tumor",
+    "model_version": "1",
+    "outputs": [{"name": "probability", "shape": [1], "data": [0.9731]}, {"name": "label", "shape": [1], "data": ["M"]}],
+}
+
+
+def test_predict(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    platform.on("POST", "/v2/models/tumor/infer", Canned(body=INFERRED, headers={"x-tandem-trace-id": "trc_7"}))
+    done = tandem("predict", "tumor", "--input", '{"radius": 14.2}')
+    assert done.out.splitlines() == ["model/tumor@1", "ROW  PROBABILITY  LABEL", "  0       0.9731  M"]
+    assert done.err == "trace trc_7\n"
+    file = tmp_path / "rows.json"
+    file.write_text('[{"radius": 1.5}, {"radius": 2}]')
+    assert tandem("predict", "model/tumor", "--input", f"@{file}", "--json").json()["outputs"]["label"] == ["M"]
+    assert platform.asked[1].json()["inputs"][0]["data"] == [1.5, 2]
+    tandem("predict", "tumor", "--input", "@-", stdin='{"radius": 3}')
+    assert platform.asked[2].json()["inputs"][0]["data"] == [3]
+
+
+def test_predict_explained(tandem, platform: FakePlatform) -> None:
+    names = [f"c{number}" for number in range(12)]
+    more = [
+        {"name": "contributions", "shape": [1, 12], "data": [0.1 * number for number in range(12)]},
+        {"name": "base", "shape": [1], "data": [-0.5]},
+    ]
+    platform.on(
+        "POST", "/v2/models/tumor/infer", {**INFERRED, "parameters": {"features": names}, "outputs": INFERRED["outputs"] + more}
+    )
+    out = tandem("predict", "tumor", "--input", '{"c0": 1}', "--explain").out
+    assert "row 0: what each column added (log-odds), base -0.5000" in out
+    assert out.index("c11") < out.index("c10")
+    assert "… and 2 more, +0.1000 together" in out
+    assert platform.asked[0].json()["parameters"] == {"explain": True}
+
+
+def test_decide(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/v1/decide/second-opinion", Canned(body={"opinion": "benign"}, headers={"x-tandem-trace-id": "trc_8"}))
+    done = tandem("decide", "second-opinion", "--input", '{"case": 1}')
+    assert json.loads(done.out) == {"opinion": "benign"}
+    assert done.err == "trace trc_8\n"
+    told = tandem("decide", "second-opinion", "--input", "@-", "--json", stdin='{"case": 2}').json()
+    assert told == {"output": {"opinion": "benign"}, "trace": "trc_8"}
+    assert platform.asked[1].json() == {"case": 2}
+
+
+def test_chat(tandem, platform: FakePlatform) -> None:
+    answer = {
+        "model": "m",
+        "choices": [{"message": {"content": "Hi."}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+    }
+    platform.on("POST", "/v1/chat/completions", Canned(body=answer, headers={"x-tandem-trace-id": "trc_9"}))
+    done = tandem("chat", "assistant", "Hello", "--system", "Be brief.", "--max-tokens", "5", "--temperature", "0")
+    assert (done.out, done.err) == ("Hi.\n", "trace trc_9\n")
+    asked = platform.asked[0].json()
+    assert [message["role"] for message in asked["messages"]] == ["system", "user"]
+    assert (asked["max_tokens"], asked["temperature"]) == (5, 0)
+    told = tandem("chat", "assistant", "Hello", "--json").json()
+    assert (told["text"], told["finish"], told["tokens"]["completion_tokens"]) == ("Hi.", "stop", 2)
+
+
+def test_chat_streamed(tandem, platform: FakePlatform) -> None:
+    frames = [{"choices": [{"delta": {"content": part}}]} for part in ("Hel", "lo")] + [
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}},
+    ]
+    body = "".join(f"data: {json.dumps(frame)}\n\n" for frame in frames) + "data: [DONE]\n\n"
+    platform.on("POST", "/v1/chat/completions", Canned(body=body.encode(), headers={"content-type": "text/event-stream"}))
+    assert tandem("chat", "assistant", "Hello", "--stream").out == "Hello\n"
+    told = tandem("chat", "assistant", "Hello", "--stream", "--json").json()
+    assert (told["text"], told["finish"], told["tokens"]["prompt_tokens"]) == ("Hello", "stop", 1)
+
+
+def test_endpoints(tandem, platform: FakePlatform) -> None:
+    endpoint = {
+        "name": "assistant",
+        "kind": "chat",
+        "route": [{"target": "mock/a", "weight": 0.9}, {"target": "mock/b", "weight": 0, "priority": 1}],
+        "managed": "file:3",
+    }
+    platform.on("GET", "/api/v1/endpoints", [endpoint])
+    platform.on("PUT", "/api/v1/endpoints/assistant", endpoint)
+    platform.on("DELETE", "/api/v1/endpoints/assistant", {})
+    assert "mock/a (weight 0.9, priority 0), mock/b (weight 0, priority 1)" in tandem("endpoint", "list").out
+    tandem(
+        "endpoint",
+        "set",
+        "assistant",
+        "--kind",
+        "chat",
+        "--target",
+        "mock/a,weight=0.9",
+        "--target",
+        "mock/b,weight=0,priority=1",
+        "--retries",
+        "2",
+        "--no-record-content",
+    )
+    assert platform.asked[-1].json() == {
+        "kind": "chat",
+        "retries": 2,
+        "record_content": False,
+        "route": [{"target": "mock/a", "weight": 0.9, "priority": 0}, {"target": "mock/b", "weight": 0.0, "priority": 1}],
+    }
+    assert tandem("endpoint", "drop", "assistant").out == "The endpoint 'assistant' is gone.\n"
+
+
+def test_providers(tandem, platform: FakePlatform) -> None:
+    provider = {"name": "mock", "protocol": "openai", "base_url": "http://x/v1", "keys": ["env:K"], "prices": "openai"}
+    platform.on("GET", "/api/v1/providers", [provider])
+    platform.on("PUT", "/api/v1/providers/mock", provider)
+    platform.on("DELETE", "/api/v1/providers/mock", {})
+    platform.on(
+        "POST",
+        "/api/v1/providers/mock/test",
+        [{"check": "reply", "ok": True}],
+        [{"check": "reply", "ok": False, "detail": "HTTP 401"}],
+    )
+    assert "env:K" in tandem("provider", "list").out
+    assert tandem("provider", "set", "mock", "--url", "http://x/v1", "--key", "env:K", "--prices", "openai").code == 0
+    assert platform.asked[-1].json() == {"protocol": "openai", "base_url": "http://x/v1", "keys": ["env:K"], "prices": "openai"}
+    assert tandem("provider", "test", "mock", "--model", "m").code == 0
+    failed = tandem("provider", "test", "mock", "--model", "m")
+    assert failed.code == 1
+    assert "HTTP 401" in failed.out
+    assert tandem("provider", "drop", "mock").code == 0
+
+
+def test_login_and_whoami(tandem, platform: FakePlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TANDEM_KEY")
+    platform.on("GET", "/api/v1/whoami", {"name": "ci", "team": "onco", "role": "editor"})
+    done = tandem("login", stdin="tdm_stored\n")
+    file = tmp_path / "config" / "tandem" / "credentials.json"
+    assert f"You are 'ci' (editor, team onco) at {platform.url}." in done.out
+    assert "tdm_stored" not in done.out + done.err
+    assert json.loads(file.read_text()) == {"url": platform.url, "key": "tdm_stored"}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "role       editor" in tandem("whoami").out
+    assert platform.asked[-1].headers["authorization"] == "Bearer tdm_stored"
+    monkeypatch.delenv("TANDEM_URL")
+    assert tandem("whoami", "--json").json()["name"] == "ci"
+
+
+def test_login_keeps_no_key_that_is_refused(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    platform.on("GET", "/api/v1/whoami", Canned(status=401, body={"error": {"code": "unauthenticated", "message": "Who?"}}))
+    assert tandem("login", stdin="tdm_wrong\n").code == 1
+    assert tandem("login", stdin="\n").code == 2
+    assert not (tmp_path / "config").exists()
+
+
+def test_doctor(tandem, platform: FakePlatform) -> None:
+    platform.on("GET", "/health", {"status": "ok"})
+    platform.on("GET", "/api/v1/whoami", {"name": "root", "team": "default", "role": "admin"})
+    platform.on("GET", "/api/v1/doctor", [{"check": "disk", "ok": True, "detail": "900 MiB free", "hint": "Free space."}])
+    done = tandem("doctor")
+    assert done.code == 0
+    assert [line.split()[:2] for line in done.out.splitlines()] == [["ok", "platform"], ["ok", "key"], ["ok", "disk"]]
+    assert "Free space" not in done.out
+    bad = {"check": "provider mock", "ok": False, "detail": "its key env:K is not there", "hint": "Set it."}
+    platform.on("GET", "/api/v1/doctor", [bad])
+    done = tandem("doctor")
+    assert done.code == 1
+    assert "BAD  provider mock  its key env:K is not there" in done.out
+    assert "→ Set it." in done.out
+    assert tandem("doctor", "--json").json()[2]["ok"] is False
+
+
+def test_doctor_stops_where_the_next_check_could_tell_nothing(
+    tandem, platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform.on("GET", "/health", {"status": "ok"})
+    platform.on("GET", "/api/v1/whoami", {"name": "v", "role": "viewer"})
+    platform.on("GET", "/api/v1/doctor", Canned(status=403, body={"error": {"code": "forbidden", "message": "No."}}))
+    assert "not shown to the role viewer" in tandem("doctor").out
+    platform.on("GET", "/api/v1/whoami", Canned(status=401, body={"error": {"code": "unauthenticated", "message": "Who?"}}))
+    monkeypatch.delenv("TANDEM_KEY")
+    done = tandem("doctor")
+    assert done.code == 1
+    assert "`tandem login` keeps a key" in done.out
+    monkeypatch.setenv("TANDEM_URL", "http://127.0.0.1:1")
+    done = tandem("doctor")
+    assert done.code == 1
+    assert "`tandem up` starts the platform" in done.out
