@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -83,12 +85,12 @@ class Caller:
                 if "content-length" in headers:
                     return Answer(status, headers, await self.reader.readexactly(int(headers["content-length"])))
                 if headers.get("transfer-encoding") == "chunked":
-                    return Answer(status, headers, await self._chunks())
+                    return Answer(status, headers, await self.chunks())
                 return Answer(status, headers, await self.reader.read())
         except asyncio.IncompleteReadError as error:
             return Answer(status, headers, error.partial, whole=False)
 
-    async def _chunks(self) -> bytes:
+    async def chunks(self) -> bytes:
         body = b""
         while True:
             size = int((await self.reader.readuntil(b"\r\n"))[:-2], 16)
@@ -114,6 +116,12 @@ class Caller:
         return await self.answer(mute=mute)
 
     def vanish(self) -> None:
+        self.writer.transport.abort()
+
+    def reset(self) -> None:
+        """Ends the connection with an error for the other side."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 

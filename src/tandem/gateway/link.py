@@ -258,8 +258,10 @@ class Link(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self.kill(_malformed(self.where, str(error.__context__ or error)))
-            return
+            if not self._whole:
+                self.kill(_malformed(self.where, str(error.__context__ or error)))
+                return
+            self._rogue = True
         if self._whole:
             self._complete(response)
             return
@@ -342,16 +344,16 @@ class Link(asyncio.Protocol):
         if response is None or self._whole:
             return
         if response.headed:
-            self._size += len(name) + len(value)
+            self._size += len(name) + len(value) + 4
         else:
             name = name.lower()
-            response.headers.append((name, value))
-            if name == b"content-length":
-                self._framed = True
-            elif name == b"transfer-encoding":
-                self._framed = True
-                if value.lower() != b"chunked":
+            response.headers.append((name, value.rstrip()))
+            if name == b"content-length" or name == b"transfer-encoding":
+                if self._framed:
+                    raise ValueError("its body is framed twice")
+                if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
                     raise ValueError("its transfer coding is not 'chunked'")
+                self._framed = True
         if len(response.headers) > _HEAD_ROWS or self._size > _HEAD_BYTES:
             raise ValueError("its head is too large")
 
@@ -369,6 +371,8 @@ class Link(asyncio.Protocol):
             return
         if sum([len(name) + len(value) for name, value in response.headers]) > _HEAD_BYTES:
             raise ValueError("its head is too large")
+        if self._parser.get_http_version() not in ("1.1", "1.0"):
+            raise ValueError("its version is another")
         response.status, response.headed = status, True
         self._keep = self._parser.should_keep_alive()
         self._whole = self._mute

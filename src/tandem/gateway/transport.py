@@ -51,7 +51,7 @@ class Pool:
         self._links: set[Link] = set()
         self._waiting: deque[asyncio.Future[Link | None]] = deque()
         self._closed = False
-        self._ssl: ssl.SSLContext | None = None
+        self.ssl_context: ssl.SSLContext | None = None
         self._socket = ""
         self._prefix = ""
         self._proxy: tuple[str, int] | None = None
@@ -66,9 +66,9 @@ class Pool:
         self._host = (name if standard else self.where).encode("ascii")
         self._prefix = path.rstrip("/")
         if scheme == "https":
-            self._ssl = ssl_context or ssl.create_default_context()
+            self.ssl_context = ssl_context or ssl.create_default_context()
         if proxy == "environment":
-            proxy = _proxy(os.environ, scheme, self._name)
+            proxy = environment_proxy(os.environ, scheme, self._name)
         if proxy:
             self._set_proxy(proxy)
 
@@ -223,13 +223,13 @@ class Pool:
         if self._socket:
             await loop.create_unix_connection(lambda: link, self._socket)
         elif self._proxy is None:
-            name = self._name if self._ssl else None
-            await loop.create_connection(lambda: link, self._name, self._port, ssl=self._ssl, server_hostname=name)
+            name = self._name if self.ssl_context else None
+            await loop.create_connection(lambda: link, self._name, self._port, ssl=self.ssl_context, server_hostname=name)
         else:
             transport, _ = await loop.create_connection(lambda: link, *self._proxy)
-            if self._ssl is not None:
+            if self.ssl_context is not None:
                 await self._dig(link, timeouts)
-                secure = await loop.start_tls(transport, link, self._ssl, server_hostname=self._name)
+                secure = await loop.start_tls(transport, link, self.ssl_context, server_hostname=self._name)
                 link.connection_made(cast(asyncio.Transport, secure))
 
     async def _dig(self, link: Link, timeouts: Timeouts) -> None:
@@ -274,7 +274,7 @@ class Pool:
         block = b"".join(rows)
         if block.count(b"\n") != len(rows) or block.count(b"\r") != len(rows) or b"\0" in block:
             raise Invalid("A header for the upstream holds a line break or a zero byte.")
-        if self._proxy is not None and self._ssl is None:
+        if self._proxy is not None and self.ssl_context is None:
             target = b"http://" + self._host + target
             block += self._authorization
         return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target, block)
@@ -328,7 +328,7 @@ def _address(url: str) -> tuple[str, str, int, str]:
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80), parts.path
 
 
-def _proxy(environ: Mapping[str, str], scheme: str, host: str) -> str | None:
+def environment_proxy(environ: Mapping[str, str], scheme: str, host: str) -> str | None:
     """The proxy that the environment names for a host, in the usual variables in either case."""
     exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     for rule in (part.strip().lstrip(".").lower() for part in exempt.split(",")):
