@@ -112,6 +112,9 @@ def app(settings: Settings) -> App:
     from tandem.store.vault import Vault
     from tandem.training.tasks import make_train
 
+    def told(error: BaseException) -> None:
+        log("control", error)
+
     home, clock = settings.home, SystemClock()
     vault = Vault.load(home, os.environ)
     url = f"sqlite:///{home / 'control.db'}"
@@ -164,7 +167,7 @@ def app(settings: Settings) -> App:
             doctor.routes(home, compiler.current, table, audit, ledger),
         ],
         pages=[pages.routes(shown)],
-        log=lambda error: log("control", error),
+        log=told,
         hot=hot.PATHS,
     )
 
@@ -178,7 +181,9 @@ def app(settings: Settings) -> App:
     def work() -> None:
         jobs.launch()
 
-    return App(build(face), {"mover": mover.run, "compiler": compiler.run, "jobs": work}, close, admin)
+    return App(
+        build(face), {"mover": lambda: mover.run(told), "compiler": lambda: compiler.run(told), "jobs": work}, close, admin
+    )
 
 
 def control(settings: Settings) -> None:

@@ -160,18 +160,17 @@ def _data(story: Story) -> None:
     story.title("1. Data: a dataset is a version with a contract")
     story.say("569 biopsies of the Wisconsin diagnostic data; record ids and times are synthetic.")
     story.run("data", "add", "biopsies", "biopsies.csv", "--id", "record", "--time", "taken_at")
-    story.run("data", "contract", "biopsies")
     story.say("Broken files are refused whole, with row and column:")
     for name, text in broken_files(story.folder / "biopsies.csv").items():
         (story.folder / name).write_bytes(text)
         story.run("data", "add", "biopsies", name, "--id", "record", "--time", "taken_at", code=1)
-    versions = story.ask("asset", "show", "dataset/biopsies")["versions"]
+    versions = story.ask("asset", "show", "dataset/biopsies").get("versions", [])
     story.check(len(versions) == 1, "dataset/biopsies still has one version; nothing was half-written")
 
 
 def _training(story: Story) -> None:
     story.title("2. Training: a gradient-boosted model beside a baseline, with evidence from rows neither had seen")
-    story.run("train", "tumor", "--data", "dataset/biopsies", "--target", "diagnosis", "--param", "positive=malignant")
+    story.run(*TRAIN)
     story.run("asset", "lineage", "model/tumor@1")
 
 
@@ -184,26 +183,16 @@ def _gate(story: Story) -> None:
     story.say("A stump of a candidate, and one whose interval does not decide:")
     for extra in REGRESSED, INCONCLUSIVE:
         words = [word for pair in extra for word in ("--param", pair)]
-        story.run(
-            "train",
-            "tumor",
-            "--data",
-            "dataset/biopsies",
-            "--target",
-            "diagnosis",
-            "--param",
-            "positive=malignant",
-            *words,
-            quiet=True,
-        )
-        newest = story.ask("asset", "show", "model/tumor")["versions"][0]["version"]
-        story.run("promote", f"model/tumor@{newest}", "production", code=4)
-    aliases = story.ask("asset", "show", "model/tumor")["aliases"]
-    story.check(aliases["production"]["version"] == 1, "production still is model/tumor@1")
+        story.run(*TRAIN, *words, quiet=True)
+        versions = story.ask("asset", "show", "model/tumor").get("versions") or [{"version": 0}]
+        story.run("promote", f"model/tumor@{versions[0]['version']}", "production", code=4)
+    aliases = story.ask("asset", "show", "model/tumor").get("aliases", {})
+    story.check(aliases.get("production", {}).get("version") == 1, "production still is model/tumor@1")
 
 
-REGRESSED = ("max_depth=1", "n_estimators=2")
-INCONCLUSIVE = ("max_depth=2", "n_estimators=12")
+TRAIN = ("train", "tumor", "--data", "dataset/biopsies", "--target", "diagnosis", "--positive", "malignant")
+REGRESSED = ("max_depth=1", "rounds=2")
+INCONCLUSIVE = ("max_depth=2", "rounds=12")
 
 
 def _predict(story: Story, rows: Sequence[dict[str, str]]) -> None:
@@ -219,6 +208,7 @@ def _chat(story: Story, upstream: Upstream) -> None:
     story.title("5. Chat through the door: every OpenAI client, priced, capped")
     story.say("The language model is " + ("the built-in mock." if upstream.bill else f"{upstream.model} at {upstream.url}."))
     key = story.ask("key", "create", "--name", "demo", "--team", "clinic")["key"]
+    time.sleep(0.5)  # a new key is known to every worker within a second
     _openai_client(story, key)
     story.run("budget", "set", "key/demo", "--cap", CAP, "--window", "day")
     time.sleep(0.5)
@@ -254,7 +244,8 @@ def _books(story: Story, upstream: Upstream) -> None:
         import httpx2
 
         bill = httpx2.get(upstream.bill, headers={"authorization": f"Bearer {upstream.key}"}, timeout=10).json()
-        spent = story.ask("budget", "spend", "org")["cost"]
+        headers = {"authorization": f"Bearer {story.environment['TANDEM_KEY']}"}
+        spent = httpx2.get(f"{story.url}/api/v1/spend", headers=headers, timeout=10).json()["cost"]
         story.check(spent == bill["totals"]["cost_nano"], f"ledger and upstream's bill agree to the nano-dollar: {spent}")
 
 

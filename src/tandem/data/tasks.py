@@ -65,7 +65,8 @@ class Datasets:
 
         Args:
             path: CSV, JSON lines or Parquet, by its suffix; messages call it by the dataset's name.
-            contract: what it must keep to; else the edited contract of this dataset, else inferred from the file.
+            contract: what it must keep to; else the edited contract of this dataset, else the newest version's, else
+                inferred from the file.
             by: needs the right to write.
 
         Raises:
@@ -90,7 +91,7 @@ class Datasets:
                     table=name,
                     id_column=id_column,
                     time_column=time_column,
-                    contract=contract or self._contracts.find(name),
+                    contract=contract or self._contracts.find(name) or self._kept(newest),
                     known=None if newest is None else _holding(newest),
                 )
                 version = self._publish(name, self._read(order), run.id, by)
@@ -101,6 +102,10 @@ class Datasets:
             raise
         self._end(run.id, "succeeded", outputs={"asset": str(version.ref), "rows": version.meta["rows"]})
         return version
+
+    def _kept(self, newest: Version | None) -> Contract | None:
+        """The contract of the newest version: the next one must keep to it, until somebody edits it."""
+        return None if newest is None else Contract.from_json(self._registry.member(newest, "contract.json"))
 
     def set_contract(self, name: str, text: bytes, *, by: Principal) -> Contract:
         """Keeps an edited contract for a dataset, also before its first version; it governs every later ingest.

@@ -21,13 +21,13 @@ class Case(msgspec.Struct, frozen=True):
 
     gate: Gate
     candidate: msgspec.Raw
-    champion: msgspec.Raw | None = None
+    champion: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """The report as JSON, or why there is none."""
 
-    report: msgspec.Raw | None = None
+    report: dict[str, object] | None = None
     error: str | None = None
 
 
@@ -39,7 +39,7 @@ def judge_apart(gate: Gate, candidate: bytes, champion: bytes | None, *, python:
         TimedOut: it took longer than two minutes.
         Broken: the child died.
     """
-    case = msgspec.json.encode(Case(gate, msgspec.Raw(candidate), None if champion is None else msgspec.Raw(champion)))
+    case = msgspec.json.encode(Case(gate, msgspec.Raw(candidate), msgspec.Raw(champion or b"null")))
     try:
         done = subprocess.run(
             [python, "-m", "tandem.evaluation.child"], input=case, capture_output=True, timeout=SECONDS, check=False
@@ -51,8 +51,7 @@ def judge_apart(gate: Gate, candidate: bytes, champion: bytes | None, *, python:
     outcome = msgspec.json.decode(done.stdout, type=Outcome)
     if outcome.report is None:
         raise Invalid(outcome.error or "The gate could not be judged.")
-    report: dict[str, object] = msgspec.json.decode(outcome.report)
-    return report
+    return outcome.report
 
 
 def main() -> int:
@@ -61,9 +60,9 @@ def main() -> int:
 
     try:
         case = msgspec.json.decode(sys.stdin.buffer.read(), type=Case)
-        champion = None if case.champion is None else OutOfFold.from_json(bytes(case.champion))
+        champion = None if bytes(case.champion) == b"null" else OutOfFold.from_json(bytes(case.champion))
         report = judge(case.gate, OutOfFold.from_json(bytes(case.candidate)), champion)
-        outcome = Outcome(report=msgspec.Raw(report.to_json()))
+        outcome = Outcome(report=msgspec.json.decode(report.to_json()))
     except (TandemError, msgspec.DecodeError) as error:
         outcome = Outcome(error=str(error))
     sys.stdout.buffer.write(msgspec.json.encode(outcome))

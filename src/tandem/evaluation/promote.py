@@ -57,7 +57,7 @@ class Promotions:
         evidence: list[Score] = []
         if gate is not None:
             champion = self._champion(version, alias, by)
-            report = self._judge(gate, version, champion)
+            report = self._judge(gate, version, self._opponent(version, champion, by))
             if not report["passed"]:
                 raise GateRefused(
                     f"{version.ref} was not promoted to {alias}: {' '.join(report['reasons'])}",
@@ -81,11 +81,19 @@ class Promotions:
         }
 
     def _champion(self, version: Version, alias: str, by: Principal) -> Version | None:
+        """The version the alias names now; None when it names none, or the candidate itself."""
         try:
             champion = self._registry.find(Ref(kind=version.kind, name=version.name, alias=alias), scope_of(by))
         except NotFound:
             return None
         return None if champion.version == version.version else champion
+
+    def _opponent(self, version: Version, champion: Version | None, by: Principal) -> Version | None:
+        """Whom the candidate is compared with: the champion, else the baseline that was trained beside it."""
+        baseline = version.meta.get("baseline")
+        if champion is not None or not isinstance(baseline, str):
+            return champion
+        return self._registry.find(Ref.parse(baseline), scope_of(by))
 
     def _judge(self, gate: Gate, version: Version, champion: Version | None) -> dict[str, Any]:
         if EVIDENCE not in version.members:

@@ -6,8 +6,9 @@ the key feed, and writes the replica when one of them moved. It decides nothing 
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import msgspec
 from tandem.core.asset import Ref, Version
 from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target
-from tandem.core.errors import NotFound
+from tandem.core.errors import NotFound, TandemError
 from tandem.core.money import Price
 from tandem.core.policy import Window
 from tandem.gateway.prices import VENDORS, models_of, price_of
@@ -55,6 +56,7 @@ class Compiler:
         self, sources: Sources, *, replica: Path, served: Path, max_age: float | None, environment: Mapping[str, str]
     ) -> None:
         self._s = sources
+        served.mkdir(parents=True, exist_ok=True)
         self._publisher = Publisher(replica)
         self._served = served
         self._max_age = max_age
@@ -94,10 +96,17 @@ class Compiler:
             self._seen = seen
             return number
 
-    def run(self) -> None:
-        """Publishes whatever changes until `stop`."""
+    def run(self, fault: Callable[[BaseException], None]) -> None:
+        """Publishes whatever changes until `stop`; what fails is told once and tried again."""
+        told = ""
         while not self._stop.wait(LOOK_SECONDS):
-            self.publish()
+            try:
+                self.publish()
+                told = ""
+            except (OSError, sqlite3.Error, TandemError) as error:
+                if str(error) != told:
+                    told = str(error)
+                    fault(error)
 
     def stop(self) -> None:
         self._stop.set()

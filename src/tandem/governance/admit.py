@@ -137,7 +137,8 @@ class Purse:
             if room is None:
                 return
             if not room.elsewhere or waited >= RECALL_SECONDS:
-                raise _over(room, amount, self.clock.now())
+                own = self.slices.get((room.scope, room.window))
+                raise _over(room, amount, 0 if own is None else max(0, own.free), self.clock.now())
             await asyncio.sleep(RECALL_PAUSE)
             waited += RECALL_PAUSE
 
@@ -225,8 +226,8 @@ class Purse:
         self.ledger.close()
 
 
-def _over(room: NoRoom, amount: int, now: int) -> OverBudget:
-    left = max(0, room.cap - room.settled - room.leased)
+def _over(room: NoRoom, amount: int, own: int, now: int) -> OverBudget:
+    left = max(0, room.cap - room.settled - room.leased + own)
     resets = "" if room.window == "total" else f" It resets at {iso(room.end)}."
     return OverBudget(
         f"The budget of {room.scope} ({dollars(room.cap)} USD a {room.window}) has {dollars(left)} USD left;"

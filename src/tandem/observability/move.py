@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -96,10 +97,19 @@ class Mover:
         self._drop_finished(segments, dead)
         return moved
 
-    def run(self) -> None:
-        """Passes until `stop`."""
+    def run(self, fault: Callable[[BaseException], None]) -> None:
+        """Passes until `stop`; what fails is told once and tried again, for the journal keeps everything until it is moved."""
+        told = ""
         while not self._stop.is_set():
-            if self.step() == 0:
+            try:
+                moved = self.step()
+                told = ""
+            except (OSError, sqlite3.Error) as error:
+                moved = 0
+                if str(error) != told:
+                    told = str(error)
+                    fault(error)
+            if moved == 0:
                 self._stop.wait(IDLE_SECONDS)
 
     def stop(self) -> None:

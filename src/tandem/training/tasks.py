@@ -1,6 +1,8 @@
 """Train: a dataset version becomes a model version, in steps that survive the death of the process.
 
-resolve → train (a child process) → publish. It knows no algorithm and no engine.
+resolve → train the baseline → publish it → train (each in a child process) → publish. The baseline is an
+asset of its own, `NAME-baseline`: a scaled logistic regression on the same folds, and the first champion that
+a gate compares with. It knows no algorithm and no engine.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
-from tandem.core.asset import Ref, Version
+from tandem.core.asset import Ref, Version, check_name
 from tandem.core.clock import Clock
 from tandem.core.errors import Broken, Invalid
 from tandem.core.principal import Principal
@@ -29,6 +31,7 @@ from tandem.training.run import run_child
 from tandem.training.task import AlgorithmName, Task
 
 KIND = "train"
+BASELINE: AlgorithmName = "logistic"
 GIT_SECONDS = 5.0
 
 
@@ -46,6 +49,8 @@ class Order:
     positive: str | None = None
     threshold: float = 0.5
     exclude: tuple[str, ...] = ()
+    baseline: bool = True
+    """Whether a baseline is trained beside any other algorithm than the baseline's own."""
     by: Principal | None = None
     """Who asked; without it, the Run's own team with an editor's rights."""
 
@@ -75,7 +80,8 @@ class Trained:
 def make_train(registry: Registry, clock: Clock, *, lake: Path, work: Path, python: str = sys.executable) -> Work:
     """The workflow `train`.
 
-    Its Run's outputs are `asset` (the model's ref), `metrics`, `environment`, `plots` (member names) and `seconds`.
+    Its Run's outputs are `asset` (the model's ref), `metrics`, `environment`, `plots` (member names), `seconds`, and
+    `baseline` (its `asset` and `metrics`) where one was trained.
 
     Args:
         lake: the lake's directory.
@@ -92,15 +98,30 @@ def make_train(registry: Registry, clock: Clock, *, lake: Path, work: Path, pyth
             rows = job.step("resolve", lambda: _resolve(registry, order, by), Rows)
             task = _task(registry, job.run.name, order, rows, by)
             spec = Spec(lake=str(lake), table=rows.table, version=rows.version, task=task, digest=rows.digest)
-            trained = job.step("train", lambda: _train(job, spec, folder, clock, python), Trained)
+            plain: Trained | None = None
+            baseline: str | None = None
+            if order.baseline and order.algorithm != BASELINE:
+                simple = replace(task, name=check_name(f"{task.name}-baseline"), algorithm=BASELINE, params={})
+                beside = folder / "baseline"
+                made = plain = job.step(
+                    "train-baseline", lambda: _train(job, replace(spec, task=simple), beside, clock, python, 0.02, 0.3), Trained
+                )
+                baseline = job.step(
+                    "publish-baseline", lambda: str(_publish(registry, job, simple, made, beside, by, None).ref), str
+                )
+            trained = job.step("train", lambda: _train(job, spec, folder / "model", clock, python, 0.32, 0.6), Trained)
             job.progress(0.95, "publishing")
-            ref = job.step("publish", lambda: str(_publish(registry, job, task, trained, folder, by).ref), str)
+            ref = job.step(
+                "publish", lambda: str(_publish(registry, job, task, trained, folder / "model", by, baseline).ref), str
+            )
             job.progress(1.0, "done")
         finally:
             if job.halted() not in ("stopping", "lost"):
                 staging.clear(folder)
+        beaten = None if plain is None else {"asset": baseline, "metrics": msgspec.to_builtins(plain.manifest.metrics)}
         return {
             "asset": ref,
+            "baseline": beaten,
             "metrics": msgspec.to_builtins(trained.manifest.metrics),
             "environment": trained.environment,
             "plots": [name for name in trained.manifest.members if name.startswith("plots/")],
@@ -149,13 +170,13 @@ def _task(registry: Registry, name: str, order: Order, rows: Rows, by: Principal
     )
 
 
-def _train(job: Job, spec: Spec, folder: Path, clock: Clock, python: str) -> Trained:
-    """Trains from the beginning, whatever an interrupted attempt left in the folder."""
+def _train(job: Job, spec: Spec, folder: Path, clock: Clock, python: str, start: float, width: float) -> Trained:
+    """Trains from the beginning, whatever an interrupted attempt left in the folder; progress goes from `start` by `width`."""
     started = clock.monotonic()
     manifest = run_child(
         spec,
         folder,
-        lambda share, stage: job.progress(0.02 + 0.9 * share, stage),
+        lambda share, stage: job.progress(start + width * share, f"{spec.task.algorithm}: {stage}"),
         job.cancelled,
         python=python,
     )
@@ -163,7 +184,9 @@ def _train(job: Job, spec: Spec, folder: Path, clock: Clock, python: str) -> Tra
     return Trained(manifest=manifest, seconds=round(clock.monotonic() - started, 3), environment=environment)
 
 
-def _publish(registry: Registry, job: Job, task: Task, trained: Trained, folder: Path, by: Principal) -> Version:
+def _publish(
+    registry: Registry, job: Job, task: Task, trained: Trained, folder: Path, by: Principal, baseline: str | None
+) -> Version:
     """Publishes the files of the folder; a repeated step finds the version that it made before."""
     for version in registry.versions("model", task.name, scope_of(by)):
         if version.run == job.run_id:
@@ -191,6 +214,7 @@ def _publish(registry: Registry, job: Job, task: Task, trained: Trained, folder:
             "parity": msgspec.to_builtins(manifest.parity),
             "importances": manifest.importances,
             "dataset": manifest.dataset,
+            "baseline": baseline,
             "digest": manifest.digest,
             "rows": manifest.rows,
             "environment": trained.environment,
