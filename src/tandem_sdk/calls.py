@@ -84,6 +84,7 @@ class _Tensor:
     name: str
     data: tuple[object, ...] = ()
     shape: tuple[int, ...] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,6 @@ class _Inferred:
     model_name: str
     model_version: str | None = None
     outputs: tuple[_Tensor, ...] = ()
-    parameters: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,24 +124,27 @@ def predict(wire: Wire, model: str, rows: Sequence[Row], *, explain: bool) -> Pr
     reply = wire.send("POST", path, body, patient=True)
     told = read_reply(_Inferred, reply)
     outputs = {tensor.name: _rows(tensor) for tensor in told.outputs}
-    added, base = outputs.pop("contributions", ()), outputs.pop("base", ())
+    base = outputs.pop("base", ())
+    columns = next((tensor.parameters.get("columns") for tensor in told.outputs if tensor.name == "contributions"), None)
     return Prediction(
         model=told.model_name,
         version=told.model_version,
-        outputs=outputs,
-        contributions=_contributions(added, told.parameters.get("features")),
+        contributions=_contributions(outputs.pop("contributions", ()), columns),
         base=tuple([value for value in base if isinstance(value, float | int)]),
+        outputs=outputs,
         trace=reply.trace,
     )
 
 
-def _contributions(added: tuple[object, ...], features: object) -> tuple[Mapping[str, float], ...]:
+def _contributions(added: tuple[object, ...], columns: object) -> tuple[Mapping[str, float], ...]:
     """Values per row under the names of their columns, which the protocol carries as a JSON text."""
-    names = json.loads(features) if isinstance(features, str) else features
+    names = json.loads(columns) if isinstance(columns, str) else columns
     if not added or not isinstance(names, list):
         return ()
     rows = [row if isinstance(row, tuple) else (row,) for row in added]
-    return tuple([dict(zip([str(name) for name in names], row, strict=False)) for row in rows])
+    if any(len(row) != len(names) for row in rows):
+        raise Broken("The explanation has another number of values than of columns.")
+    return tuple([dict(zip([str(name) for name in names], row, strict=True)) for row in rows])
 
 
 def decide(wire: Wire, name: str, given: Mapping[str, object]) -> Decision:

@@ -63,7 +63,7 @@ class Providers:
         """Removes a provider.
 
         Raises:
-            NotFound, Conflict: there is none, `tandem.toml` declares it, or an endpoint needs it.
+            NotFound, Conflict: there is none, or `tandem.toml` declares it.
         """
         self._wire.send("DELETE", f"{API}/providers/{segment(name)}")
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tandem_sdk.errors import RunFailed, TimedOut
-from tandem_sdk.shape import Mismatch, read
-from tandem_sdk.verdicts import Estimate
+from tandem_sdk.verdicts import Estimate, estimates
 from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -46,14 +45,7 @@ class Run:
     @property
     def metrics(self) -> dict[str, Estimate]:
         """Metrics with their intervals, by name."""
-        told = self.outputs.get("metrics")
-        found: dict[str, Estimate] = {}
-        for name, value in told.items() if isinstance(told, Mapping) else ():
-            try:
-                found[str(name)] = read(Estimate, value)
-            except Mismatch:  # a metric of a kind this client does not know
-                continue
-        return found
+        return estimates(self.outputs.get("metrics"))
 
 
 class Runs:

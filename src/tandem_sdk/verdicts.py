@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tandem_sdk.shape import Mismatch, read
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
@@ -88,3 +90,14 @@ class Promotion:
     """What the gate concluded; None when no gate applied."""
     ungated: bool = False
     """True when no gate applied."""
+
+
+def estimates(told: object) -> dict[str, Estimate]:
+    """Metrics by name out of JSON; what is no estimate is passed over."""
+    found: dict[str, Estimate] = {}
+    for name, value in told.items() if isinstance(told, Mapping) else ():
+        try:
+            found[str(name)] = read(Estimate, value)
+        except Mismatch:  # a metric of a kind this client does not know
+            continue
+    return found

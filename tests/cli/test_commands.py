@@ -561,13 +561,14 @@ def test_predict(tandem, platform: FakePlatform, tmp_path: Path) -> None:
 
 def test_predict_explained(tandem, platform: FakePlatform) -> None:
     names = [f"c{number}" for number in range(12)]
-    more = [
-        {"name": "contributions", "shape": [1, 12], "data": [0.1 * number for number in range(12)]},
-        {"name": "base", "shape": [1], "data": [-0.5]},
-    ]
-    platform.on(
-        "POST", "/v2/models/tumor/infer", {**INFERRED, "parameters": {"features": names}, "outputs": INFERRED["outputs"] + more}
-    )
+    added = {
+        "name": "contributions",
+        "shape": [1, 12],
+        "data": [0.1 * number for number in range(12)],
+        "parameters": {"columns": names},
+    }
+    base = {"name": "base", "shape": [1], "data": [-0.5]}
+    platform.on("POST", "/v2/models/tumor/infer", {**INFERRED, "outputs": [*INFERRED["outputs"], added, base]})
     out = tandem("predict", "tumor", "--input", '{"c0": 1}', "--explain").out
     assert "row 0: what each column added (log-odds), base -0.5000" in out
     assert out.index("c11") < out.index("c10")

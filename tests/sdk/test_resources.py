@@ -381,11 +381,16 @@ def test_prediction(platform: FakePlatform, client: Client) -> None:
     answer = {
         "model_name": "tumor",
         "model_version": "2",
-        "parameters": {"features": '["radius", "texture"]'},
         "outputs": [
             {"name": "probability", "datatype": "FP64", "shape": [2], "data": [0.9, 0.1]},
             {"name": "label", "datatype": "BYTES", "shape": [2], "data": ["M", "B"]},
-            {"name": "contributions", "datatype": "FP64", "shape": [2, 2], "data": [1.5, 0.5, -1.0, -0.25]},
+            {
+                "name": "contributions",
+                "datatype": "FP64",
+                "shape": [2, 2],
+                "data": [1.5, 0.5, -1.0, -0.25],
+                "parameters": {"columns": '["radius", "texture"]'},
+            },
             {"name": "base", "datatype": "FP64", "shape": [2], "data": [0.1, 0.1]},
         ],
     }
@@ -402,6 +407,13 @@ def test_prediction(platform: FakePlatform, client: Client) -> None:
         ],
         "parameters": {"explain": True},
     }
+
+
+def test_an_explanation_that_does_not_fit_its_columns_is_not_guessed_at(platform: FakePlatform, client: Client) -> None:
+    added = {"name": "contributions", "shape": [1, 2], "data": [1.0, 2.0], "parameters": {"columns": '["a"]'}}
+    platform.on("POST", "/v2/models/m/infer", {"model_name": "m", "outputs": [added]})
+    with pytest.raises(tandem_sdk.Broken, match="another number of values"):
+        client.predict("m", [{"a": 1.0}], explain=True)
 
 
 def test_wide_outputs_are_one_tuple_per_row(platform: FakePlatform, client: Client) -> None:

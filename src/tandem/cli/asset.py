@@ -7,9 +7,10 @@ import json
 import click
 
 from tandem.cli.options import as_json, platform
-from tandem.cli.show import clean, emit, moment, pairs, short, table
+from tandem.cli.show import clean, emit, interval, moment, pairs, short, table
 from tandem_sdk import Asset, AssetSummary, Lineage, Move, VersionDetail
 from tandem_sdk.assets import split
+from tandem_sdk.verdicts import estimates
 
 META_CHARACTERS = 400
 """Characters of one piece of a version's meta that people are shown; --json has all of it."""
@@ -95,9 +96,13 @@ def _version(version: VersionDetail) -> None:
             ("made from", version.parents),
             ("run", version.run),
             ("files", tuple(version.members)),
-            *[(name, _cut(value)) for name, value in version.meta.items()],
+            *[(name, _cut(value)) for name, value in version.meta.items() if name != "metrics"],
         ]
     )
+    metrics = estimates(version.meta.get("metrics"))
+    if metrics:
+        click.echo()
+        table(("metric", "value [95 % interval]"), [(name, interval(estimate)) for name, estimate in metrics.items()])
     if version.scores:
         click.echo()
         rows = [(score.scorer, score.value, score.low, score.high, score.n, score.label) for score in version.scores]

@@ -58,7 +58,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: s
 
 def pairs(rows: Sequence[tuple[str, object]]) -> None:
     """Prints `name  value` lines; what is None or empty is left out."""
-    shown = [(name, _cell(value)) for name, value in rows if value is not None and value != ""]
+    shown = [(name, _cell(value)) for name, value in rows if value is not None and value != "" and value != ()]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         click.echo(f"{name.ljust(width)}  {value}")

@@ -51,7 +51,7 @@ def list_traces(limit: int, endpoint: str | None, outcome: str | None, as_json: 
         )
         for row in rows
     ]
-    table(("trace", "when", "kind", "endpoint", "outcome", "ms", "cost", "key"), shown)
+    table(("trace", "when", "kind", "endpoint", "outcome", "ms", "own cost", "key"), shown)
 
 
 @trace.command()
@@ -106,7 +106,7 @@ def _draw(drawn: list[Line]) -> None:
     first, last = bounds(drawn)
     click.echo(f"\n{'STAGE'.ljust(longest)}  {'MS'.rjust(9)}")
     for line, label in zip(drawn, labels, strict=True):
-        text = Text(f"{label[:longest].ljust(longest)}  {line.milliseconds:9.1f}  ")
+        text = Text(f"{label[:longest].ljust(longest)}  {line.milliseconds:9.2f}  ")
         style = "red" if line.failed else STYLES.get(line.kind, "dim" if line.kind == "stage" else "")
         text.append(bar(line, first, last, max(10, width - longest - 14)), style)
         console.print(text, soft_wrap=True)
@@ -152,7 +152,7 @@ def _version(told: Mapping[str, object]) -> list[tuple[str, object]]:
     known = ("digest", "made_from", "data_digest", "gate", "ungated", "approved_by", "alias", "created_by", "run")
     rows: list[tuple[str, object]] = [
         ("digest", told.get("digest")),
-        ("made from", told.get("made_from")),
+        ("made from", told.get("made_from") or None),
         ("data digest", told.get("data_digest")),
         ("gate", _gate(told)),
         ("approved by", told.get("approved_by")),
