@@ -24,7 +24,6 @@ from tandem.data.repo import Contracts
 from tandem.data.tasks import LOST, Datasets
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
-from tandem.jobs import staging
 from tandem.jobs.repo import Runs
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
@@ -122,7 +121,7 @@ def test_the_same_content_is_the_same_version_whatever_its_spelling(house: House
 
 def test_other_content_is_the_next_version_and_the_former_stays(house: House) -> None:
     first = house.datasets.ingest(house.file(GOOD), "biopsies", by=person())
-    second = house.datasets.ingest(house.file(GOOD + "4,2026-01-04T00:00:00Z,9,b\n"), "biopsies", by=person())
+    second = house.datasets.ingest(house.file(GOOD + "4,2026-01-04T00:00:00Z,2,b\n"), "biopsies", by=person())
     assert (second.version, second.meta["lake"]) == (2, {"table": "biopsies", "version": 1})
     lake = Lake(house.home / "lake")
     assert [lake.read("biopsies", number).height for number in (0, 1)] == [3, 4]
@@ -133,7 +132,7 @@ def test_other_content_is_the_next_version_and_the_former_stays(house: House) ->
 def test_a_refused_file_leaves_nothing_and_its_run_says_where_the_fault_is(house: House, there_already: bool) -> None:
     if there_already:
         house.read(ingest_apart)
-        house.datasets.ingest(house.file(GOOD), "biopsies", by=person())
+        house.datasets.ingest(house.file(GOOD), "biopsies", id_column="id", by=person())
     before = house.everything()
     with pytest.raises(Invalid) as refused:
         house.datasets.ingest(house.file(GOOD + "4,2026-01-04T00:00:00Z,wide,b\n"), "biopsies", id_column="id", by=person())
@@ -164,6 +163,20 @@ def test_an_edited_contract_governs_every_later_ingest(house: House) -> None:
     assert house.audit.verify().ok
 
 
+def test_the_contract_of_the_newest_version_governs_the_next(house: House) -> None:
+    house.datasets.ingest(house.file(GOOD), "biopsies", by=person())
+    before = house.everything()
+    with pytest.raises(Invalid, match="'size'"):
+        house.datasets.ingest(house.file(GOOD.replace("2.5", "2500")), "biopsies", by=person())
+    assert house.everything() == before
+
+
+def test_a_dataset_that_came_without_a_contract_file_gets_one(house: House) -> None:
+    meta = {"contract": {"columns": ["a"]}}
+    house.registry.publish("dataset", "biopsies", members={"data.csv": b"a"}, meta=meta, by=person())
+    assert "contract.json" in house.datasets.ingest(house.file(GOOD), "biopsies", by=person()).members
+
+
 def test_the_same_rows_under_another_contract_are_another_version_of_the_same_rows(house: House) -> None:
     first = house.datasets.ingest(house.file(GOOD), "biopsies", by=person())
     text = json.loads(house.registry.member(first, "contract.json"))
@@ -183,7 +196,7 @@ def test_a_contract_that_is_none_is_refused_and_the_former_kept(house: House) ->
 def test_who_may_not_write_leaves_no_trace_in_the_lake(house: House) -> None:
     house.datasets.ingest(house.file(GOOD), "biopsies", by=person())
     before = house.everything()
-    other = house.file(GOOD + "4,2026-01-04T00:00:00Z,9,b\n")
+    other = house.file(GOOD + "4,2026-01-04T00:00:00Z,2,b\n")
     with pytest.raises(Forbidden):
         house.datasets.ingest(other, "biopsies", by=person("viewer"))
     with pytest.raises(Conflict, match="another team"):
@@ -246,18 +259,6 @@ def test_what_a_killed_process_left_open_is_ended_by_what_it_had_reached(house: 
     assert (found[reached.id].state, found[reached.id].outputs) == ("succeeded", {"asset": str(again.ref), "rows": 4})
     assert found[other.id].state == "queued"
     assert not folder.exists()
-
-
-def test_folders_of_ended_and_unknown_runs_are_swept(house: House) -> None:
-    work = house.home / "work"
-    open_run = house.runs.create("train", "x", by=person())
-    ended = house.runs.create("train", "x", by=person())
-    house.runs.finish(ended.id, "failed", reason="x")
-    for name in (open_run.id, ended.id, "run_unknown"):
-        (work / name / "plots").mkdir(parents=True)
-    assert staging.sweep(work, house.runs) == tuple(sorted([ended.id, "run_unknown"]))
-    assert [path.name for path in work.iterdir()] == [open_run.id]
-    assert staging.sweep(work / "none", house.runs) == ()
 
 
 def test_the_control_process_does_not_load_the_frame_libraries() -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from tandem.core.asset import Ref, Version, check_name
 from tandem.core.errors import Conflict, NotFound, TandemError
+from tandem.core.ids import new_run
 from tandem.core.principal import Principal
 from tandem.core.run import State
 from tandem.data.child import Done, Order, ingest_apart
@@ -45,6 +46,8 @@ class Datasets:
         """
         self._registry, self._runs, self._contracts = registry, runs, contracts
         self._lake, self._work, self._read = lake, work, read
+        self._mine: set[str] = set()
+        """Runs of this process, which `sweep` must leave alone."""
         self._turn = threading.Lock()  # one child at a time holds a file in memory
 
     def ingest(
@@ -76,7 +79,9 @@ class Datasets:
         authorise(by, "write")
         self._own(check_name(name), by)
         inputs = {"bytes": path.stat().st_size if path.is_file() else 0, "id": id_column, "time": time_column}
-        run = self._runs.create(KIND, name, inputs=inputs, by=by)
+        run_id = new_run()
+        self._mine.add(run_id)
+        run = self._runs.create(KIND, name, inputs=inputs, by=by, id=run_id)
         try:
             with self._turn:
                 self._runs.start(run.id)
@@ -105,7 +110,9 @@ class Datasets:
 
     def _kept(self, newest: Version | None) -> Contract | None:
         """The contract of the newest version: the next one must keep to it, until somebody edits it."""
-        return None if newest is None else Contract.from_json(self._registry.member(newest, "contract.json"))
+        if newest is None or "contract.json" not in newest.members:
+            return None
+        return Contract.from_json(self._registry.member(newest, "contract.json"))
 
     def set_contract(self, name: str, text: bytes, *, by: Principal) -> Contract:
         """Keeps an edited contract for a dataset, also before its first version; it governs every later ingest.
@@ -121,10 +128,12 @@ class Datasets:
         return contract
 
     def sweep(self) -> None:
-        """At start: ends the Runs that a killed process left open, by what they had reached."""
+        """Ends the Runs that a killed process left open, by what they had reached; for the start of the only process."""
         states: tuple[State, ...] = ("queued", "running")
         for state in states:
             for run in self._runs.list(ALL, kind=KIND, state=state, limit=1000):
+                if run.id in self._mine:
+                    continue
                 made = [v for v in self._registry.versions("dataset", run.name, ALL) if v.run == run.id]
                 if made:
                     self._end(run.id, "succeeded", outputs={"asset": str(made[0].ref), "rows": made[0].meta["rows"]})
@@ -166,6 +175,7 @@ class Datasets:
     def _end(self, run_id: str, state: State, *, outputs: Mapping[str, object] | None = None, reason: str | None = None) -> None:
         staging.clear(self._work / run_id)
         self._runs.finish(run_id, state, outputs=outputs, reason=reason)
+        self._mine.discard(run_id)
 
 
 def _holding(version: Version) -> tuple[str, int] | None:
