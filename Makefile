@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo check test bench shape clean
+.PHONY: setup system demo check test unit bench shape clean
 
 setup: $(READY)           ## a virtual environment with Tandem and everything the suite needs
 
@@ -22,8 +22,16 @@ check: $(READY)           ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(READY)            ## the whole suite
+test: $(READY) system     ## the whole suite
 	$(BIN)/pytest $(ARGS)
+
+unit: $(READY)            ## the part without processes and browsers
+	$(BIN)/pytest -m "not journey and not browser and not slow" $(ARGS)
+
+# A browser and PostgreSQL for the tests that use them; on Debian and as root they are installed, elsewhere those tests are skipped.
+system:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; }; } >/dev/null 2>&1; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium postgresql >/dev/null; fi
 
 bench: $(READY)           ## side by side with nginx and the bare upstream
 	$(BIN)/python bench/door.py $(ARGS)

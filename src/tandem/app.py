@@ -101,6 +101,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
     from tandem.governance.sessions import Sessions
+    from tandem.jobs import staging
     from tandem.jobs.repo import Runs
     from tandem.jobs.workflow import Jobs
     from tandem.observability.content import Subjects
@@ -179,6 +180,8 @@ def app(settings: Settings) -> App:
             pass
 
     def work() -> None:
+        loaded.sweep()
+        staging.sweep(home / "work", past, clock)
         jobs.launch()
 
     return App(

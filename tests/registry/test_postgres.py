@@ -32,7 +32,8 @@ from tandem.store.sql import Sql, metadata, migrate
 from tandem.store.vault import Vault
 from tests.registry.conftest import House, house, person
 
-INITDB, SERVER = shutil.which("initdb"), shutil.which("postgres")
+PLACES = os.pathsep.join([os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))])
+INITDB, SERVER = shutil.which("initdb", path=PLACES), shutil.which("postgres", path=PLACES)
 
 pytestmark = pytest.mark.skipif(INITDB is None or SERVER is None, reason="needs PostgreSQL's initdb and postgres")
 

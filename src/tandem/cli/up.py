@@ -21,7 +21,11 @@ from tandem.settings import Settings, load
 
 ALREADY = 3
 """Exit code of a second start on the same home."""
-PATIENCE_SECONDS = 30.0
+UNUSABLE = 2
+"""Exit code of a child that cannot work with what it was given."""
+YOUNG_SECONDS = 2.0
+"""A child that dies younger than this is started again later and later."""
+LONGEST_WAIT = 5.0
 HOME_HELP = "Directory that holds everything of the embedded default."
 CONFIG_HELP = "Settings file instead of HOME/tandem.toml."
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,6 +103,7 @@ class Supervisor:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._born: dict[str, float] = {}
         self._deaths: dict[str, int] = {}
+        self._due: dict[str, float] = {}
         self._stopping = False
         self._alive = os.pipe()
         """Its writing end closes with this process; the children wait for that."""
@@ -125,27 +130,31 @@ class Supervisor:
         self._born[name] = time.monotonic()
 
     def _mend(self) -> None:
+        """Starts what has died again: at once if it had lived, later and later if it dies young."""
+        now = time.monotonic()
         for name, child in list(self._children.items()):
             code = child.poll()
             if code is None:
-                if time.monotonic() - self._born[name] > PATIENCE_SECONDS:
-                    self._deaths[name] = 0
                 continue
-            if code == 2:  # the child said why: settings, keys or the port are wrong; trying again changes nothing
+            if code == UNUSABLE:  # the child said why: settings, keys or the port are wrong; trying again changes nothing
                 self._stopping = True
                 return
-            self._deaths[name] = self._deaths.get(name, 0) + 1
-            wait = min(5.0, 0.1 * 2 ** (self._deaths[name] - 1))
-            click.echo(f"tandem: {name} ended with {code}; it is started again in {wait:g} s.", err=True)
-            time.sleep(wait)
-            self._start(name)
+            if name not in self._due:
+                young = now - self._born[name] < YOUNG_SECONDS
+                self._deaths[name] = self._deaths.get(name, 0) + 1 if young else 0
+                wait = min(LONGEST_WAIT, 0.1 * 2 ** (self._deaths[name] - 1)) if young else 0.0
+                self._due[name] = now + wait
+                click.echo(f"tandem: {name} ended with {code}; it is started again{f' in {wait:g} s' if wait else ''}.", err=True)
+            if now >= self._due[name]:
+                del self._due[name]
+                self._start(name)
 
     def _stop(self, number: int, frame: object) -> None:
         self._stopping = True
 
     def _end(self) -> int:
         """Doors drain first, control goes last, so that what they wrote is moved."""
-        failed = any(child.poll() == 2 for child in self._children.values())
+        failed = any(child.poll() == UNUSABLE for child in self._children.values())
         patience = self.settings.server.drain_seconds + 5
         for group in ("door", "control"):
             names = [name for name in self._children if name.startswith(group)]
