@@ -1,7 +1,7 @@
 """Typed, prefixed, time-ordered identifiers: `trc_06…`, `run_06…`.
 
-After the prefix stand 26 characters of Crockford base 32: 48 bits of UTC milliseconds and 80 random
-bits, as in the ULID specification, so ids sort by age.
+After the prefix stand 26 characters of Crockford base 32: ten for the UTC milliseconds, sixteen for 80
+random bits, as in the ULID specification, so ids sort by age.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ ScoreId = NewType("ScoreId", str)
 LeaseId = NewType("LeaseId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
+_LETTERS = bytes(ord(_ALPHABET[value & 31]) for value in range(256))
+"""Any byte → the letter of its lower five bits."""
 
 
 def new_id(prefix: str) -> str:
     """A fresh id such as `trc_01k…`; unique across processes without coordination."""
-    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+    ms = time.time_ns() // 1_000_000
     pairs = _PAIRS
-    text = "".join([pairs[(value >> shift) & 1023] for shift in range(120, -1, -10)])
-    return f"{prefix}_{text}"
+    when = f"{pairs[ms >> 40 & 1023]}{pairs[ms >> 30 & 1023]}{pairs[ms >> 20 & 1023]}{pairs[ms >> 10 & 1023]}{pairs[ms & 1023]}"
+    return f"{prefix}_{when}{os.urandom(16).translate(_LETTERS).decode()}"
 
 
 def new_trace() -> TraceId:

@@ -59,7 +59,7 @@ class Server:
         self.on_fault = on_fault
         self.draining = False
         self._open: set[_Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any] | None] = set()
         self._listeners: list[asyncio.AbstractServer] = []
         self._quiet: asyncio.Event | None = None
         self._second = 0
@@ -108,8 +108,9 @@ class Server:
         await self._settle(seconds)
         for connection in list(self._open):
             connection.cut(reset=True)
-        for task in list(self._tasks):
-            task.cancel()
+        for task in self._tasks:
+            if task is not None:
+                task.cancel()
         await self._settle(1.0)
 
     async def _settle(self, seconds: float) -> None:
@@ -129,15 +130,14 @@ class Server:
         self._open.discard(connection)
         self._hush()
 
-    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+    def runs(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
-        return task
 
     def ran(self) -> None:
         """The current task is over."""
-        self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        self._hush()
+        self._tasks.discard(asyncio.current_task())
+        if self.draining:
+            self._hush()
 
     def _hush(self) -> None:
         if self._quiet is not None and not self._open and not self._tasks:
@@ -157,7 +157,9 @@ class _Connection(asyncio.Protocol):
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._server = server
-        self._limits = server.limits
+        self._limits = limits = server.limits
+        self._pauses = (limits.idle_seconds, limits.head_seconds, limits.body_seconds)
+        """How long the caller may be silent in each stage of the reader."""
         self._reply: Reply | None = None
         """The one that is running."""
         self._task: asyncio.Task[None] | None = None
@@ -281,14 +283,16 @@ class _Connection(asyncio.Protocol):
 
     def finished(self, keep: bool) -> None:
         self._reply = self._task = None
-        reader, limits = self._reader, self._limits
+        reader = self._reader
         if not keep:
             self._leave(linger=reader.stage is not IDLE)
             return
         if self._held and not reader.queue:
             self.unhold()
-        self._wait({IDLE: limits.idle_seconds, HEAD: limits.head_seconds, BODY: limits.body_seconds}[reader.stage])
-        if reader.queue or self._refusal is not None or reader.starved:
+        self._read_by = self.loop.time() + self._pauses[reader.stage]
+        if self._read_by < self._timer_at:
+            self._arm()
+        if reader.queue or self._refusal is not None or reader.stage is BODY:
             self.loop.call_soon(self._advance)
 
     def cut(self, *, reset: bool) -> None:
@@ -334,7 +338,8 @@ class _Connection(asyncio.Protocol):
             self._fault(error, reply)
             return
         if work is not None:
-            task = self._server.run(self._run(work, reply))
+            task = self.loop.create_task(self._run(work, reply))
+            self._server.runs(task)
             if self._reply is reply:
                 self._task = task
         elif not reply.ended:

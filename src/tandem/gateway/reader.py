@@ -24,7 +24,7 @@ IDLE, HEAD, BODY = 0, 1, 2
 _NO_BODY, _CHUNKED = -1, -2
 """In place of a declared content-length."""
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+_METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")}
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -77,8 +77,11 @@ class Reader:
         self._fed = len(data)
         self._first = self.stage is IDLE
         try:
-            self._parse(data)
-            if self.stage is HEAD:
+            try:
+                self._parser.feed_data(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as trouble:
+                self._overcome(trouble, data)
+            if self.stage is not IDLE:
                 self._weigh()
         except Refusal as refusal:
             if self.stage is BODY and self.intake is not None:
@@ -104,24 +107,26 @@ class Reader:
         self.queue.clear()
         self._parser = None
 
-    def _parse(self, data: bytes) -> None:
+    def _overcome(self, trouble: Exception, data: bytes) -> None:
+        """Reads on behind an offer to change the protocol; refuses whatever else stopped the parser."""
+        if isinstance(trouble.__context__, Refusal):
+            raise trouble.__context__ from None
+        if not isinstance(trouble, httptools.HttpParserUpgrade):
+            if self.last and self.stage is IDLE:
+                return
+            raise Refusal(400, "malformed_request", f"The request is not HTTP/1.1: {trouble}.") from None
+        # llhttp would pass over the body of a request that offers an upgrade. The offer is declined by reading the
+        # request again without it.
+        data = self._without_offer() + data[trouble.args[0] :]
+        self._parser = httptools.HttpRequestParser(self)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            # llhttp would pass over the body of a request that offers an upgrade. The offer is declined by reading the
-            # request again without it.
-            head = self._without_offer()
-            self._parser = httptools.HttpRequestParser(self)
-            self._parse(head + data[offer.args[0] :])
-        except httptools.HttpParserError as error:
-            if isinstance(error.__context__, Refusal):
-                raise error.__context__ from None
-            if not (self.last and self.stage is IDLE):
-                raise Refusal(400, "malformed_request", f"The request is not HTTP/1.1: {error}.") from None
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as again:
+            self._overcome(again, data)
 
     def _without_offer(self) -> bytes:
         rows = [self._parser.get_method() + b" " + self._url + b" HTTP/" + self._parser.get_http_version().encode("ascii")]
-        for name, value in self._headers:
+        for name, value in self._rows:
             if name == b"connection":
                 tokens = [token.strip() for token in value.lower().split(b",")]
                 value = b", ".join(token for token in tokens if token not in _OFFER)
@@ -130,12 +135,15 @@ class Reader:
         return b"\r\n".join(rows) + b"\r\n\r\n"
 
     def _weigh(self) -> None:
-        """After a read that ended inside a head; counts it if it held nothing else."""
-        if self._spread or self._first:
-            self._size += self._fed
-        self._spread = True
-        if self._size > self._limits.head:
-            raise self._too_large()
+        """After a read that ended inside a request: bounds what has come of its head, or of its trailers."""
+        if self.stage is HEAD:
+            if self._spread or self._first:
+                self._size += self._fed
+            self._spread = True
+            if self._size > self._limits.head:
+                raise self._too_large()
+        elif self._rows:
+            self._check_trailers()
 
     def _too_large(self) -> Refusal:
         return Refusal(431, "head_too_large", f"The head of the request is larger than {self._limits.head} bytes.")
@@ -145,7 +153,8 @@ class Reader:
     def on_message_begin(self) -> None:
         self.stage = HEAD
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._rows: list[tuple[bytes, bytes]] = []
+        """Header lines as they come; behind the head, trailers."""
         self._pieces: list[bytes] = []
         self._size = self._hosts = 0
         self._length = _NO_BODY
@@ -159,16 +168,7 @@ class Reader:
             raise Refusal(414, "target_too_long", f"The request target is longer than {self._limits.target} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name, value = name.lower(), value.rstrip()
-        if self.stage is BODY:
-            self._trailer(name, value)
-            return
-        headers = self._headers
-        headers.append((name, value))
-        if name in _SPECIAL:
-            self._special(name, value)
-        if len(headers) > self._limits.headers:
-            raise Refusal(431, "too_many_headers", f"The request has more than {self._limits.headers} headers.")
+        self._rows.append((name.lower(), value.rstrip()))
 
     def _special(self, name: bytes, value: bytes) -> None:
         if name == b"host":
@@ -191,27 +191,36 @@ class Reader:
         else:
             self._offers = True
 
-    def _trailer(self, name: bytes, value: bytes) -> None:
+    def _check_trailers(self) -> None:
         """Trailers are read past; those that would frame or route are refused, as RFC 9110 6.5.1 forbids them."""
-        self._spent += len(name) + len(value) + 4
-        if name in _SPECIAL or self._spent > self._limits.head:
+        rows = self._rows
+        self._spent += sum([len(name) + len(value) + 4 for name, value in rows])
+        if self._spent > self._limits.head or any(name in _SPECIAL for name, _ in rows):
             raise Refusal(400, "bad_trailer", "The body is followed by trailers that cannot stand there.")
+        rows.clear()
 
     def on_headers_complete(self) -> None:
-        parser = self._parser
-        method = parser.get_method().decode("ascii")
-        if self._offers and method != "CONNECT" and parser.should_upgrade():
+        parser, headers, url = self._parser, self._rows, self._url
+        for name, value in headers:
+            if name in _SPECIAL:
+                self._special(name, value)
+        method = _METHODS.get(parser.get_method(), "")
+        if self._offers and method and parser.should_upgrade():
             return
         self._offers = False
         version = parser.get_http_version()
-        self._check(method, version)
-        path, query = _target(method, self._url, self._host)
+        if version != "1.1" or not method or self._hosts != 1:
+            self._check(method, version)
+        if self._spread or self._fed > self._limits.head or len(headers) > self._limits.headers:
+            self._check_size(headers)
+        path, query = _target(method, url, self._host)
         keep = parser.should_keep_alive()
         self.last = not keep
         self.stage = BODY
         self._size = self._spent = 0
-        peer, scheme = self._forwarded() if self._believes else (self._peer, self._scheme)
-        request = Request(method, path, self._url, query, self._headers, peer, scheme)
+        self._rows = []
+        peer, scheme = self._forwarded(headers) if self._believes else (self._peer, self._scheme)
+        request = Request(method, path, url, query, headers, peer, scheme)
         reply = Reply(self._line, mute=method == "HEAD", old=version == "1.0", keep=keep)
         self._next = (request, reply)
         if self._length != _NO_BODY and self._length != 0 and self._stream_path(method, path):
@@ -224,18 +233,20 @@ class Reader:
     def _check(self, method: str, version: str) -> None:
         if version not in ("1.1", "1.0"):
             raise Refusal(505, "bad_version", "The request is neither HTTP/1.1 nor HTTP/1.0.")
-        if method not in _METHODS:
-            raise Refusal(501, "bad_method", f"The method {method} is not served here.")
+        if not method:
+            raise Refusal(501, "bad_method", "The method of the request is not served here.")
         if self._hosts > 1 or (not self._hosts and version == "1.1"):
             raise Refusal(400, "bad_host", "The request does not name its host exactly once.")
         if version == "1.0":
             self._expects = False
             if self._length == _CHUNKED:
                 raise Refusal(400, "bad_framing", "HTTP/1.0 has no transfer codings.")
-        if self._spread or self._fed > self._limits.head:
-            size = len(self._url) + sum([len(name) + len(value) for name, value in self._headers])
-            if size > self._limits.head:
-                raise self._too_large()
+
+    def _check_size(self, headers: list[tuple[bytes, bytes]]) -> None:
+        if len(headers) > self._limits.headers:
+            raise Refusal(431, "too_many_headers", f"The request has more than {self._limits.headers} headers.")
+        if len(self._url) + sum([len(name) + len(value) for name, value in headers]) > self._limits.head:
+            raise self._too_large()
 
     def on_body(self, data: bytes) -> None:
         if self.intake is not None:
@@ -252,6 +263,8 @@ class Reader:
     def on_message_complete(self) -> None:
         if self._offers:
             return
+        if self._rows:
+            self._check_trailers()
         self.stage = IDLE
         self._first = False
         if self.intake is not None:
@@ -266,11 +279,11 @@ class Reader:
         if len(self.queue) > self._limits.pipeline:
             raise Refusal(400, "pipeline_too_deep", f"More than {self._limits.pipeline} requests wait on one connection.")
 
-    def _forwarded(self) -> tuple[str, str]:
+    def _forwarded(self, headers: list[tuple[bytes, bytes]]) -> tuple[str, str]:
         """Caller and scheme as trusted proxies tell them: the nearest address that is not one of them."""
         hops: list[bytes] = []
         peer, scheme = self._peer, self._scheme
-        for name, value in self._headers:
+        for name, value in headers:
             if name == b"x-forwarded-for":
                 hops += value.split(b",")
             elif name == b"x-forwarded-proto" and value.lower() in (b"http", b"https"):
@@ -302,6 +315,8 @@ def plain_address(text: str) -> str | None:
 def _target(method: str, raw: bytes, host: bytes) -> tuple[str, str]:
     """Path (decoded) and query of a request target in origin form, absolute form or `*`."""
     origin, _, query = raw.partition(b"?")
+    if raw.startswith(b"/") and b"%" not in origin and b"#" not in raw:
+        return origin.decode("ascii"), query.decode("ascii")
     if origin[:1] != b"/":
         if raw == b"*" and method == "OPTIONS":
             return "*", ""

@@ -60,23 +60,33 @@ class Prompted:
     """Passed on to the upstream as they are: traceparent, and the vendor's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Connections to one host, and the path its addresses begin with."""
+
+    pool: Pool
+    path: str
+
+
 @dataclass(slots=True)
 class Hosts:
     """Pools, wires and keys of the hosts of the current snapshot."""
 
     vault: Vault
-    pools: dict[tuple[str, str], Pool] = field(default_factory=dict)
+    places: dict[tuple[str, str], Place] = field(default_factory=dict)
     wires: dict[str, Wire] = field(default_factory=dict)
     _keys: dict[bytes, str] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
 
-    def pool(self, host: Host) -> Pool:
-        pool = self.pools.get((host.name, host.base_url))
-        if pool is None:
-            secure = ssl.create_default_context() if host.base_url.startswith("https:") else None
+    def place(self, host: Host) -> Place:
+        """Where a host is reached; made when it is first asked."""
+        place = self.places.get((host.name, host.base_url))
+        if place is None:
             parts = urlsplit(host.base_url)
-            pool = self.pools[host.name, host.base_url] = Pool(f"{parts.scheme}://{parts.netloc}", ssl_context=secure)
-        return pool
+            secure = ssl.create_default_context() if parts.scheme == "https" else None
+            place = Place(Pool(f"{parts.scheme}://{parts.netloc}", ssl_context=secure), parts.path.rstrip("/"))
+            self.places[host.name, host.base_url] = place
+        return place
 
     def wire(self, host: Host) -> Wire:
         wire = self.wires.get(host.protocol)
@@ -100,13 +110,13 @@ class Hosts:
     async def refresh(self, snapshot: Snapshot) -> None:
         """Closes the pools of hosts that are gone or moved."""
         alive = {(host.name, host.base_url) for host in snapshot.hosts.values()}
-        for key in [key for key in self.pools if key not in alive]:
-            await self.pools.pop(key).close()
+        for key in [key for key in self.places if key not in alive]:
+            await self.places.pop(key).pool.close()
 
     async def close(self) -> None:
-        for pool in self.pools.values():
-            await pool.close()
-        self.pools.clear()
+        for place in self.places.values():
+            await place.pool.close()
+        self.places.clear()
 
 
 async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply) -> None:
@@ -159,8 +169,8 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
         headers.append((b"accept", b"text/event-stream"))
     response: Response | None = None
     try:
-        path = urlsplit(host.base_url).path.rstrip("/") + ask.path
-        response = await hosts.pool(host).ask("POST", path, headers, ask.body, timeouts=call.endpoint.timeouts)
+        place = hosts.place(host)
+        response = await place.pool.ask("POST", place.path + ask.path, headers, ask.body, timeouts=call.endpoint.timeouts)
         if response.status >= 400:
             await _rejected(hosts, host, wire, response)
         if asked.stream and (response.header(b"content-type") or "").startswith("text/event-stream"):

@@ -40,8 +40,8 @@ class Journal:
         self._backlog_bytes = 0
         self._write_fault: str | None = None
         self._sync_fault: str | None = None
-        self._dirty = threading.Event()
-        self._stop = False
+        self._dirty = False
+        self._stop = threading.Event()
         self._syncer = threading.Thread(target=self._sync, name="journal-sync", daemon=True)
         self._syncer.start()
 
@@ -97,7 +97,7 @@ class Journal:
             return False
         self._write_fault = None
         self._written += done
-        self._dirty.set()
+        self._dirty = True
         if self._written >= self._segment_bytes:
             self._rotate()
         return True
@@ -118,9 +118,10 @@ class Journal:
         os.close(old)
 
     def _sync(self) -> None:
-        while not self._stop:
-            self._dirty.wait()
-            self._dirty.clear()
+        while not self._stop.wait(SYNC_SECONDS):
+            if not self._dirty:
+                continue
+            self._dirty = False
             try:
                 copy = os.dup(self._file)
             except OSError:
@@ -132,13 +133,11 @@ class Journal:
                 self._sync_fault = error.strerror or str(error)
             finally:
                 os.close(copy)
-            threading.Event().wait(SYNC_SECONDS)
 
     def close(self) -> None:
         """Syncs and lets go of the boot lock; the mover then empties what is left."""
         self.flush()
-        self._stop = True
-        self._dirty.set()
+        self._stop.set()
         self._syncer.join(timeout=2)
         os.fdatasync(self._file)
         os.close(self._file)
