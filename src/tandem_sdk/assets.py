@@ -212,7 +212,7 @@ class Assets:
             Conflict: there is nothing to go back to.
         """
         kind, name, _ = split(ref)
-        return read_reply(Alias, self._wire.send("POST", f"{_path(kind, name)}/rollback", {"alias": alias}))
+        return read_reply(Alias, self._wire.send("POST", f"{_path(kind, name)}/rollback", {"alias": alias}, once=True))
 
 
 def _path(kind: str, name: str) -> str:

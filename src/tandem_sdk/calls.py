@@ -73,6 +73,7 @@ class Piece:
     """A piece of a streamed answer."""
 
     text: str = ""
+    model: str = ""
     finish: str | None = None
     tokens: Tokens | None = None
     """Only on the last piece, and only when the provider counts."""
@@ -171,7 +172,9 @@ def stream(wire: Wire, body: Mapping[str, object]) -> Iterator[Piece]:
                 return
             told = _event(data, trace)
             choice = told.choices[0] if told.choices else _Choice()
-            yield Piece(text=choice.delta.content or "", finish=choice.finish_reason, tokens=told.usage, trace=trace)
+            yield Piece(
+                text=choice.delta.content or "", model=told.model, finish=choice.finish_reason, tokens=told.usage, trace=trace
+            )
     raise Broken("The stream ended without its last event.", hint="The answer may not be whole.", trace=trace)
 
 

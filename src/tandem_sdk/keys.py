@@ -83,7 +83,7 @@ class Keys:
             "expires_at": expires_at,
         }  # fmt: skip
         body = {field: value for field, value in told.items() if value is not None}
-        return read_reply(NewKey, self._wire.send("POST", f"{API}/keys", body))
+        return read_reply(NewKey, self._wire.send("POST", f"{API}/keys", body, once=True))
 
     def list(self) -> tuple[Key, ...]:
         """Every key the caller may see, without secrets."""

@@ -89,7 +89,8 @@ class Runs:
 
     def start(self, kind: str, name: str, inputs: Mapping[str, object]) -> Run:
         """Starts a Run of any kind the platform knows."""
-        return read_reply(Run, self._wire.send("POST", f"{API}/runs", {"kind": kind, "name": name, "inputs": dict(inputs)}))
+        body = {"kind": kind, "name": name, "inputs": dict(inputs)}
+        return read_reply(Run, self._wire.send("POST", f"{API}/runs", body, once=True))
 
     def list(self, limit: int = 50) -> tuple[Run, ...]:
         """The newest runs first."""

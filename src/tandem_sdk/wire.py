@@ -68,10 +68,27 @@ class Wire:
         """Reads; tried again when the connection breaks or the platform is away for a moment."""
         return self._ask("GET", path, query=query)
 
-    def send(self, method: str, path: str, body: object = None, *, query: Query | None = None, patient: bool = False) -> Reply:
-        """Sends JSON; tried again only when the platform itself said that nothing was done and when to come back."""
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Query | None = None,
+        patient: bool = False,
+        once: bool = False,
+    ) -> Reply:
+        """Sends JSON; tried again only when the platform says when to come back.
+
+        Args:
+            patient: waits minutes for the answer, because something is computed.
+            once: never tried again, because doing it twice would do something else than doing it once.
+        """
         content = b"" if body is None else _encode(body)
-        return self._ask(method, path, query=query, content=lambda: content, kind="application/json", patient=patient)
+        retries = 0 if once else RETRIES
+        return self._ask(
+            method, path, query=query, content=lambda: content, kind="application/json", patient=patient, retries=retries
+        )
 
     def upload(self, path: str, file: Path, kind: str, *, query: Query, on_progress: Callable[[int, int], None] | None) -> Reply:
         """Sends a file piece by piece; `on_progress(sent, total)` hears of bytes.
@@ -120,12 +137,13 @@ class Wire:
         kind: str | None = None,
         length: int | None = None,
         patient: bool = False,
+        retries: int = RETRIES,
     ) -> Reply:
         params = {name: value for name, value in (query or {}).items() if value is not None}
         headers = {"content-type": kind} if kind is not None else {}
         if length is not None:
             headers["content-length"] = str(length)
-        for attempt in range(RETRIES + 1):
+        for attempt in range(retries + 1):
             try:
                 with self._translated():
                     response = self._http.request(
@@ -137,7 +155,7 @@ class Wire:
                 raise _error(response, response.content)
             except TandemError as error:
                 pause = _pause(error, method, attempt)
-                if pause is None or attempt == RETRIES:
+                if pause is None or attempt == retries:
                     raise
                 time.sleep(pause)
         raise AssertionError("the last attempt returned or raised")

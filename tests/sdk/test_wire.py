@@ -57,6 +57,20 @@ def test_a_post_is_not_repeated_when_nothing_says_so(platform: FakePlatform, cli
     assert len(platform.asked) == 3
 
 
+def test_what_must_not_be_done_twice_is_never_repeated(platform: FakePlatform, client: Client) -> None:
+    away = Canned(status=503, headers={"retry-after": "0"}, body={"error": {"code": "unavailable", "message": "Away."}})
+    for path in ("/api/v1/runs", "/api/v1/keys", "/api/v1/assets/model/tumor/rollback"):
+        platform.on("POST", path, away)
+    for act in (
+        lambda: client.runs.start("train", "tumor", {}),
+        lambda: client.keys.create("ci"),
+        lambda: client.assets.rollback("model/tumor", "production"),
+    ):
+        with pytest.raises(Unavailable):
+            act()
+    assert len(platform.asked) == 3
+
+
 def test_a_long_retry_after_is_the_callers_business(platform: FakePlatform, client: Client) -> None:
     slow = Canned(status=429, headers={"retry-after": "6"}, body={"error": {"code": "rate_limited", "message": "Slow down."}})
     platform.on("GET", "/api/v1/whoami", slow)

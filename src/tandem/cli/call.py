@@ -89,6 +89,7 @@ def whole(pieces: Sequence[Piece]) -> Chat:
     last = pieces[-1] if pieces else Piece()
     return Chat(
         text="".join([piece.text for piece in pieces]),
+        model=last.model,
         finish=next((piece.finish for piece in reversed(pieces) if piece.finish), None),
         tokens=next((piece.tokens for piece in reversed(pieces) if piece.tokens), None),
         trace=last.trace,
