@@ -154,7 +154,7 @@ def test_a_contract_is_enforced(tmp_path: Path) -> None:
     ]:
         with pytest.raises(Invalid, match=message):
             read(tmp_path, text, contract=contract)
-    with pytest.raises(Invalid, match="contract says 'id'"):
+    with pytest.raises(Invalid, match="contract names id"):
         read(tmp_path, "id,x,c\n1,1,a\n", contract=contract, id_column="x")
 
 

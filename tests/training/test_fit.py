@@ -146,13 +146,11 @@ def test_the_verdicts_of_the_example_gate() -> None:
     champion = fit(base, frame, quiet).oof
     trees = fit(replace(base, algorithm="gradient-boosting"), frame, quiet).oof
     stump = fit(replace(base, algorithm="gradient-boosting", params={"rounds": 2, "max_depth": 1}), frame, quiet).oof
+    few = fit(replace(base, algorithm="gradient-boosting", params={"rounds": 8, "learning_rate": 0.3}), frame, quiet).oof
     gate = Gate(asset="model/tumor", minimum=0.95, margin=0.02)
+    tight = replace(gate, margin=0.005)
     outcomes = {}
-    for name, candidate, chosen in (
-        ("trees", trees, gate),
-        ("stump", stump, gate),
-        ("tight", trees, replace(gate, margin=0.001)),
-    ):
+    for name, candidate, chosen in (("trees", trees, gate), ("stump", stump, gate), ("few", few, gate), ("tight", trees, tight)):
         report = judge(chosen, candidate, champion)
         assert report.verdict is not None
         outcomes[name] = (report.verdict.outcome, report.passed)

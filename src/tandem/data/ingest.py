@@ -86,7 +86,7 @@ def _with_roles(contract: Contract, id_column: str | None, time_column: str | No
     for role, given, own in (("id", id_column, contract.id_column), ("time", time_column, contract.time_column)):
         if given is not None and given != own:
             raise Invalid(
-                f"The {role} column was given as '{given}', but the contract says {own!r}.",
+                f"The {role} column was given as '{given}', but the contract names {own or 'none'}.",
                 field=f"{role}_column",
                 hint="Edit the contract, or leave the argument out.",
             )
