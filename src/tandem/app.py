@@ -25,7 +25,7 @@ def control_socket(home: Path) -> Path:
     return home / "control.sock"
 
 
-def door(settings: Settings, worker: int) -> None:
+def door(settings: Settings, worker: int, listening: int | None, ready: Callable[[], None]) -> None:
     """Runs one door worker until it is told to end. Imports nothing heavy."""
     import uvloop
 
@@ -59,6 +59,7 @@ def door(settings: Settings, worker: int) -> None:
     bind = Bind(
         host=options.host,
         port=options.port,
+        socket=listening,
         cert=options.cert,
         key=options.key,
         trusted_proxies=frozenset(options.trusted_proxies),
@@ -69,7 +70,7 @@ def door(settings: Settings, worker: int) -> None:
         decide = Decisions(workers=settings.decisions.workers, seconds=settings.decisions.deadline_seconds)
         answering = Answering(Hosts(vault), {"predict": Predictions(), "decide": decide})
         handler = Handler(door=held, answering=answering, control=Pool(f"unix:{control_socket(home)}"))
-        await serve(handler, bind, fault=lambda error: log("door", error))
+        await serve(handler, bind, ready=ready, fault=lambda error: log("door", error))
 
     uvloop.run(main())
 

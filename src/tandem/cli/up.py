@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tandem.core.errors import Invalid
+from tandem.core.errors import Conflict, Invalid
 from tandem.settings import Settings, load
 
 ALREADY = 3
@@ -104,34 +106,66 @@ class Supervisor:
         self._born: dict[str, float] = {}
         self._deaths: dict[str, int] = {}
         self._due: dict[str, float] = {}
-        self._stopping = False
+        self._stopping = self._renewal = False
+        self._retiring: list[subprocess.Popen[bytes]] = []
+        self._socket = _listening(settings.server.host, settings.server.port)
+        """Shared by all door workers: as long as it is open, a caller waits instead of being refused."""
         self._alive = os.pipe()
         """Its writing end closes with this process; the children wait for that."""
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._ask_renewal)
         self._start("control")
         for worker in range(self.settings.server.workers):
             self._start(f"door-{worker}")
         while not self._stopping:
             time.sleep(0.1)
             self._mend()
+            if self._renewal:
+                self._renewal = False
+                self._renew()
         return self._end()
 
     def _start(self, name: str) -> None:
+        self._children[name] = self._spawn(name, None)
+        self._born[name] = time.monotonic()
+
+    def _spawn(self, name: str, ready: int | None) -> subprocess.Popen[bytes]:
         kind, _, number = name.partition("-")
         command = [sys.executable, "-m", "tandem", kind, *self._arguments, "--parent", str(self._alive[0])]
+        descriptors = [self._alive[0]]
         if number:
-            command += ["--number", number]
-        self._children[name] = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[self._alive[0]]
-        )
-        self._born[name] = time.monotonic()
+            command += ["--number", number, "--socket", str(self._socket.fileno())]
+            descriptors.append(self._socket.fileno())
+        if ready is not None:
+            command += ["--ready", str(ready)]
+            descriptors.append(ready)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=descriptors)
+
+    def _renew(self) -> None:
+        """SIGHUP: new processes take over one by one, with new settings and new code; no connection is refused."""
+        for name in [name for name in self._children if name.startswith("door")]:
+            reader, writer = os.pipe()
+            fresh = self._spawn(name, writer)
+            os.close(writer)
+            with os.fdopen(reader, "rb") as said:
+                accepted = said.read(1)  # ends empty when the process dies before it accepts
+            if not accepted:
+                click.echo(f"tandem: the new {name} did not start; the old one goes on.", err=True)
+                fresh.kill()
+                fresh.wait()
+                continue
+            old, self._children[name], self._born[name] = self._children[name], fresh, time.monotonic()
+            old.terminate()
+            self._retiring.append(old)
+        self._children["control"].terminate()  # `_mend` starts the next one; the doors go on meanwhile
 
     def _mend(self) -> None:
         """Starts what has died again: at once if it had lived, later and later if it dies young."""
         now = time.monotonic()
+        self._retiring = [old for old in self._retiring if old.poll() is None]
         for name, child in list(self._children.items()):
             code = child.poll()
             if code is None:
@@ -152,10 +186,14 @@ class Supervisor:
     def _stop(self, number: int, frame: object) -> None:
         self._stopping = True
 
+    def _ask_renewal(self, number: int, frame: object) -> None:
+        self._renewal = True
+
     def _end(self) -> int:
         """Doors drain first, control goes last, so that what they wrote is moved."""
         failed = any(child.poll() == UNUSABLE for child in self._children.values())
         patience = self.settings.server.drain_seconds + 5
+        self._socket.close()
         for group in ("door", "control"):
             names = [name for name in self._children if name.startswith(group)]
             for name in names:
@@ -166,7 +204,28 @@ class Supervisor:
                 except subprocess.TimeoutExpired:
                     self._children[name].kill()
                     self._children[name].wait()
+        for old in self._retiring:
+            old.kill()
+            old.wait()
         return 1 if failed else 0
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """The one port, open.
+
+    Raises:
+        Conflict: somebody else has it.
+        Invalid: the address is none of this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Conflict(f"Port {port} of {host} is in use.", hint="Give another --port, or stop what listens there.") from None
+        raise Invalid(
+            f"{host}:{port} cannot be listened on: {error.strerror or error}.", hint="Give an address of this machine."
+        ) from None
 
 
 def hold(home: Path) -> int:
@@ -210,6 +269,8 @@ def up(
 @common
 @click.option("--number", type=int, default=0)
 @click.option("--parent", type=int, default=None)
+@click.option("--socket", "listening", type=int, default=None)
+@click.option("--ready", type=int, default=None)
 def door(
     home: Path,
     port: int | None,
@@ -220,13 +281,15 @@ def door(
     key: str | None,
     number: int,
     parent: int | None,
+    listening: int | None,
+    ready: int | None,
 ) -> None:
     """One door worker; `tandem up` starts it."""
     from tandem import app
 
     settings = settings_of(Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key))
     _end_with(parent)
-    app.door(settings, number)
+    app.door(settings, number, listening, lambda: None if ready is None else _tell(ready))
 
 
 @click.command(hidden=True)
@@ -248,6 +311,12 @@ def control(
     settings = settings_of(Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key))
     _end_with(parent)
     app.control(settings)
+
+
+def _tell(ready: int) -> None:
+    """Tells the supervisor that this worker accepts calls."""
+    os.write(ready, b"1")
+    os.close(ready)
 
 
 def _end_with(parent: int | None) -> None:

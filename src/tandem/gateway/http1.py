@@ -82,6 +82,13 @@ class Server:
         self._listeners.append(listener)
         return int(listener.sockets[0].getsockname()[1])
 
+    async def listen_on(self, sock: socket.socket, *, ssl: ssl.SSLContext | None = None) -> int:
+        """Accepts on a TCP socket that listens already, and returns its port; others may accept on it too."""
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(lambda: _Connection(self, loop), sock=sock, ssl=ssl, backlog=2048)
+        self._listeners.append(listener)
+        return int(sock.getsockname()[1])
+
     async def listen_unix(self, path: str) -> None:
         """Opens a Unix socket that only its owner may connect to; replaces a stale one.
 

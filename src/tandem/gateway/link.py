@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import httptools
 
@@ -19,7 +19,9 @@ from tandem.core.errors import TandemError, TimedOut, Unreachable, Upstream
 KIB = 1024
 _HIGH = 256 * KIB
 """Bytes that may wait for their reader before the socket is paused."""
-_HEAD_BYTES, _HEAD_ROWS = 128 * KIB, 256
+_HEAD_BYTES, _HEAD_ROWS = 512 * KIB, 256
+"""At most of a head, in the reads that it came in; a read is 256 KiB at most."""
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _KEPT_SECONDS = 50.0
 """How long an unused connection is kept: less than the 60 to 75 s after which servers commonly close theirs."""
 _AT_HEAD, _AT_PIECE, _AT_END = 0, 1, 2
@@ -168,7 +170,7 @@ class Link(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self._parser: Any = None
         self._response: Response | None = None
-        self._transport: asyncio.Transport | None = None
+        self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._by = self._total_by = inf
         self._timeouts = _DEFAULTS
@@ -177,6 +179,8 @@ class Link(asyncio.Protocol):
         self._stuck = self._held = self._mute = self._keep = self._begun = self._framed = False
         self._whole = self._rogue = self._interim = False
         self._size = 0
+        self._rows: list[tuple[bytes, bytes]] = []
+        """Header lines as they come; behind the head, trailers."""
         self.uploading = False
         """The request is not yet wholly sent."""
         self.tunnel = False
@@ -195,6 +199,7 @@ class Link(asyncio.Protocol):
         self._mute = method == "HEAD" or method == "CONNECT"
         self._begun = self._framed = self._whole = self._interim = False
         self._size = 0
+        self._rows = []
         self._timeouts = timeouts
         self._total_by = until
         self.await_reply()
@@ -209,7 +214,7 @@ class Link(asyncio.Protocol):
         self._set("kept", _KEPT_SECONDS)
 
     def write(self, data: bytes) -> None:
-        cast(asyncio.Transport, self._transport).write(data)
+        self._transport.write(data)
 
     async def drained(self) -> None:
         """Waits while the upstream takes nothing of what is written to it."""
@@ -221,7 +226,7 @@ class Link(asyncio.Protocol):
     def resume(self) -> None:
         if self._held and not self.dead:
             self._held = False
-            cast(asyncio.Transport, self._transport).resume_reading()
+            self._transport.resume_reading()
             self._set("idle", self._timeouts.idle)
 
     def kill(self, error: TandemError | None = None) -> None:
@@ -244,7 +249,7 @@ class Link(asyncio.Protocol):
     # The transport's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = transport
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -255,6 +260,8 @@ class Link(asyncio.Protocol):
             self.kill()
             return
         self._begun = True
+        if not response.headed:
+            self._size += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -265,14 +272,13 @@ class Link(asyncio.Protocol):
         if self._whole:
             self._complete(response)
             return
-        if not response.headed:
-            self._size += len(data)
-            if self._size > 2 * _HEAD_BYTES:
-                self.kill(_malformed(self.where, "its head is too large"))
-            return
+        if self._rows or not response.headed:
+            self._weigh(response.headed)
+            if self.dead or not response.headed:
+                return
         if response.over:
             self._held, self._by = True, inf
-            cast(asyncio.Transport, self._transport).pause_reading()
+            self._transport.pause_reading()
         else:
             self._set("idle", self._timeouts.idle)
         response.wake()
@@ -340,48 +346,51 @@ class Link(asyncio.Protocol):
         self._rogue = self._whole
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        response = self._response
-        if response is None or self._whole:
-            return
-        if response.headed:
-            self._size += len(name) + len(value) + 4
-        else:
-            name = name.lower()
-            response.headers.append((name, value.rstrip()))
-            if name == b"content-length" or name == b"transfer-encoding":
-                if self._framed:
-                    raise ValueError("its body is framed twice")
-                if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                    raise ValueError("its transfer coding is not 'chunked'")
-                self._framed = True
-        if len(response.headers) > _HEAD_ROWS or self._size > _HEAD_BYTES:
-            raise ValueError("its head is too large")
+        self._rows.append((name.lower(), value.rstrip()))
 
     def on_headers_complete(self) -> None:
-        response = cast(Response, self._response)
-        status = self._parser.get_status_code()
         if self._whole:
             return
+        parser, rows, self._rows = self._parser, self._rows, []
+        status = parser.get_status_code()
         if status < 200:
             if status == 101:
                 raise ValueError("it changes the protocol")
             self._interim = True
-            response.headers.clear()
-            self._framed = False
             return
-        if sum([len(name) + len(value) for name, value in response.headers]) > _HEAD_BYTES:
-            raise ValueError("its head is too large")
-        if self._parser.get_http_version() not in ("1.1", "1.0"):
+        response = self._response
+        assert response is not None
+        self._check(rows)
+        if parser.get_http_version() not in ("1.1", "1.0"):
             raise ValueError("its version is another")
-        response.status, response.headed = status, True
-        self._keep = self._parser.should_keep_alive()
+        response.status, response.headers, response.headed = status, rows, True
+        self._size = 0
+        self._keep = parser.should_keep_alive()
         self._whole = self._mute
 
+    def _check(self, rows: list[tuple[bytes, bytes]]) -> None:
+        framing = [row for row in rows if row[0] in _FRAMING]
+        self._framed = bool(framing)
+        if len(framing) > 1:
+            raise ValueError("its body is framed twice")
+        if framing and framing[0][0] == b"transfer-encoding" and framing[0][1].lower() != b"chunked":
+            raise ValueError("its transfer coding is not 'chunked'")
+        if len(rows) > _HEAD_ROWS or self._size > _HEAD_BYTES:
+            raise ValueError("its head is too large")
+
+    def _weigh(self, trailing: bool) -> None:
+        """Bounds a head, or trailers, of which only a part has come."""
+        if trailing:
+            self._size += sum([len(name) + len(value) + 4 for name, value in self._rows])
+            self._rows.clear()
+        if self._size > _HEAD_BYTES:
+            self.kill(_malformed(self.where, "its head is too large" if not trailing else "its trailers are too large"))
+
     def on_body(self, data: bytes) -> None:
-        if self._whole:
+        if self._whole or self._response is None:
             self._rogue = True
         else:
-            cast(Response, self._response).body(data)
+            self._response.body(data)
 
     def on_message_complete(self) -> None:
         if self._interim:

@@ -23,6 +23,8 @@ __all__ = ["Pool", "Response"]
 
 _OWN = frozenset({b"content-length", b"transfer-encoding", b"connection", b"accept-encoding", b"expect"})
 """Headers that are this file's business, whatever a caller passes."""
+_LINES = 64
+"""Request lines kept ready per pool."""
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _NAME = re.compile(r"[A-Za-z0-9._:-]+")
 _TARGET = re.compile(r"/[!-~]*")
@@ -56,14 +58,17 @@ class Pool:
         self._prefix = ""
         self._proxy: tuple[str, int] | None = None
         self._authorization = b""
+        self._lines: dict[tuple[str, str], bytes] = {}
         if base_url.startswith("unix:"):
             self._socket, self.where, self._host = base_url[5:], base_url, b"localhost"
+            self._host_row = b"host: localhost\r\n"
             return
         scheme, self._name, self._port, path = _address(base_url)
         standard = self._port == (443 if scheme == "https" else 80)
         name = f"[{self._name}]" if ":" in self._name else self._name
         self.where = f"{name}:{self._port}"
         self._host = (name if standard else self.where).encode("ascii")
+        self._host_row = b"host: %b\r\n" % self._host
         self._prefix = path.rstrip("/")
         if scheme == "https":
             self.ssl_context = ssl_context or ssl.create_default_context()
@@ -261,23 +266,37 @@ class Pool:
         body: bytes | AsyncIterator[bytes],
         declared: int | None,
     ) -> bytes:
-        if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(path):
-            raise Invalid("The request to the upstream has a method or a path that cannot be sent.")
-        target = f"{self._prefix}{path}".encode("ascii")
-        rows = [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in _OWN]
-        if not any(name == b"host" for name, _ in headers):
-            rows.append(b"host: %b\r\n" % self._host)
+        line = self._lines.get((method, path)) or self._line(method, path)
+        rows = [line]
+        named = False
+        for row in headers:
+            if row[0] not in _OWN:
+                rows.append(b"%b: %b\r\n" % row)
+                named = named or row[0] == b"host"
+        if not named:
+            rows.append(self._host_row)
         if not isinstance(body, bytes):
             rows.append(b"transfer-encoding: chunked\r\n" if declared is None else b"content-length: %d\r\n" % declared)
         elif body or method not in ("GET", "HEAD", "OPTIONS", "DELETE", "TRACE"):
             rows.append(b"content-length: %d\r\n" % len(body))
+        if self._authorization and self.ssl_context is None:
+            rows.append(self._authorization)
         block = b"".join(rows)
         if block.count(b"\n") != len(rows) or block.count(b"\r") != len(rows) or b"\0" in block:
             raise Invalid("A header for the upstream holds a line break or a zero byte.")
+        return block + b"\r\n"
+
+    def _line(self, method: str, path: str) -> bytes:
+        """The request line, kept for the few targets that most requests name."""
+        if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(path):
+            raise Invalid("The request to the upstream has a method or a path that cannot be sent.")
+        target = f"{self._prefix}{path}".encode("ascii")
         if self._proxy is not None and self.ssl_context is None:
             target = b"http://" + self._host + target
-            block += self._authorization
-        return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target, block)
+        line = b"%b %b HTTP/1.1\r\n" % (method.encode("ascii"), target)
+        if len(self._lines) < _LINES:
+            self._lines[method, path] = line
+        return line
 
 
 async def _upload(link: Link, response: Response, body: AsyncIterator[bytes], declared: int | None) -> None:

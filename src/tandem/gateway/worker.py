@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,14 +23,16 @@ class Bind:
 
     host: str
     port: int
+    socket: int | None = None
+    """Descriptor of a listening socket that all workers share; without it the worker opens the port itself."""
     cert: str | None = None
     key: str | None = None
     trusted_proxies: frozenset[str] = frozenset()
     drain_seconds: float = 20.0
 
 
-async def serve(handler: Handler, bind: Bind, *, fault: Callable[[BaseException], None]) -> None:
-    """Serves until SIGTERM or SIGINT, then drains."""
+async def serve(handler: Handler, bind: Bind, *, ready: Callable[[], None], fault: Callable[[BaseException], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. `ready` is called once the worker accepts."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,7 +43,11 @@ async def serve(handler: Handler, bind: Bind, *, fault: Callable[[BaseException]
         secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         secure.minimum_version = ssl.TLSVersion.TLSv1_2
         secure.load_cert_chain(Path(bind.cert), Path(bind.key) if bind.key else None)
-    await server.listen(bind.host, bind.port, ssl=secure, reuse_port=True)
+    if bind.socket is None:
+        await server.listen(bind.host, bind.port, ssl=secure)
+    else:
+        await server.listen_on(socket.socket(fileno=bind.socket), ssl=secure)
+    ready()
     upkeep = [asyncio.create_task(_refresh(handler)), asyncio.create_task(_tend(handler))]
     try:
         await stop.wait()
