@@ -166,7 +166,7 @@ def app(settings: Settings) -> App:
             runs.routes(past, jobs, registry),
             endpoints.routes(table, vault, compiler.current),
             traces.routes(recorded, subjects),
-            doctor.routes(home, compiler.current, table, audit, ledger),
+            doctor.routes(home, compiler, table, audit, ledger),
         ],
         pages=[pages.routes(shown)],
         log=told,

@@ -65,6 +65,7 @@ class Runs:
         seed: int = 7,
         folds: int = 5,
         positive: str | None = None,
+        baseline: bool = True,
     ) -> Run:
         """Starts the training of `model/NAME`; returns at once.
 
@@ -77,13 +78,14 @@ class Runs:
             seed: of everything random.
             folds: of the cross-validation.
             positive: the label that counts as positive; None lets the platform choose.
+            baseline: whether a logistic regression is trained beside it, as `model/NAME-baseline`.
 
         Raises:
             Invalid, NotFound: the inputs make no sense.
         """
         inputs = {
             "data": data, "target": target, "algorithm": algorithm, "params": dict(params or {}), "seed": seed, "folds": folds,
-            "positive": positive,
+            "positive": positive, "baseline": baseline,
         }  # fmt: skip
         return self.start("train", name, inputs)
 

@@ -197,6 +197,7 @@ def test_a_training_is_started_and_waited_for(platform: FakePlatform, client: Cl
             "seed": 7,
             "folds": 5,
             "positive": None,
+            "baseline": True,
         },
     }
     seen: list[Run] = []

@@ -49,6 +49,7 @@ def routes(registry: Registry, datasets: Datasets, staging: Path) -> APIRouter:
         kind = format or SUFFIXES.get(request.headers.get("content-type", "").partition(";")[0].strip(), "csv")
         if kind not in ("csv", "parquet", "jsonl"):
             raise Invalid(f"'{kind}' is no format.", hint="Send csv, parquet or jsonl.", field="format")
+        request.state.body_bytes = UPLOAD_BYTES
         path = await _received(request, staging, kind)
         try:
             version = await run_in_threadpool(datasets.ingest, path, name, id_column=id, time_column=time, by=by)
@@ -77,15 +78,10 @@ async def _received(request: Request, staging: Path, suffix: str) -> Path:
     """The whole body as a file of its own; nothing is left behind when the sender goes away."""
     staging.mkdir(parents=True, exist_ok=True)
     handle, name = mkstemp(dir=staging, suffix=f".{suffix}")
-    path, size = Path(name), 0
+    path = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             async for piece in request.stream():
-                size += len(piece)
-                if size > UPLOAD_BYTES:
-                    raise Invalid(
-                        f"The file is larger than {UPLOAD_BYTES >> 30} GiB.", status=413, hint="Split it, or hand in Parquet."
-                    )
                 file.write(piece)
     except BaseException:
         path.unlink(missing_ok=True)

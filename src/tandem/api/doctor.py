@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from tandem.api.wire import Caller, answer
+from tandem.gateway.compile import Compiler
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Snapshot
 from tandem.governance.audit import Audit
@@ -32,7 +33,13 @@ class Finding:
 
 
 def examine(
-    home: Path, snapshot: Snapshot, table: Routes, audit: Audit, ledger: Ledger, environment: Mapping[str, str] = os.environ
+    home: Path,
+    snapshot: Snapshot,
+    table: Routes,
+    audit: Audit,
+    ledger: Ledger,
+    damaged: Mapping[str, str],
+    environment: Mapping[str, str] = os.environ,
 ) -> list[Finding]:
     """Every check, the healthy ones too."""
     free = shutil.disk_usage(home).free
@@ -65,6 +72,7 @@ def examine(
                         hint="Set it where `tandem up` runs.",
                     )
                 )
+    findings += [Finding(check=f"files of {ref}", ok=False, detail=why, hint="Restore the home.") for ref, why in damaged.items()]
     for endpoint in snapshot.endpoints.values():
         findings += _endpoint(endpoint.name, snapshot)
     return findings
@@ -88,7 +96,7 @@ def _bad(name: str, detail: str, hint: str) -> Finding:
     return Finding(check=f"endpoint {name}", ok=False, detail=detail, hint=hint)
 
 
-def routes(home: Path, current: Callable[[], Snapshot], table: Routes, audit: Audit, ledger: Ledger) -> APIRouter:
+def routes(home: Path, compiler: Compiler, table: Routes, audit: Audit, ledger: Ledger) -> APIRouter:
     """The route of the doctor."""
     router = APIRouter(tags=["doctor"])
 
@@ -96,6 +104,6 @@ def routes(home: Path, current: Callable[[], Snapshot], table: Routes, audit: Au
     def doctor(by: Caller) -> Response:
         """Checks settings and stores."""
         authorise(by, "audit")
-        return answer([asdict(finding) for finding in examine(home, current(), table, audit, ledger)])
+        return answer([asdict(finding) for finding in examine(home, compiler.current(), table, audit, ledger, compiler.damaged)])
 
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from tandem.core.principal import Principal
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, authorise, scope_of
 from tandem.governance.ledger import Account, Ledger
+from tandem.governance.repo import Entry
 from tandem.registry.registry import Registry
 from tandem.store.sql import Sql
 
@@ -131,7 +133,7 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
     ) -> Response:
         """Who changed what, newest first."""
         authorise(by, "audit")
-        return answer([asdict(entry) for entry in audit.list(ALL, limit=limit, before=before)])
+        return answer([_entry(entry) for entry in audit.list(ALL, limit=limit, before=before)])
 
     @router.post("/audit/verify")
     def verify(by: Caller) -> Response:
@@ -144,6 +146,18 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
 
 def _sees(by: Principal, scope: str) -> bool:
     return by.may("audit") or scope in by.budget_scopes[1:]
+
+
+def _entry(entry: Entry) -> dict[str, object]:
+    return {
+        "seq": entry.seq,
+        "at": entry.at,
+        "actor": entry.actor,
+        "team": entry.team,
+        "action": entry.action,
+        "subject": entry.subject,
+        "detail": json.loads(entry.detail),
+    }
 
 
 def _account(account: Account) -> dict[str, object]:

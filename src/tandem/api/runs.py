@@ -32,6 +32,7 @@ class TrainIn(BaseModel):
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     positive: Annotated[str, Field(max_length=256)] | None = None
+    baseline: bool = True
 
 
 class RunIn(BaseModel):

@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import Response
 
 from tandem import __version__
+from tandem.api.threshold import Threshold
 from tandem.api.wire import answer, install_faults
 from tandem.core.errors import NotFound
 from tandem.governance.sessions import Sessions
@@ -43,8 +44,10 @@ def build(face: Face) -> FastAPI:
         docs_url="/api/docs",
         openapi_url="/api/openapi.json",
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.sessions = face.sessions
+    app.add_middleware(Threshold)
     install_faults(app, face.log)
     for router in face.routers:
         app.include_router(router, prefix="/api/v1")

@@ -17,10 +17,11 @@ from tandem.core.principal import Principal
 from tandem.governance.sessions import COOKIE, Sessions
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_CODES = {405: "method_not_allowed", 413: "body_too_large"}
 
 
-def caller(request: Request) -> Principal:
-    """FastAPI dependency: who calls, by bearer key or by the console's session cookie.
+def identify(request: Request) -> Principal:
+    """Who calls, by bearer key or by the console's session cookie.
 
     Raises:
         Unauthenticated: no key, or one nobody knows.
@@ -40,6 +41,12 @@ def caller(request: Request) -> Principal:
     if principal is None:
         raise Unauthenticated("This needs a key that is known here.", hint="Send 'Authorization: Bearer KEY', or sign in at /.")
     return principal
+
+
+def caller(request: Request) -> Principal:
+    """FastAPI dependency: who calls, as the threshold found out."""
+    by: Principal = request.state.by
+    return by
 
 
 Caller = Annotated[Principal, Depends(caller)]
@@ -75,6 +82,9 @@ def install_faults(app: FastAPI, log: Callable[[BaseException], None]) -> None:
     async def malformed(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            why = f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}."
+            return fault(Invalid(why, hint="GET /api/docs describes every route."))
         place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
         return fault(
             Invalid(
@@ -88,11 +98,7 @@ def install_faults(app: FastAPI, log: Callable[[BaseException], None]) -> None:
             return fault(
                 NotFound(f"{request.method} {request.url.path} is nothing here.", hint="GET /api/docs lists the routes.")
             )
-        return fault(
-            Invalid(
-                str(error.detail), status=error.status_code, code="method_not_allowed" if error.status_code == 405 else "invalid"
-            )
-        )
+        return fault(Invalid(str(error.detail), status=error.status_code, code=_CODES.get(error.status_code, "invalid")))
 
     async def unforeseen(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         try:

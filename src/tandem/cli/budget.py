@@ -46,6 +46,19 @@ def list_budgets(as_json: bool) -> None:
 
 
 @budget.command()
+@click.argument("scope", default="org")
+@as_json
+def spend(scope: str, as_json: bool) -> None:
+    """Tell what SCOPE has spent since the beginning, priced or not."""
+    with platform() as tandem:
+        spent = tandem.budgets.spend(scope)
+    if as_json:
+        emit(spent)
+        return
+    table(("scope", "spent", "attempts", "without a price"), [(scope, usd(spent.cost), spent.attempts, spent.unpriced)])
+
+
+@budget.command()
 @click.argument("scope")
 @click.option("--window", type=click.Choice(WINDOWS), default="day", show_default=True)
 @as_json

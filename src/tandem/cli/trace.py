@@ -51,7 +51,7 @@ def list_traces(limit: int, endpoint: str | None, outcome: str | None, as_json: 
         )
         for row in rows
     ]
-    table(("trace", "when", "kind", "endpoint", "outcome", "ms", "own cost", "key"), shown)
+    table(("trace", "when", "kind", "endpoint", "outcome", "ms", "cost", "key"), shown)
 
 
 @trace.command()

@@ -165,8 +165,8 @@ def _error(fault: Fault) -> TandemError:
 
 
 def worker_environment() -> dict[str, str]:
-    """What a process with a user's code sees of ours."""
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    """What a process with a user's code sees of ours; it leaves no compiled files in the folder of a version."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 async def _spawn() -> Worker:

@@ -157,8 +157,12 @@ class Call:
                 amount = max(amount, price.bound(tokens_in, tokens_out))
             elif capped is not None:
                 raise unpriced(target.target, capped)
-        await self.reserve(amount)
-        self.spans.append(Span(name="admit", start=start, end=self.door.clock.now(), attributes={"reserved_nano_usd": amount}))
+        span = Span(name="admit", start=start, attributes={"reserved_nano_usd": amount})
+        self.spans.append(span)
+        try:
+            await self.reserve(amount)
+        finally:
+            span.end = self.door.clock.now()
 
     async def reserve(self, amount: int) -> None:
         """Holds `amount` nano-dollars for the next attempt; awaits only when the purse holds too little."""

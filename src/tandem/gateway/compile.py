@@ -66,6 +66,8 @@ class Compiler:
         self._seen: tuple[object, ...] | None = None
         self._prices: dict[tuple[str, str], Price | None] = {}
         self._snapshot = Snapshot()
+        self.damaged: dict[str, str] = {}
+        """Versions whose files cannot be laid out, and why; `tandem doctor` tells."""
 
     def current(self) -> Snapshot:
         """The snapshot as it was last compiled; changes committed meanwhile are compiled first."""
@@ -161,7 +163,12 @@ class Compiler:
             production = asset.aliases.get(PRODUCTION)
             for version in self._s.registry.versions(asset.kind, asset.name, ALL)[:50]:
                 folder = self._served / version.digest.removeprefix("sha256:")
-                self._s.blobs.materialise(version.members, folder)
+                try:
+                    self._s.blobs.materialise(version.members, folder)
+                except TandemError as error:  # one damaged version must not keep all the others from the doors
+                    self.damaged[str(version.ref)] = error.message
+                    continue
+                self.damaged.pop(str(version.ref), None)
                 served[str(version.ref)] = self._entry(version, folder, is_production=version.version == production)
         return served
 

@@ -16,7 +16,7 @@ from tandem.core.endpoint import EndpointKind, Timeouts
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
 from tandem.gateway.call import Call, Door, open_call
 from tandem.gateway.http1 import Reply, Request
-from tandem.gateway.transport import Pool
+from tandem.gateway.transport import CONNECT, Pool
 from tandem.gateway.wires import openai, served
 from tandem.gateway.wires.served import Answering
 
@@ -241,7 +241,7 @@ class Handler:
         except TandemError as error:
             away = Unavailable(
                 f"The control process does not answer ({error.message})",
-                retry_after=1,
+                retry_after=1 if error.field == CONNECT else None,  # later than that, it may have been done
                 hint="Calls to endpoints go on; it is started again by itself. `tandem doctor` tells more.",
             )
             status, fields, text = served.refusal(away, "")

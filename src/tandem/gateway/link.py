@@ -415,4 +415,5 @@ def late(where: str, stage: str, seconds: float) -> TimedOut:
     return TimedOut(
         f"{where} {_WAITS[stage]} within {seconds:g} s (stage: {stage}).",
         hint=f"Raise `timeouts.{stage}` if the upstream is slow on purpose.",
+        field=stage,
     )

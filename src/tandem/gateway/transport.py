@@ -30,6 +30,12 @@ _NAME = re.compile(r"[A-Za-z0-9._:-]+")
 _TARGET = re.compile(r"/[!-~]*")
 
 
+CONNECT = "connect"
+"""The stage, as errors name it, before which nothing was sent."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that may be sent again when a kept connection turns out to be closed."""
+
+
 class Pool:
     """Connections to one upstream: kept, reused newest first, never more than `limit`."""
 
@@ -102,7 +108,7 @@ class Pool:
 
         Raises:
             Invalid: method, path or a header cannot stand in a request.
-            Unreachable: no connection, or it was reset before a reply.
+            Unreachable: no connection (`field` is "connect": nothing was sent), or it was reset before a reply.
             TimedOut: connect, first byte, idle or total.
             Upstream: `malformed_reply`, `truncated_stream`.
         """
@@ -126,7 +132,7 @@ class Pool:
                     await _upload(link, response, body, declared)
                 return await response.begun()
             except Stale as stale:
-                if fresh or not isinstance(body, bytes):
+                if fresh or method not in SAFE:  # the request may have been heard: a second one is the caller's to decide
                     raise Unreachable(stale.message) from None
                 fresh, on_sent = True, None
             except BaseException:
@@ -168,7 +174,7 @@ class Pool:
     async def _take(self, timeouts: Timeouts, fresh: bool) -> Link:
         """A kept connection, or a new one, or (at the limit) the next that comes free."""
         if self._closed:
-            raise Unreachable(f"The connections to {self.where} are closed.")
+            raise Unreachable(f"The connections to {self.where} are closed.", field=CONNECT)
         if self._idle and not fresh:
             return self._idle.pop()
         if self._idle and self._open >= self._limit:
@@ -202,6 +208,7 @@ class Pool:
                 raise TimedOut(
                     f"All {self._limit} connections to {self.where} were busy for {timeouts.connect:g} s (stage: connect).",
                     hint="Raise the limit of connections, or send less at once.",
+                    field=CONNECT,
                 ) from None
             raise
 
@@ -218,7 +225,9 @@ class Pool:
                 raise late(self.where, "connect", timeouts.connect) from None
             if isinstance(error, OSError):
                 raise Unreachable(
-                    f"No connection to {self.where}: {error}.", hint="Check that the address is right and the server runs."
+                    f"No connection to {self.where}: {error}.",
+                    hint="Check that the address is right and the server runs.",
+                    field=CONNECT,
                 ) from error
             raise
         return link
@@ -246,7 +255,7 @@ class Pool:
         await response.begun()
         link.tunnel = False
         if response.status != 200:
-            raise Unreachable(f"The proxy refused a tunnel to {self.where} with status {response.status}.")
+            raise Unreachable(f"The proxy refused a tunnel to {self.where} with status {response.status}.", field=CONNECT)
 
     def _set_proxy(self, proxy: str) -> None:
         scheme, host, port, _ = _address(proxy)

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tandem.core.endpoint import Target
-from tandem.core.errors import Rejected, TandemError, TimedOut, Unreachable, Upstream
+from tandem.core.errors import Rejected, TandemError, Upstream
 from tandem.core.money import Usage
 from tandem.gateway import route
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.providers.base import Verb, Wire, load
 from tandem.gateway.snapshot import Host, Snapshot
 from tandem.gateway.sse import Frames, data
-from tandem.gateway.transport import Pool, Response
+from tandem.gateway.transport import CONNECT, Pool, Response
 from tandem.observability.content import Vault
 
 Headers = list[tuple[bytes, bytes]]
@@ -180,11 +180,8 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
     except Rejected as error:
         _end(call, error.code, NOTHING_SENT, error)
         raise
-    except Unreachable as error:
-        _end(call, error.code, NOTHING_SENT, error)
-        raise
     except TandemError as error:  # timed out or broken after the question was out: it may have been answered, and billed
-        _end(call, error.code, NOTHING_SENT if isinstance(error, TimedOut) and error.field == "connect" else UNKNOWN, error)
+        _end(call, error.code, NOTHING_SENT if error.field == CONNECT else UNKNOWN, error)
         raise
     finally:
         if response is not None:

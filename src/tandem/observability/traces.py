@@ -80,6 +80,7 @@ class Row:
     outcome: str
     status: int
     cost: int | None
+    """Nano-dollars of the whole trace, nested calls included; None when one of them has no known price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +225,9 @@ class Traces:
                 clauses.append(clause)
                 values.append(value)
         sql = (
-            "SELECT call, trace, parent, start, end, team, principal, endpoint, kind, outcome, status, cost FROM calls WHERE "
+            "SELECT call, trace, parent, start, end, team, principal, endpoint, kind, outcome, status,"
+            " (SELECT CASE WHEN count(*) = count(a.cost) THEN coalesce(sum(a.cost), 0) END"
+            " FROM attempts a WHERE a.trace = calls.trace) FROM calls WHERE "
             + " AND ".join(clauses)
             + " ORDER BY start DESC LIMIT ?"
         )

@@ -1,0 +1,45 @@
+"""The threshold of the control process: who calls is known before a byte of a body is read, and a body has an end."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tandem.api.wire import fault, identify
+from tandem.core.errors import TandemError
+
+BODY_BYTES = 16 * 1024 * 1024
+"""The largest body of a route that does not say otherwise: they are held in memory as a whole."""
+
+
+class Threshold:
+    """ASGI middleware before every route of ours. A route that takes more raises its own `request.state.body_bytes`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["body_bytes"] = BODY_BYTES
+        if scope["path"].startswith("/api/v1/"):
+            try:
+                state["by"] = await run_in_threadpool(identify, Request(scope))
+            except TandemError as error:
+                await fault(error)(scope, receive, send)
+                return
+        came = 0
+
+        async def bounded() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > state["body_bytes"]:
+                raise HTTPException(413, f"The body of the request is larger than {state['body_bytes']} bytes.")
+            return message
+
+        await self._app(scope, bounded, send)

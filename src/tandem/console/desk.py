@@ -1,0 +1,198 @@
+"""What every page shares: who asks, how a page is written, how an error looks. It knows no noun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tandem import __version__
+from tandem.console import facts, words
+from tandem.core.clock import Clock
+from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError, Unauthenticated
+from tandem.core.principal import Principal
+from tandem.governance.authorise import authorise
+from tandem.governance.sessions import COOKIE, Sessions
+
+HERE = Path(__file__).parent
+TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+SAFE = frozenset({"GET", "HEAD"})
+OUR_SITES = frozenset({"same-origin", "none"})
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+HEADERS = {
+    "content-security-policy": POLICY,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+}
+NAVIGATION = (
+    ("/", "Home", "read"),
+    ("/endpoints", "Endpoints", "read"),
+    ("/assets", "Assets", "read"),
+    ("/traces", "Traces", "read"),
+    ("/runs", "Runs", "read"),
+    ("/keys", "Keys", "read"),
+    ("/budgets", "Budgets", "read"),
+    ("/audit", "Audit", "audit"),
+)
+"""Address, name, and the right that a page needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Finds the caller and writes the pages."""
+
+    sessions: Sessions
+    clock: Clock
+    files: Mapping[str, bytes] = field(default_factory=lambda: _static())
+    """The static files, by name."""
+    _templates: Environment = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_templates", _environment(self.clock, self.files))
+
+    def router(self) -> APIRouter:
+        """An empty router whose errors are pages."""
+        return APIRouter(route_class=_page_class(self), include_in_schema=False, default_response_class=Response)
+
+    def known(self, request: Request) -> Principal | None:
+        """Who is signed in, if anybody."""
+        cookie = request.cookies.get(COOKIE)
+        return None if cookie is None else self.sessions.by_cookie(cookie)
+
+    def enter(self, request: Request, right: str = "read") -> Principal:
+        """Whoever is signed in and has the right.
+
+        Raises:
+            Unauthenticated: nobody is.
+            Forbidden: the right is missing, or a changing request comes from another site.
+        """
+        own_site(request)
+        principal = self.known(request)
+        if principal is None:
+            raise Unauthenticated("You are not signed in.", hint="Sign in with a key.")
+        authorise(principal, right)
+        return principal
+
+    def page(
+        self,
+        request: Request,
+        template: str,
+        title: str,
+        values: Mapping[str, object],
+        *,
+        by: Principal | None,
+        status: int = 200,
+    ) -> Response:
+        """A whole page.
+
+        Args:
+            template: the file that draws it.
+            title: what the browser's tab says.
+            values: what the template shows.
+            by: who is signed in; nobody sees no navigation.
+        """
+        navigation = [(href, name) for href, name, right in NAVIGATION if by is not None and by.may(right)]
+        frame = {"title": title, "by": by, "path": request.url.path, "navigation": navigation}
+        text = self._templates.get_template(template).render({**values, **frame})
+        return Response(text, status, HEADERS, "text/html; charset=utf-8")
+
+    def fault(self, request: Request, error: TandemError) -> Response:
+        """An error as a page; for who is not signed in, the way in."""
+        if isinstance(error, Unauthenticated):
+            return self.sign_in(request, status=error.status)
+        title = {403: "Not allowed", 404: "Nothing here"}.get(error.status, "Something is wrong")
+        return self.page(request, "error.html", title, {"error": error}, by=self.known(request), status=error.status)
+
+    def sign_in(self, request: Request, *, status: int = 200, after: str | None = None, fault: str | None = None) -> Response:
+        """The sign-in page, which leads on to the page that was asked for."""
+        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        # The cookie is not sent along a link from another site; asking once more from our own page sends it.
+        again = request.method in SAFE and request.headers.get("sec-fetch-site") == "cross-site" and not request.cookies
+        values = {"after": local(after or wanted), "fault": fault, "again": again}
+        return self.page(request, "sign_in.html", "Sign in", values, by=None, status=status)
+
+
+def own_site(request: Request) -> None:
+    """Lets a changing request pass only when it comes from our own pages.
+
+    Raises:
+        Forbidden: it comes from another site.
+    """
+    if request.method not in SAFE and request.headers.get("sec-fetch-site", "same-origin") not in OUR_SITES:
+        raise Forbidden("This request comes from another site.", hint="Use the console's own pages.")
+
+
+def local(address: str) -> str:
+    """The address if it is a page of ours, else the first page: nobody is led to another site.
+
+    >>> local("/traces?limit=5"), local("//evil.example"), local("https://evil.example")
+    ('/traces?limit=5', '/', '/')
+    """
+    sound = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable() and "\\" not in address
+    return address if sound and not address.startswith("/console/") else "/"
+
+
+def _page_class(desk: Desk) -> type[APIRoute]:
+    class Page(APIRoute):
+        """A route whose deliberate errors are pages."""
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            plain = super().get_route_handler()
+
+            async def shown(request: Request) -> Response:
+                try:
+                    return await plain(request)
+                except TandemError as error:
+                    return await run_in_threadpool(desk.fault, request, error)
+                except RequestValidationError as error:
+                    return await run_in_threadpool(desk.fault, request, _malformed(request, error))
+
+            return shown
+
+    return Page
+
+
+def _malformed(request: Request, error: RequestValidationError) -> TandemError:
+    first = error.errors()[0]
+    if first["loc"][0] == "path":
+        return NotFound(f"{request.url.path} is nothing here.", hint="The navigation shows what there is.")
+    return Invalid(f"{first['loc'][-1]}: {first['msg']}.", field=str(first["loc"][-1]), hint="Go back and try another value.")
+
+
+def _static() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (HERE / "static").iterdir() if path.suffix in TYPES}
+
+
+def _environment(clock: Clock, files: Mapping[str, bytes]) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    stamp = sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:12]
+
+    def when(micros: int | None) -> Markup:
+        if micros is None:
+            return Markup("—")
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(
+            words.moment(micros), words.ago(micros, clock.now()), words.utc(micros)
+        )
+
+    environment.globals.update(when=when, stamp=stamp, version=__version__, outcome=facts.outcome)
+    environment.filters.update(
+        lasted=words.lasted, money=words.money, number=words.number, short=words.short, pretty=words.pretty, plain=words.plain
+    )
+    return environment

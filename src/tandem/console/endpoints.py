@@ -1,0 +1,72 @@
+"""Endpoints as a page: every address that answers, and what stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from tandem.console.desk import Desk
+from tandem.core.endpoint import Endpoint, Target
+from tandem.gateway.snapshot import Served, Snapshot
+from tandem.governance.authorise import Scope, scope_of
+
+Current = Callable[[], Snapshot]
+"""Gives the compiled snapshot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """One target of an endpoint's route."""
+
+    target: Target
+    served: Served | None
+    """What is served, for models and decisions; None for language models elsewhere, and for what is missing."""
+    missing: bool
+    priced: bool | None
+    """Whether a price is known; None where calls cost nothing."""
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        return {} if self.served is None else self.served.attributes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An endpoint with what stands behind it now."""
+
+    endpoint: Endpoint
+    behind: tuple[Behind, ...]
+
+
+def standing(snapshot: Snapshot, scope: Scope) -> list[Standing]:
+    """The endpoints of the scope, by name."""
+    seen = sorted(snapshot.endpoints.values(), key=lambda endpoint: endpoint.name)
+    return [
+        Standing(endpoint=endpoint, behind=tuple(_behind(snapshot, endpoint, target) for target in endpoint.route))
+        for endpoint in seen
+        if endpoint.team == "default" or scope.admits(endpoint.team)
+    ]
+
+
+def _behind(snapshot: Snapshot, endpoint: Endpoint, target: Target) -> Behind:
+    if endpoint.kind in ("chat", "embed"):
+        missing = target.target.partition("/")[0] not in snapshot.hosts
+        return Behind(target=target, served=None, missing=missing, priced=target.target in snapshot.prices)
+    served = snapshot.served.get(target.target)
+    return Behind(target=target, served=served, missing=served is None, priced=None)
+
+
+def routes(desk: Desk, current: Current) -> APIRouter:
+    """The page of Endpoint."""
+    router = desk.router()
+
+    @router.get("/endpoints")
+    def endpoints(request: Request) -> Response:
+        by = desk.enter(request)
+        values = {"endpoints": standing(current(), scope_of(by))}
+        return desk.page(request, "endpoints.html", "Endpoints", values, by=by)
+
+    return router

@@ -1,0 +1,57 @@
+"""The console's pages, put together: what they ask, and in which order they are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from tandem.console import assets, endpoints, files, home, policy, principals, runs, traces
+from tandem.console.desk import Desk
+from tandem.console.endpoints import Current
+from tandem.core.clock import Clock
+from tandem.governance.audit import Audit
+from tandem.governance.keys import Keys
+from tandem.governance.ledger import Ledger
+from tandem.governance.sessions import Sessions
+from tandem.jobs.repo import Runs
+from tandem.observability.content import Subjects
+from tandem.observability.traces import Traces
+from tandem.registry.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What the pages ask."""
+
+    registry: Registry
+    runs: Runs
+    traces: Traces
+    subjects: Subjects
+    ledger: Ledger
+    audit: Audit
+    keys: Keys
+    sessions: Sessions
+    current: Current
+    """Gives the compiled snapshot."""
+    clock: Clock
+
+
+def routes(sources: Sources) -> APIRouter:
+    """Every page, under `/`. An address of one word that nothing else answers is a page that says so."""
+    s = sources
+    desk = Desk(s.sessions, s.clock)
+    router = APIRouter()
+    for part in (
+        home.routes(desk, s.traces, s.runs, s.ledger, s.audit, s.current),
+        endpoints.routes(desk, s.current),
+        assets.routes(desk, s.registry),
+        traces.routes(desk, s.traces, s.subjects, s.current),
+        runs.routes(desk, s.runs, s.registry),
+        principals.routes(desk, s.keys),
+        policy.routes(desk, s.ledger, s.audit),
+        files.routes(desk),
+        home.nothing(desk),
+    ):
+        router.include_router(part)
+    return router

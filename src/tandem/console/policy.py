@@ -1,0 +1,106 @@
+"""Policy as pages: budgets with what stands against them, and the audit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from tandem.console.desk import Desk
+from tandem.console.words import percent
+from tandem.core.principal import Principal
+from tandem.governance.audit import Audit, AuditReport
+from tandem.governance.authorise import ALL
+from tandem.governance.ledger import Account, Ledger
+from tandem.governance.repo import Entry
+
+PAGE = 100
+SEQ_MAX = 2**62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A cap as a bar: what is settled, what is reserved on top, in percent of it."""
+
+    account: Account
+    settled: float
+    reserved: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one scope spent today (UTC)."""
+
+    scope: str
+    cost: int
+    attempts: int
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """A row of the audit with its detail read."""
+
+    entry: Entry
+    detail: object
+
+
+def sees(by: Principal, scope: str) -> bool:
+    """Whether a budget's scope is this principal's business."""
+    return by.may("audit") or scope in by.budget_scopes[1:]
+
+
+def bars(ledger: Ledger, by: Principal) -> list[Bar]:
+    """The caps that the principal sees, with what stands against them now."""
+    return [_bar(account) for account in ledger.accounts() if sees(by, account.scope)]
+
+
+def spent_today(ledger: Ledger, by: Principal, now: int) -> list[Spent]:
+    """What the widest scope of the principal, and it itself, spent today."""
+    scopes = [scope for scope in by.budget_scopes if sees(by, scope)]
+    return [_spent(scope, ledger.spend(scope, since=now, until=now)) for scope in scopes]
+
+
+def _bar(account: Account) -> Bar:
+    settled = percent(account.settled, account.cap)
+    return Bar(account=account, settled=settled, reserved=min(100 - settled, percent(account.reserved, account.cap)))
+
+
+def _spent(scope: str, spend: tuple[int, int, int]) -> Spent:
+    return Spent(scope=scope, cost=spend[0], attempts=spend[1], unpriced=spend[2])
+
+
+def routes(desk: Desk, ledger: Ledger, audit: Audit) -> APIRouter:
+    """The pages of Policy."""
+    router = desk.router()
+
+    @router.get("/budgets")
+    def budgets(request: Request) -> Response:
+        by = desk.enter(request)
+        values = {"budgets": bars(ledger, by), "spent": spent_today(ledger, by, desk.clock.now())}
+        return desk.page(request, "budgets.html", "Budgets", values, by=by)
+
+    @router.get("/audit")
+    def rows(request: Request, before: Annotated[int | None, Query(ge=1, le=SEQ_MAX)] = None) -> Response:
+        return _page(request, before, report=None)
+
+    @router.post("/audit/verify")
+    def verify(request: Request) -> Response:
+        desk.enter(request, "audit")
+        return _page(request, None, report=audit.verify())
+
+    def _page(request: Request, before: int | None, *, report: AuditReport | None) -> Response:
+        by = desk.enter(request, "audit")
+        found = audit.list(ALL, limit=PAGE + 1, before=before)
+        values = {
+            "deeds": [Deed(entry=entry, detail=json.loads(entry.detail)) for entry in found[:PAGE]],
+            "older": found[PAGE - 1].seq if len(found) > PAGE else None,
+            "before": before,
+            "report": report,
+        }
+        return desk.page(request, "audit.html", "Audit", values, by=by)
+
+    return router

@@ -1,0 +1,78 @@
+"""Traces as pages: the list, and one answer explained."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from tandem.console import dialogue
+from tandem.console.desk import Desk
+from tandem.console.endpoints import Current, standing
+from tandem.console.waterfall import waterfall
+from tandem.governance.authorise import scope_of
+from tandem.observability.content import Subjects
+from tandem.observability.explain import explain
+from tandem.observability.traces import Traces
+
+PAGE = 50
+MICROS_MAX = 2**62
+OUTCOMES = (
+    "ok",
+    "gone",
+    "forbidden",
+    "not_found",
+    "invalid",
+    "over_budget",
+    "rate_limited",
+    "timed_out",
+    "unreachable",
+    "crashed",
+)
+"""Offered by the filter; any other can be typed."""
+Word = Annotated[str, Query(max_length=140)]
+
+
+def routes(desk: Desk, traces: Traces, subjects: Subjects, current: Current) -> APIRouter:
+    """The pages of Trace."""
+    router = desk.router()
+
+    @router.get("/traces")
+    def rows(
+        request: Request,
+        before: Annotated[int | None, Query(ge=0, le=MICROS_MAX)] = None,
+        endpoint: Word = "",
+        outcome: Word = "",
+    ) -> Response:
+        by = desk.enter(request)
+        scope = scope_of(by)
+        found = traces.list(
+            team=scope.team, limit=PAGE + 1, before=before, endpoint=endpoint.strip() or None, outcome=outcome.strip() or None
+        )
+        values = {
+            "traces": found[:PAGE],
+            "older": found[PAGE - 1].start if len(found) > PAGE else None,
+            "before": before,
+            "endpoint": endpoint.strip(),
+            "outcome": outcome.strip(),
+            "endpoints": [each.endpoint.name for each in standing(current(), scope)],
+            "outcomes": OUTCOMES,
+        }
+        return desk.page(request, "traces.html", "Traces", values, by=by)
+
+    @router.get("/traces/{identifier}")
+    def show(request: Request, identifier: str, content: bool = False) -> Response:
+        by = desk.enter(request)
+        found = explain(traces, subjects, identifier, team=scope_of(by).team, content=content)
+        values = {
+            "found": found,
+            "opening": found.calls[0] if found.calls else None,
+            "waterfall": waterfall(found.calls),
+            "asked": dialogue.asked,
+            "answered": dialogue.answered,
+            "readable": dialogue.readable,
+        }
+        return desk.page(request, "trace.html", f"Trace {identifier}", values, by=by)
+
+    return router

@@ -1,0 +1,126 @@
+"""How values are written for people: times, durations, money, numbers. Pure; it knows no page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import msgspec
+
+from tandem.core.clock import MICROS, iso
+from tandem.core.money import dollars
+
+STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+"""Seconds of a unit and its sign, the longest first."""
+LONG = 2**62
+"""Times from here on mean never."""
+
+
+def utc(micros: int) -> str:
+    """A time to the second, in UTC.
+
+    >>> utc(1_750_000_000_000_000)
+    '2025-06-15 15:06:40Z'
+    """
+    return iso(micros)[:19].replace("T", " ") + "Z" if 0 <= micros < LONG else "never"
+
+
+def moment(micros: int) -> str:
+    """A time to the microsecond, as RFC 3339; out of bounds it is empty."""
+    return iso(micros) if 0 <= micros <= _LAST else ""
+
+
+_LAST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * MICROS
+
+
+def ago(then: int, now: int) -> str:
+    """How far a time is from now, in its largest unit.
+
+    >>> ago(0, 90_000_000), ago(90_000_000, 0), ago(5, 5)
+    ('1 min ago', 'in 1 min', 'now')
+    """
+    seconds = abs(now - then) // MICROS
+    for length, sign in STEPS:
+        if seconds >= length:
+            text = f"{seconds // length} {sign}"
+            return f"{text} ago" if then < now else f"in {text}"
+    return "now"
+
+
+def lasted(micros: int) -> str:
+    """A duration in microseconds, in the unit people would choose.
+
+    >>> lasted(420), lasted(12_345), lasted(1_240_000), lasted(192_000_000)
+    ('0.42 ms', '12.3 ms', '1.24 s', '3 min 12 s')
+    """
+    if micros < 60 * MICROS:
+        size, sign = (micros / 1_000, "ms") if micros < MICROS else (micros / MICROS, "s")
+        return f"{size:.{2 if size < 10 else 1 if size < 100 else 0}f} {sign}"
+    seconds = micros // MICROS
+    for (length, sign), (smaller, small_sign) in pairwise(STEPS):
+        if seconds >= length:
+            return f"{seconds // length} {sign} {seconds % length // smaller} {small_sign}"
+    return f"{seconds} s"
+
+
+def money(amount: int | None) -> str:
+    """Nano-dollars as dollars, exact; what has no known price is unknown, not nothing.
+
+    >>> money(1_050), money(None)
+    ('$0.00000105', 'unknown')
+    """
+    if amount is None:
+        return "unknown"
+    text = dollars(amount)
+    return f"-${text[1:]}" if amount < 0 else f"${text}"
+
+
+def number(value: object) -> str:
+    """A number to four significant digits; everything else as it is.
+
+    >>> number(0.98765), number(1234567), number(0.00001234), number(True)
+    ('0.9877', '1,234,567', '1.234e-05', 'true')
+    """
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+        case None:
+            return "—"
+        case _:
+            return str(value)
+
+
+def short(digest: object) -> str:
+    """The first twelve digits of a digest.
+
+    >>> short("sha256:0123456789abcdef")
+    '0123456789ab'
+    """
+    return str(digest).removeprefix("sha256:")[:12]
+
+
+def percent(part: float, whole: float) -> float:
+    """A share between 0 and 100; of nothing, everything is taken.
+
+    >>> percent(1, 4), percent(0, 0), percent(9, 3)
+    (25.0, 100.0, 100.0)
+    """
+    return 100.0 if whole <= 0 else round(min(100.0, max(0.0, 100 * part / whole)), 2)
+
+
+def pretty(value: object) -> str:
+    """Indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+
+
+def plain(value: object) -> str:
+    """A value in one line: texts as they are, the rest as JSON."""
+    return value if isinstance(value, str) else number(value) if isinstance(value, int | float | None) else _line(value)
+
+
+def _line(value: object) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()
