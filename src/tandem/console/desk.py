@@ -170,6 +170,15 @@ def _malformed(request: Request, error: RequestValidationError) -> TandemError:
     return Invalid(f"{first['loc'][-1]}: {first['msg']}.", field=str(first["loc"][-1]), hint="Go back and try another value.")
 
 
+def _told(text: str) -> Markup:
+    """A message with what stands between backticks as code."""
+    pieces = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 2 and place + 1 < len(pieces) else piece
+        for place, piece in enumerate(pieces)
+    )
+
+
 def _static() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (HERE / "static").iterdir() if path.suffix in TYPES}
 
@@ -192,7 +201,8 @@ def _environment(clock: Clock, files: Mapping[str, bytes]) -> Environment:
         )
 
     environment.globals.update(when=when, stamp=stamp, version=__version__, outcome=facts.outcome)
-    environment.filters.update(
-        lasted=words.lasted, money=words.money, number=words.number, short=words.short, pretty=words.pretty, plain=words.plain
-    )
+    for filter in (words.lasted, words.money, words.number, words.short, words.pretty, words.plain, words.shown, words.counted):
+        environment.filters[filter.__name__] = filter
+    environment.filters["told"] = _told
+    environment.tests["line"] = words.is_line
     return environment

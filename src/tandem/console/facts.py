@@ -203,6 +203,7 @@ def _column(column: _Column, role: str, seen: _Profiled | None) -> Column:
     dtype = column.dtype + (" or empty" if column.nullable else "") + (", unique" if column.unique else "")
     if seen is None:
         return Column(name=column.name, role=role, dtype=dtype, allowed=allowed)
+    counts = seen.histogram.counts if seen.histogram is not None else tuple(top.count for top in seen.top)
     span = "" if seen.min is None else f"{number(seen.min)} … {number(seen.max)}"
     return Column(
         name=column.name,
@@ -214,7 +215,7 @@ def _column(column: _Column, role: str, seen: _Profiled | None) -> Column:
         mean="" if seen.mean is None else number(seen.mean),
         deviation="" if seen.std is None else number(seen.std),
         seen=span or ", ".join(f"{top.value} ({top.count})" for top in seen.top[:3]),
-        bars=heights(seen.histogram.counts if seen.histogram is not None else [top.count for top in seen.top]),
+        bars=heights(counts) if max(counts, default=0) > 1 else (),
     )
 
 

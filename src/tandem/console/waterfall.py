@@ -148,12 +148,12 @@ def _bar(
 
 
 def ticks(length: int) -> tuple[Tick, ...]:
-    """Four to eight marks at round times, from 0, none of them past the end.
+    """Three to six marks at round times, from 0, none of them past the end.
 
-    >>> [tick.text for tick in ticks(10_000)]
-    ['0', '2.00 ms', '4.00 ms', '6.00 ms', '8.00 ms', '10.0 ms']
+    >>> [tick.text for tick in ticks(9_000)]
+    ['0', '2.00 ms', '4.00 ms', '6.00 ms', '8.00 ms']
     """
     step = 1
-    while length / step > 7:  # 1, 2, 5, 10, 20, 50…
+    while length / step > 5:  # 1, 2, 5, 10, 20, 50…
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
     return tuple(Tick(at=round(100 * at / length, 3), text=lasted(at) if at else "0") for at in range(0, length + 1, step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -12,6 +13,8 @@ from tandem.core.money import dollars
 
 STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 """Seconds of a unit and its sign, the longest first."""
+FEW = 6
+"""Values that a list may have to be written in one line."""
 LONG = 2**62
 """Times from here on mean never."""
 
@@ -50,9 +53,11 @@ def ago(then: int, now: int) -> str:
 def lasted(micros: int) -> str:
     """A duration in microseconds, in the unit people would choose.
 
-    >>> lasted(420), lasted(12_345), lasted(1_240_000), lasted(192_000_000)
-    ('0.42 ms', '12.3 ms', '1.24 s', '3 min 12 s')
+    >>> lasted(42), lasted(420), lasted(12_345), lasted(1_240_000), lasted(192_000_000)
+    ('42 µs', '0.42 ms', '12.3 ms', '1.24 s', '3 min 12 s')
     """
+    if micros < 100:
+        return f"{micros} µs"
     if micros < 60 * MICROS:
         size, sign = (micros / 1_000, "ms") if micros < MICROS else (micros / MICROS, "s")
         return f"{size:.{2 if size < 10 else 1 if size < 100 else 0}f} {sign}"
@@ -78,8 +83,8 @@ def money(amount: int | None) -> str:
 def number(value: object) -> str:
     """A number to four significant digits; everything else as it is.
 
-    >>> number(0.98765), number(1234567), number(0.00001234), number(True)
-    ('0.9877', '1,234,567', '1.234e-05', 'true')
+    >>> number(0.98765), number(1234567), number(0.00001234), number(3680.4), number(True)
+    ('0.9877', '1,234,567', '1.234e-05', '3,680', 'true')
     """
     match value:
         case bool():
@@ -87,7 +92,7 @@ def number(value: object) -> str:
         case int():
             return f"{value:,}"
         case float():
-            return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+            return f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
         case None:
             return "—"
         case _:
@@ -112,15 +117,43 @@ def percent(part: float, whole: float) -> float:
     return 100.0 if whole <= 0 else round(min(100.0, max(0.0, 100 * part / whole)), 2)
 
 
+def shown(share: float) -> str:
+    """A share in percent, for people: what is there is never shown as nothing.
+
+    >>> shown(0.0), shown(0.003), shown(20.82), shown(100.0)
+    ('0%', 'under 0.1%', '20.8%', '100%')
+    """
+    return "under 0.1%" if 0 < share < 0.1 else f"{share:.3g}%"
+
+
+def counted(number_of: int, one: str, many: str | None = None) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "entry", "entries"), counted(1200, "row")
+    ('1 entry', '1,200 rows')
+    """
+    return f"{number_of:,} {one if number_of == 1 else many or one + 's'}"
+
+
 def pretty(value: object) -> str:
     """Indented JSON."""
     return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
 
 
 def plain(value: object) -> str:
-    """A value in one line: texts as they are, the rest as JSON."""
-    return value if isinstance(value, str) else number(value) if isinstance(value, int | float | None) else _line(value)
+    """A value in one line: texts as they are, short lists by their members, the rest as JSON.
 
-
-def _line(value: object) -> str:
+    >>> plain(["benign", "malignant"]), plain([]), plain({"a": 1})
+    ('benign, malignant', 'none', '{"a":1}')
+    """
+    if is_line(value):
+        members = value if isinstance(value, list | tuple) else [] if isinstance(value, Mapping) else [value]
+        return ", ".join(member if isinstance(member, str) else number(member) for member in members) or "none"
     return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def is_line(value: object) -> bool:
+    """Whether a value reads well in one line: a text or number, a few of them, or nothing."""
+    if isinstance(value, list | tuple):
+        return len(value) <= FEW and all(isinstance(member, str | int | float) for member in value)
+    return not value if isinstance(value, Mapping) else isinstance(value, str | int | float | None)

@@ -1,0 +1,468 @@
+"""A home with everything a console shows, made by the packages themselves: data, models, calls, runs, budgets, audit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import msgspec
+import polars as pl
+from fastapi import FastAPI
+from sklearn.datasets import load_breast_cancer
+
+from tandem.api.server import Face, build
+from tandem.console import pages
+from tandem.core.asset import Ref, Version
+from tandem.core.clock import FixedClock
+from tandem.core.endpoint import Endpoint, Provider, Target
+from tandem.core.errors import Blocked, TandemError, Upstream
+from tandem.core.money import Usage, nano
+from tandem.core.policy import Budget
+from tandem.core.principal import LOCAL, Principal
+from tandem.data.ingest import ingest
+from tandem.evaluation.promote import Promotions
+from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call, Door, open_call, open_nested
+from tandem.gateway.compile import Compiler, Sources
+from tandem.gateway.metrics import Metrics
+from tandem.gateway.repo import Routes
+from tandem.gateway.snapshot import Replica
+from tandem.governance.admit import Purse
+from tandem.governance.audit import Audit
+from tandem.governance.authorise import ALL
+from tandem.governance.digest import PEPPER
+from tandem.governance.keys import Keys
+from tandem.governance.ledger import Ledger
+from tandem.governance.sessions import Sessions
+from tandem.jobs.repo import Runs
+from tandem.observability.content import Subjects
+from tandem.observability.journal import Journal
+from tandem.observability.move import Mover
+from tandem.observability.traces import Traces
+from tandem.registry.registry import Registry
+from tandem.store.blobs import Blobs, digest_of
+from tandem.store.sql import Sql, migrate
+from tandem.store.vault import Vault
+from tandem.training.fit import fit
+from tandem.training.task import AlgorithmName, Task
+
+EVIL = "<script>window.stolen=1</script>\"'><img src=x onerror=window.stolen=2>"
+"""Planted wherever a caller or an author can write."""
+DECISION = b'''"""A second opinion."""
+
+from tandem.decisions import Calls
+
+
+def second_opinion(case: Case, calls: Calls) -> Opinion:
+    scored = calls.predict("tumor", case.measurements, explain=True)
+    if 0.1 < scored.probability < 0.9:
+        calls.ask_a_person("The model is uncertain. <script>window.stolen=3</script>")
+    return Opinion(probability=scored.probability)
+'''
+CHAT = {
+    "model": "assistant",
+    "messages": [
+        {"role": "system", "content": "You explain a classifier's result to a clinician."},
+        {"role": "user", "content": f"The probability is 0.62. worst area: 1032 (pushes by +0.81)\n{EVIL}"},
+    ],
+    "max_tokens": 160,
+}
+SAID = "The worst area of 1032 speaks for malignancy; the smooth outline against it. A biopsy review is advised."
+
+
+@dataclass
+class House:
+    """One home."""
+
+    home: Path
+    clock: FixedClock = field(default_factory=lambda: FixedClock(micros=1_763_830_000_000_000))
+
+    def __post_init__(self) -> None:
+        home, clock = self.home, self.clock
+        self.vault = Vault(bytes(range(32)))
+        url = f"sqlite:///{home / 'control.db'}"
+        migrate(url)
+        self.sql, self.blobs = Sql(url), Blobs(home / "blobs")
+        self.audit = Audit(self.sql, self.vault, clock, home / "audit.head")
+        self.keys, self.table = Keys(self.sql, self.vault, clock, self.audit), Routes(self.sql, clock, self.audit)
+        self.runs = Runs(self.sql, clock)
+        self.registry = Registry(self.sql, self.blobs, self.audit, clock)
+        self.ledger, self.subjects = Ledger(home / "ledger.db", clock), Subjects(home / "subjects.db", self.vault)
+        self.traces = Traces(home / "traces")
+        self.mover = Mover(
+            home / "journal", traces=self.traces, subjects=self.subjects, books=self.ledger, vault=self.vault, clock=clock
+        )
+        self.sessions = Sessions(self.keys, self.vault, clock)
+        sources = Sources(
+            registry=self.registry,
+            routes=self.table,
+            keys=self.keys,
+            ledger=self.ledger,
+            blobs=self.blobs,
+            vault=self.vault,
+            clock=clock,
+        )
+        self.compiler = Compiler(sources, replica=home / "replica.db", served=home / "served", max_age=None, environment={})
+        self.tokens: dict[str, str] = {}
+        self.faults: list[BaseException] = []
+        self.marks: dict[str, str] = {}
+        """Names that tests use: trace and run ids."""
+
+    # --- people
+
+    def person(self, name: str, role: str, team: str = "risk") -> Principal:
+        principal, secret = self.keys.create(name, role=role, team=team, scopes=("any-version", EVIL), by=LOCAL)  # type: ignore[arg-type]
+        self.tokens[name] = secret.reveal()
+        return principal
+
+    # --- the application
+
+    def app(self) -> FastAPI:
+        shown = pages.Sources(
+            registry=self.registry,
+            runs=self.runs,
+            traces=self.traces,
+            subjects=self.subjects,
+            ledger=self.ledger,
+            audit=self.audit,
+            keys=self.keys,
+            sessions=self.sessions,
+            current=self.compiler.current,
+            clock=self.clock,
+        )
+        return build(Face(sessions=self.sessions, routers=[], pages=[pages.routes(shown)], log=self.faults.append, hot={}))
+
+    @asynccontextmanager
+    async def client(self, name: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+        """A browser without scripts, signed in as `name`."""
+        transport = httpx2.ASGITransport(app=self.app())
+        async with httpx2.AsyncClient(transport=transport, base_url="http://console") as client:
+            if name is not None:
+                answer = await client.post("/console/sign-in", data={"key": self.tokens[name], "after": "/"})
+                assert answer.status_code == 303, answer.text
+            yield client
+
+    # --- what is made
+
+    def dataset(self, by: Principal) -> Version:
+        """The Wisconsin diagnostic breast cancer data, as it ships with scikit-learn."""
+        found = load_breast_cancer()
+        table = {str(name).replace(" ", "_"): found.data[:, place] for place, name in enumerate(found.feature_names)}
+        frame = pl.DataFrame({"id": [f"b{n:04d}" for n in range(len(found.target))], **table}).with_columns(
+            diagnosis=pl.Series(["benign" if target else "malignant" for target in found.target])
+        )
+        path = self.home / "biopsies.csv"
+        frame.write_csv(path)
+        done = ingest(path, id_column="id")
+        self.frame, self.contract = done.frame, done.contract
+        run = self.runs.create("ingest", "biopsies", inputs={"bytes": path.stat().st_size, "id": "id"}, by=by)
+        self.runs.start(run.id)
+        self.clock.advance(0.8)
+        version = self.registry.publish(
+            "dataset",
+            "biopsies",
+            members={"contract.json": done.contract.to_json(), "profile.json": done.profile.to_json()},
+            meta={
+                "rows": done.rows,
+                "columns": len(done.contract.columns),
+                "digest": done.digest,
+                "lake": {"table": "biopsies", "version": 0},
+                "contract": msgspec.to_builtins(done.contract),
+                "profile": msgspec.json.decode(done.profile.to_json()),
+            },
+            run=run.id,
+            by=by,
+        )
+        self.runs.finish(run.id, "succeeded", outputs={"asset": str(version.ref), "rows": done.rows})
+        return version
+
+    def model(self, dataset: Version, algorithm: AlgorithmName, by: Principal, *, folds: int = 3) -> Version:
+        """A model trained on the data, with its evidence, as the workflow `train` publishes one."""
+        run = self.runs.create(
+            "train",
+            "tumor",
+            inputs={"data": str(dataset.ref), "target": "diagnosis", "algorithm": algorithm, "params": {}, "seed": 7},
+            by=by,
+        )
+        self.runs.start(run.id)
+        task = Task(
+            name="tumor",
+            dataset=str(dataset.ref),
+            target="diagnosis",
+            algorithm=algorithm,
+            positive="malignant",
+            seed=7,
+            folds=folds,
+            contract=self.contract,
+            params={"rounds": 40} if algorithm == "gradient-boosting" else {},
+        )
+        made = fit(task, self.frame, lambda share, stage: None)
+        self.clock.advance(6.4)
+        metrics = msgspec.to_builtins(made.metrics)
+        version = self.registry.publish(
+            "model",
+            "tumor",
+            members=dict(made.members),
+            meta={
+                "signature": msgspec.to_builtins(made.signature),
+                "metrics": {**metrics, EVIL: 0.5},
+                "algorithm": algorithm,
+                "params": {},
+                "target": "diagnosis",
+                "classes": made.classes,
+                "runtime": made.runtime,
+                "parity": msgspec.to_builtins(made.parity),
+                "importances": made.importances,
+                "rows": len(made.oof.rows),
+                "environment": made.environment,
+                "note": EVIL,
+            },
+            parents=(str(dataset.ref),),
+            run=run.id,
+            by=by,
+        )
+        self.runs.finish(
+            run.id, "succeeded", outputs={"asset": str(version.ref), "metrics": metrics, "environment": dict(made.environment)}
+        )
+        self.marks["trained"] = run.id
+        return version
+
+    def furnish(self) -> House:
+        """Everything a page can show, and `EVIL` wherever somebody could write it."""
+        admin, editor = self.person("ops", "admin"), self.person("ada", "editor")
+        approver = self.person("grace", "approver")
+        self.person("vera", "viewer")
+        self.person("otto", "viewer", "sales")
+        self.person("lou", "viewer", "lab")
+        self.person("iris", "auditor", "audit")
+        self.person("gone", "viewer")
+        self.keys.revoke("gone", admin)
+        self.clock.advance(60)
+        dataset = self.dataset(editor)
+        promotions = Promotions(self.registry, self.clock)
+        for algorithm in ("logistic", "gradient-boosting"):
+            self.clock.advance(600)
+            version = self.model(dataset, algorithm, editor)  # type: ignore[arg-type]
+            self.clock.advance(60)
+            try:
+                promotions.promote(version.ref, "production", by=approver)
+            except Blocked:  # another build of the libraries may judge the second one inconclusive
+                assert version.version == 2
+        self._written(editor, approver)
+        self._routes(admin)
+        self.clock.advance(3600)
+        asyncio.run(self._calls())
+        self.ledger.set_budget(Budget(scope="org", cap=nano("25"), window="month"))
+        self._unfinished(editor)
+        self.compiler.publish()
+        return self
+
+    def _written(self, editor: Principal, approver: Principal) -> None:
+        prompt = self.registry.publish(
+            "prompt",
+            "explain",
+            members={},
+            meta={
+                "template": [
+                    {"role": "system", "content": "You explain a classifier's result to a clinician."},
+                    {"role": "user", "content": f"The probability is {{{{ probability }}}}.\n{{{{ evidence }}}}\n{EVIL}"},
+                ],
+                "variables": {"probability": "number", "evidence": "string"},
+            },
+            by=editor,
+        )
+        self.registry.promote(prompt.ref, "production", by=approver)
+        decision = self.registry.publish(
+            "decision",
+            "second-opinion",
+            members={"source.py": DECISION},
+            meta={
+                "source": digest_of(DECISION),
+                "entry": "second_opinion",
+                "input": {"type": "object"},
+                "output": {"type": "object", "description": EVIL},
+            },
+            parents=("model/tumor@production", "prompt/explain@production"),
+            by=editor,
+        )
+        self.registry.promote(decision.ref, "production", by=approver)
+
+    def _routes(self, admin: Principal) -> None:
+        self.table.put_provider(
+            Provider(name="openai", protocol="openai", base_url="https://api.openai.com/v1", keys=("env:OPENAI_API_KEY",)),
+            by=admin,
+        )
+        route = (Target(target="openai/gpt-4o-mini", weight=3), Target(target="openai/gpt-4.1-nano", priority=1))
+        self.table.put_endpoint(Endpoint(name="assistant", kind="chat", route=route), by=admin)
+        self.table.put_endpoint(
+            Endpoint(name="local", kind="chat", route=(Target(target="openai/unheard-of"), Target(target="nowhere/m"))), by=admin
+        )
+        for scope, cap in (("team/risk", "0.002"), ("key/vera", "0.0005"), ("team/sales", "1")):
+            self.ledger.set_budget(Budget(scope=scope, cap=nano(cap), window="day"))
+        with self.sql.write() as conn:
+            self.audit.append(conn, actor="ops", action="budget.set", subject="org", team="risk", detail={"note": EVIL})
+
+    def _unfinished(self, by: Principal) -> None:
+        running = self.runs.create("train", EVIL, inputs={"data": "dataset/biopsies@1", "note": EVIL}, by=by)
+        self.runs.start(running.id)
+        self.runs.progress(running.id, 0.42, f"fold 3 of 5 {EVIL}")
+        failed = self.runs.create("train", "tumor", inputs={"data": "dataset/biopsies@1", "target": "diagnoses"}, by=by)
+        self.runs.start(failed.id)
+        self.clock.advance(2)
+        self.runs.finish(failed.id, "failed", reason=f"There is no column 'diagnoses'. {EVIL}")
+        self.marks |= {"running": running.id, "failed": failed.id}
+
+    # --- calls, each through the door's own state machine and journal
+
+    async def _calls(self) -> None:
+        self.compiler.publish()
+        journal = Journal(self.home / "journal")
+        purse = Purse(ledger=Ledger(self.home / "ledger.db", self.clock), boot=journal.boot, clock=self.clock)
+        self.door = Door(
+            replica=Replica(self.home / "replica.db", self.vault.derive(PEPPER), self.clock),
+            purse=purse,
+            journal=journal,
+            vault=self.vault,
+            clock=self.clock,
+            metrics=Metrics("0"),
+        )
+        try:
+            for number in range(4):
+                await self._chat(f"plain{number}")
+            await self._decide()
+            await self._chat("erased", subject="patient-7")
+            self._refused("nobody", None, "assistant")
+            self._refused("unknown", "vera", EVIL)
+            await self._failing()
+            await self._chat("sales", token="otto")
+            await self._unpriced()
+        finally:
+            purse.close()
+            journal.close()
+        while self.mover.step():
+            pass
+        assert self.subjects.erase("patient-7")
+
+    async def _chat(self, mark: str, *, subject: str | None = None, token: str = "vera", parent: Call | None = None) -> None:
+        origin = {"client.address": "127.0.0.1", "url.path": "/v1/chat/completions"}
+        call = (
+            open_call(self.door, "chat", attributes=origin)
+            if parent is None
+            else open_nested(parent, "chat", {"prompt": "prompt/explain@1"})
+        )
+        call.subject = call.subject or subject
+        if parent is None:
+            call.identify(self.tokens[token])
+        call.request = msgspec.json.encode(CHAT)
+        call.enter("assistant")
+        await call.admit(100, 160)
+        self.clock.advance(0.0004)
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini"}
+        call.begin("openai/gpt-4o-mini", "chat gpt-4o-mini", attributes)
+        self.clock.advance(0.180)
+        call.first_byte()
+        self.clock.advance(0.420)
+        call.keep(msgspec.json.encode({"choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}}]}))
+        call.end("ok", Usage(input=92, output=31, source="provider"))
+        self.clock.advance(0.0003)
+        call.close("ok", 200)
+        self.marks[mark] = call.trace
+        self.clock.advance(11 if parent is None else 0)
+
+    async def _decide(self) -> None:
+        call = open_call(self.door, "decide", "second-opinion", attributes={"client.address": "127.0.0.1"})
+        call.identify(self.tokens["vera"])
+        call.request = b'{"record": "b0007", "measurements": {"worst_area": 1032}}'
+        self._serve(call, "second-opinion", "decide")
+        self.clock.advance(0.002)
+        nested = open_nested(call, "predict", {})
+        nested.request = b'{"inputs": []}'
+        self._serve(nested, "tumor", "infer")
+        self.clock.advance(0.003)
+        nested.keep(b'{"outputs": [{"name": "probability", "data": [0.62]}]}')
+        nested.end("ok", NOTHING_SENT)
+        nested.close("ok", 200)
+        self.clock.advance(0.004)
+        await self._chat("nested", parent=call)
+        self.clock.advance(0.005)
+        call.attributes["review"] = ["The model is uncertain (0.620).", EVIL]
+        call.keep(b'{"finding": "uncertain", "for_a_person": true}')
+        call.end("ok", NOTHING_SENT)
+        call.close("ok", 200)
+        self.marks["decide"] = call.trace
+        self.clock.advance(30)
+
+    def _serve(self, call: Call, address: str, verb: str) -> None:
+        """What `wires.served` does with a call before its target answers."""
+        endpoint = call.enter(address)
+        served = call.snapshot.served[endpoint.route[0].target]
+        call.attributes["versions"] = {served.ref: {"digest": served.digest, **served.attributes}}
+        call.begin(served.ref, f"{verb} {endpoint.name}", {"tandem.asset": served.ref})
+
+    def _refused(self, mark: str, name: str | None, address: str) -> None:
+        call = open_call(self.door, "chat", address, attributes={"user.agent": EVIL})
+        try:
+            call.identify(None if name is None else self.tokens[name])
+            call.enter(address)
+        except TandemError as error:
+            call.close(error.code, error.status, error)
+        self.marks[mark] = call.trace
+        self.clock.advance(5)
+
+    async def _unpriced(self) -> None:
+        """A call under no cap, to a model whose price nobody knows."""
+        call = open_call(self.door, "chat")
+        call.identify(self.tokens["lou"])
+        call.enter("local")
+        call.begin("openai/unheard-of", "chat unheard-of", {})
+        self.clock.advance(0.3)
+        call.end("ok", Usage(input=10, output=3, source="provider"))
+        call.close("ok", 200)
+        self.marks["unpriced"] = call.trace
+
+    async def _failing(self) -> None:
+        call = open_call(self.door, "chat")
+        call.identify(self.tokens["vera"])
+        call.enter("assistant")
+        error = Upstream(f"The provider answered {EVIL}", hint=f"Ask it why. {EVIL}", field=EVIL)
+        for target in ("openai/gpt-4o-mini", "openai/gpt-4.1-nano"):
+            await call.admit(100, 160)
+            call.begin(target, f"chat {target}", {"note": EVIL})
+            self.clock.advance(0.2)
+            call.end("upstream", UNKNOWN, error.message)
+        call.close("upstream", 502, error)
+        self.marks["failing"] = call.trace
+        self.clock.advance(9)
+
+
+def every_page(house: House) -> Mapping[str, str]:
+    """Name → address of every kind of page, for somebody who may see all."""
+    newest = house.registry.find(Ref.parse("model/tumor"), ALL).version
+    return {
+        "home": "/",
+        "endpoints": "/endpoints",
+        "assets": "/assets",
+        "asset": "/assets/model/tumor",
+        "model": f"/assets/model/tumor/{newest}",
+        "model-production": "/assets/model/tumor/production",
+        "dataset": "/assets/dataset/biopsies/1",
+        "prompt": "/assets/prompt/explain/1",
+        "decision": "/assets/decision/second-opinion/1",
+        "traces": "/traces",
+        "trace-decide": f"/traces/{house.marks['decide']}?content=1",
+        "trace-chat": f"/traces/{house.marks['plain0']}?content=1",
+        "trace-erased": f"/traces/{house.marks['erased']}?content=1",
+        "trace-failing": f"/traces/{house.marks['failing']}",
+        "trace-unknown": f"/traces/{house.marks['unknown']}",
+        "runs": "/runs",
+        "run": f"/runs/{house.marks['trained']}",
+        "run-running": f"/runs/{house.marks['running']}",
+        "run-failed": f"/runs/{house.marks['failed']}",
+        "keys": "/keys",
+        "budgets": "/budgets",
+        "audit": "/audit",
+        "missing": "/runs/run_nothing",
+    }
