@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tandem.api.wire import Caller, answer
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
+from tandem.core.errors import Conflict
 from tandem.gateway.compile import seal_keys
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Snapshot
@@ -71,15 +73,15 @@ class TrialIn(BaseModel):
     model: Name
 
 
-def routes(table: Routes, vault: Vault, current: Any) -> APIRouter:
-    """The routes of Endpoint. `current()` gives the compiled Snapshot."""
+def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot]) -> APIRouter:
+    """The routes of Endpoint; `current` gives the compiled Snapshot."""
     router = APIRouter(tags=["endpoints"])
 
     @router.get("/endpoints")
     def list_endpoints(by: Caller) -> Response:
         """Every address that answers, the ones that a promotion made too."""
         authorise(by, "read")
-        snapshot: Snapshot = current()
+        snapshot = current()
         scope = scope_of(by)
         return answer([asdict(e) for e in snapshot.endpoints.values() if e.team == "default" or scope.admits(e.team)])
 
@@ -96,6 +98,9 @@ def routes(table: Routes, vault: Vault, current: Any) -> APIRouter:
             timeouts=Timeouts(**body.timeouts.model_dump()),
             record_content=body.record_content,
         )
+        present = current().endpoints.get(name)  # a promotion may have made it, then the table does not know it
+        if present is not None and not scope_of(by).admits(present.team):
+            raise Conflict(f"The name '{name}' is taken by another team.", hint="Choose another name.")
         etag = table.put_endpoint(endpoint, by=by)
         return answer({**asdict(endpoint), "etag": etag})
 

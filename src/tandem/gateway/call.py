@@ -9,6 +9,7 @@ more, without effect, when the handler is left.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -250,6 +251,14 @@ class Call:
         self.door.purse.settle(running.reservation, cost or 0)
         self.attempts.append(attempt)
         self._pending.append(Ended(self.trace, attempt, running.reservation.holds, self.scopes))
+
+    @property
+    def w3c(self) -> str:
+        """The trace's id as W3C Trace Context writes it (32 hex digits); made once, and kept for the record."""
+        known = self.attributes.get("otel.trace_id")
+        if not isinstance(known, str):
+            known = self.attributes["otel.trace_id"] = os.urandom(16).hex()
+        return known
 
     @property
     def running(self) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 from tandem.core.asset import Ref, Version
 from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target
-from tandem.core.errors import NotFound, TandemError
+from tandem.core.errors import Invalid, NotFound, TandemError
 from tandem.core.money import Price
 from tandem.core.policy import Window
 from tandem.gateway.prices import VENDORS, models_of, price_of
@@ -225,17 +225,20 @@ class Compiler:
                 target = Target(target=f"{asset.kind}/{asset.name}@{asset.aliases[PRODUCTION]}")
                 endpoints[asset.name] = Endpoint(name=asset.name, kind=SERVED_KINDS[asset.kind], route=(target,), team=asset.team)
         for endpoint in self._s.routes.endpoints(ALL):
-            route = tuple(replace(target, target=self._pinned(target.target)) for target in endpoint.route)
+            route = tuple(replace(target, target=self._pinned(target.target, endpoint)) for target in endpoint.route)
             endpoints[endpoint.name] = replace(endpoint, route=route)
         return endpoints
 
-    def _pinned(self, target: str) -> str:
+    def _pinned(self, target: str, endpoint: Endpoint) -> str:
+        """The version a target means now. One of another team stays without a version, so that nothing answers there."""
         if target.partition("/")[0] not in SERVED_KINDS:
             return target
         try:
-            return str(self._s.registry.find(Ref.parse(target), ALL).ref)
-        except NotFound:  # the call says that it is missing; a route must not vanish because of it
+            version = self._s.registry.find(Ref.parse(target), ALL)
+        except (NotFound, Invalid):  # the call says that it is missing; a route must not vanish because of it
             return target
+        shared = version.team in (endpoint.team, "default") or endpoint.managed is not None  # the file is the operator's
+        return str(version.ref) if shared else f"{version.kind}/{version.name}"
 
     def _price_rows(self, endpoints: Mapping[str, Endpoint], providers: Mapping[str, Provider]) -> dict[str, Price]:
         """Rows for every target of an endpoint, and for whatever else the providers' price lists name."""

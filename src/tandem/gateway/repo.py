@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Integer, Row, Table, Text, delete, insert, select, update
 
-from tandem.core.asset import check_name
+from tandem.core.asset import KINDS as ASSETS
+from tandem.core.asset import Ref, check_name
 from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider
 from tandem.core.errors import Conflict, Invalid, NotFound
@@ -254,6 +255,8 @@ def check_endpoint(endpoint: Endpoint) -> None:
                 hint="Write provider/model or KIND/NAME@VERSION.",
                 field=f"route[{place}].target",
             )
+        if target.target.partition("/")[0] in ASSETS:
+            Ref.parse(target.target)
         if not (math.isfinite(target.weight) and target.weight >= 0):
             raise Invalid(f"{who} has a weight of {target.weight}.", hint="Use zero or more.", field=f"route[{place}].weight")
     if not any(target.weight > 0 for target in endpoint.route):

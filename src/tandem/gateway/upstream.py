@@ -8,6 +8,7 @@ frame is held until the call is settled and recorded.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -164,7 +165,12 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
             "gen_ai.request.model": model,
         },
     )
-    headers = [*ask.headers, *asked.headers, (b"x-tandem-call", call.id.encode()), (b"x-tandem-attempt", b"%d" % running.number)]
+    headers = [
+        *ask.headers,
+        *_context(call, asked),
+        (b"x-tandem-call", call.id.encode()),
+        (b"x-tandem-attempt", b"%d" % running.number),
+    ]
     if asked.stream:
         headers.append((b"accept", b"text/event-stream"))
     response: Response | None = None
@@ -186,6 +192,14 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
     finally:
         if response is not None:
             response.close()  # without effect after the end; before it, this is what cancels the upstream
+
+
+def _context(call: Call, asked: Prompted) -> tuple[tuple[bytes, bytes], ...]:
+    """The caller's headers for the upstream, with a W3C trace context of ours when it sent none."""
+    if any(name == b"traceparent" for name, _ in asked.headers):
+        return asked.headers
+    parent = f"00-{call.w3c}-{os.urandom(8).hex()}-01"
+    return (*asked.headers, (b"traceparent", parent.encode()))
 
 
 def _end(call: Call, outcome: str, usage: Usage, error: TandemError) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tandem.core.errors import Unavailable
@@ -21,6 +22,9 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 SYNC_SECONDS = 0.05
 BACKLOG_BYTES = 64 * 1024 * 1024
 """What may wait in memory while the disk takes nothing; beyond it the oldest calls stay open."""
+
+to_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+"""macOS has no fdatasync."""
 
 
 class Journal:
@@ -114,7 +118,7 @@ class Journal:
             self._write_fault = error.strerror or str(error)
             return
         old, self._file, self._written = self._file, fresh, 0
-        os.fdatasync(old)
+        to_disk(old)
         os.close(old)
 
     def _sync(self) -> None:
@@ -127,7 +131,7 @@ class Journal:
             except OSError:
                 continue
             try:
-                os.fdatasync(copy)
+                to_disk(copy)
                 self._sync_fault = None
             except OSError as error:
                 self._sync_fault = error.strerror or str(error)
@@ -139,6 +143,6 @@ class Journal:
         self.flush()
         self._stop.set()
         self._syncer.join(timeout=2)
-        os.fdatasync(self._file)
+        to_disk(self._file)
         os.close(self._file)
         os.close(self._lock)

@@ -1,0 +1,56 @@
+"""Every route of the platform, read from the code that answers it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tandem.gateway.door
+
+_WALK = """
+import json, sys
+from pathlib import Path
+from fastapi.routing import iter_route_contexts
+from tandem.app import app
+from tandem.settings import load
+
+built = app(load(Path(sys.argv[1]), environment={}))
+rows = [(r.path, sorted(r.methods or []), bool(r.include_in_schema)) for r in iter_route_contexts(built.web.routes)]
+built.close()
+print(json.dumps(rows))
+"""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """One method on one path of the control process."""
+
+    path: str
+    method: str
+    told: bool
+    """Whether OpenAPI describes it."""
+
+
+def of_control(home: Path) -> list[Route]:
+    """What the control process answers; it is built on an empty `home`, in a process of its own, and serves nothing."""
+    home.mkdir(mode=0o700)
+    done = subprocess.run([sys.executable, "-c", _WALK, str(home)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout.splitlines()[-1])
+    return sorted(Route(path, method, told) for path, methods, told in rows for method in methods if method != "HEAD")
+
+
+def of_door() -> list[str]:
+    """The paths, and beginnings of paths, that stand in the door's code."""
+    tree = ast.parse(Path(tandem.gateway.door.__file__).read_text())
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    docs = {
+        ast.get_docstring(node, clean=False)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    return sorted(text for text in texts - docs if text.startswith("/") and " " not in text)

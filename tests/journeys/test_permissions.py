@@ -1,0 +1,338 @@
+"""Who may do what: every route of ours, asked by every role, by nobody, and by another team."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.journeys import routes
+from tests.journeys.conftest import ADMIN, Platform, bearer, platform
+
+pytestmark = pytest.mark.journey
+
+ROLES = ("viewer", "editor", "approver", "auditor", "admin")
+READ = frozenset(ROLES)
+CALL = READ - {"auditor"}
+WRITE = frozenset({"editor", "approver", "admin"})
+APPROVE = frozenset({"approver", "admin"})
+AUDIT = frozenset({"auditor", "admin"})
+ADMINS = frozenset({"admin"})
+CSV = "x,y\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(40))
+SOURCE = """
+from dataclasses import dataclass
+from tandem.decisions import Calls
+
+@dataclass
+class Case:
+    number: float
+
+def answer(case: Case, calls: Calls) -> Case:
+    return case
+"""
+ENDPOINT = {"kind": "chat", "team": "red", "route": [{"target": "mock/gpt-4o-mini"}]}
+NONE_SUCH = 404
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One row of the matrix."""
+
+    may: frozenset[str]
+    path: str = ""
+    """`{role}` is the role that asks, `{run}` and `{trace}` are of the team; empty: the route's own."""
+    ok: int = 200
+    """What those who may are answered."""
+    json: Any = None
+    send: dict[str, Any] = field(default_factory=dict)
+    """What else httpx2 is told."""
+    stranger: int | None = None
+    """What an approver of another team is answered; None: the same as one of the team, without the team's rows."""
+
+
+MATRIX: dict[tuple[str, str], Rule] = {
+    ("GET", "/whoami"): Rule(may=READ),
+    ("GET", "/keys"): Rule(may=READ),
+    ("POST", "/keys"): Rule(may=ADMINS, ok=201, json={"name": "made-by-{role}", "team": "red"}, stranger=403),
+    ("DELETE", "/keys/{name}"): Rule(may=ADMINS, path="/keys/gone-{role}", stranger=403),
+    ("GET", "/budgets"): Rule(may=READ),
+    ("PUT", "/budgets/{scope}"): Rule(may=ADMINS, path="/budgets/team/red", json={"cap": "5"}, stranger=403),
+    ("DELETE", "/budgets/{scope}"): Rule(may=ADMINS, path="/budgets/key/gone-{role}", stranger=403),
+    ("GET", "/spend"): Rule(may=READ, path="/spend?scope=team/red", stranger=403),
+    ("GET", "/gates"): Rule(may=READ),
+    ("PUT", "/gates/{kind}/{name}"): Rule(may=ADMINS, path="/gates/model/red", json={"minimum": 0.6}, stranger=403),
+    ("GET", "/audit"): Rule(may=AUDIT, stranger=403),
+    ("POST", "/audit/verify"): Rule(may=AUDIT, stranger=403),
+    ("GET", "/doctor"): Rule(may=AUDIT, stranger=403),
+    ("GET", "/assets"): Rule(may=READ),
+    ("GET", "/assets/{kind}/{name}"): Rule(may=READ, path="/assets/dataset/red", stranger=404),
+    ("GET", "/assets/{kind}/{name}/{version}"): Rule(may=READ, path="/assets/dataset/red/1", stranger=404),
+    ("GET", "/assets/{kind}/{name}/{version}/members/{member}"): Rule(
+        may=READ, path="/assets/dataset/red/1/members/contract.json", stranger=404
+    ),
+    ("POST", "/assets/{kind}/{name}/promote"): Rule(
+        may=APPROVE, path="/assets/prompt/for-{role}/promote", json={"version": 2}, stranger=404
+    ),
+    ("POST", "/assets/{kind}/{name}/rollback"): Rule(
+        may=APPROVE, path="/assets/prompt/for-{role}/rollback", json={}, stranger=404
+    ),
+    ("POST", "/prompts/{name}"): Rule(may=WRITE, path="/prompts/red", ok=201, json={"template": "Say it again"}, stranger=409),
+    ("POST", "/decisions/{name}"): Rule(
+        may=WRITE, path="/decisions/red", ok=201, json={"source": SOURCE, "entry": "answer"}, stranger=409
+    ),
+    ("POST", "/datasets/{name}"): Rule(
+        may=WRITE, path="/datasets/red", ok=201, send={"content": CSV, "headers": {"content-type": "text/csv"}}, stranger=409
+    ),
+    ("GET", "/datasets/{name}/{version}/contract"): Rule(may=READ, path="/datasets/red/1/contract", stranger=404),
+    ("PUT", "/datasets/{name}/contract"): Rule(may=WRITE, path="/datasets/red/contract", stranger=409),
+    ("GET", "/runs"): Rule(may=READ),
+    ("POST", "/runs"): Rule(
+        may=WRITE,
+        ok=NONE_SUCH,  # the dataset is missing: who may start runs gets as far as that
+        json={"kind": "train", "name": "m", "inputs": {"data": "dataset/none", "target": "y"}},
+        stranger=404,
+    ),
+    ("GET", "/runs/{identifier}"): Rule(may=READ, path="/runs/{run}", stranger=404),
+    ("POST", "/runs/{identifier}/cancel"): Rule(may=WRITE, path="/runs/{run}/cancel", ok=202, stranger=404),
+    ("GET", "/endpoints"): Rule(may=READ),
+    ("PUT", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/red-{role}", json=ENDPOINT, stranger=403),
+    ("DELETE", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/gone-{role}", stranger=404),
+    ("GET", "/providers"): Rule(may=READ),
+    ("PUT", "/providers/{name}"): Rule(
+        may=ADMINS, path="/providers/new-{role}", json={"protocol": "openai", "base_url": "http://127.0.0.1:9"}, stranger=403
+    ),
+    ("DELETE", "/providers/{name}"): Rule(may=ADMINS, path="/providers/gone-{role}", stranger=403),
+    ("POST", "/providers/{name}/test"): Rule(
+        may=ADMINS, path="/providers/mock/test", json={"model": "gpt-4o-mini"}, stranger=403
+    ),
+    ("GET", "/traces"): Rule(may=READ),
+    ("GET", "/traces/{identifier}"): Rule(may=READ, path="/traces/{trace}?content=1", stranger=404),
+}
+"""Every route under /api/v1. A new one has to be entered here, with who may ask it."""
+
+
+@dataclass
+class Teams:
+    """A platform with a team that owns something of every kind, and another team."""
+
+    http: httpx2.Client
+    keys: dict[str, str]
+    """Role → a key of the team `red`; `stranger` is an approver of the team `blue`."""
+    run: str
+    trace: str
+    contract: Any
+
+    def ask(self, rule: Rule, method: str, template: str, role: str, key: str | None) -> httpx2.Response:
+        def fill(text: str) -> str:
+            return text.replace("{role}", role).replace("{run}", self.run).replace("{trace}", self.trace)
+
+        body = {name: fill(value) if isinstance(value, str) else value for name, value in (rule.json or {}).items()}
+        given = dict(rule.send)
+        if template == "/datasets/{name}/contract":
+            body = self.contract
+        if rule.json is not None or body:
+            given["json"] = body
+        given["headers"] = {**given.get("headers", {}), **({} if key is None else bearer(key))}
+        return self.http.request(method, f"/api/v1{fill(rule.path or template)}", **given)
+
+    def get(self, path: str, key: str) -> Any:
+        reply = self.http.get(f"/api/v1{path}", headers=bearer(key))
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+
+@pytest.fixture(scope="module")
+def teams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
+    with platform(tmp_path_factory.mktemp("teams")) as house, httpx2.Client(base_url=house.url, timeout=60) as http:
+        yield _furnished(house, http)
+
+
+def _furnished(house: Platform, http: httpx2.Client) -> Teams:
+    def ask(method: str, path: str, by: str, **request: Any) -> Any:
+        reply = http.request(method, f"/api/v1{path}", headers=bearer(by), **request)
+        assert reply.status_code < 400, reply.text
+        return reply.json()
+
+    def key(name: str, team: str, role: str) -> str:
+        return str(ask("POST", "/keys", ADMIN, json={"name": name, "team": team, "role": role})["key"])
+
+    keys = {role: key(f"red-{role}", "red", role) for role in ROLES}
+    keys["stranger"] = key("blue-approver", "blue", "approver")
+
+    def red(method: str, path: str, **request: Any) -> Any:
+        return ask(method, path, keys["approver"], **request)
+
+    red("POST", "/datasets/red?format=csv", content=CSV)
+    contract = red("GET", "/datasets/red/1/contract")
+    red("POST", "/decisions/red", json={"source": SOURCE, "entry": "answer"})
+    red("POST", "/prompts/red", json={"template": "Say it"})
+    red("PUT", "/endpoints/red", json=ENDPOINT)
+    for role in (*ROLES, "stranger"):
+        for version in (1, 2):
+            red("POST", f"/prompts/for-{role}", json={"template": f"text {version}"})
+            red("POST", f"/assets/prompt/for-{role}/promote", json={"version": version})
+        red("PUT", f"/endpoints/gone-{role}", json=ENDPOINT)
+        key(f"gone-{role}", "red", "viewer")
+        ask("PUT", f"/budgets/key/gone-{role}", ADMIN, json={"cap": "1"})
+        ask("PUT", f"/providers/gone-{role}", ADMIN, json={"protocol": "openai", "base_url": "http://127.0.0.1:9"})
+    ask("PUT", "/budgets/team/red", ADMIN, json={"cap": "5"})
+    ask("PUT", "/gates/model/red", ADMIN, json={"minimum": 0.6})
+    run = red("POST", "/runs", json={"kind": "train", "name": "red", "inputs": {"data": "dataset/red", "target": "y"}})["id"]
+    red("POST", f"/runs/{run}/cancel")
+    until(lambda: http.get("/v1/models/red", headers=bearer(keys["viewer"])).status_code == 200)
+    answered = house.chat(keys["viewer"])
+    assert answered.status_code == 200, answered.text
+    trace = answered.headers["x-tandem-trace-id"]
+    until(lambda: http.get(f"/api/v1/traces/{trace}", headers=bearer(ADMIN)).status_code == 200)
+    return Teams(http, keys, run, trace, contract)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Waits for what arrives within a second."""
+    deadline = time.monotonic() + 15
+    while not true():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.05)
+
+
+def test_every_route_stands_in_the_matrix(tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = {
+        (route.method, route.path.removeprefix("/api/v1").replace(":path", ""))
+        for route in routes.of_control(tmp_path_factory.mktemp("walk") / "home")
+        if route.path.startswith("/api/v1/")
+    }
+    assert found == set(MATRIX)
+
+
+@pytest.mark.parametrize(("method", "template"), MATRIX)
+def test_a_route_lets_in_whom_it_should(teams: Teams, method: str, template: str) -> None:
+    rule = MATRIX[method, template]
+    told = {}
+    for role in sorted(ROLES, key=lambda role: role in rule.may):  # who is refused asks first: a refusal changes nothing
+        reply = teams.ask(rule, method, template, role, teams.keys[role])
+        told[role] = reply.status_code
+        if role not in rule.may:
+            assert reply.json()["error"]["code"] == "forbidden"
+            assert reply.json()["error"]["hint"]
+    assert told == {role: rule.ok if role in rule.may else 403 for role in ROLES}
+
+
+@pytest.mark.parametrize(("method", "template"), MATRIX)
+def test_nobody_gets_in_without_a_key(teams: Teams, method: str, template: str) -> None:
+    for key in (None, "tdm_nobody", "Bearer", ADMIN[:-1], f"{ADMIN}x"):
+        reply = teams.ask(MATRIX[method, template], method, template, "viewer", key)
+        assert reply.status_code == 401, (key, reply.text)
+        assert reply.json()["error"]["code"] == "unauthenticated"
+
+
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\xff", b"null"], ids=["broken", "deep", "bytes", "null"])
+def test_a_stranger_learns_nothing_from_the_faults_of_a_body(teams: Teams, body: bytes) -> None:
+    for method, template in MATRIX:
+        if method in ("POST", "PUT"):
+            reply = teams.http.request(method, f"/api/v1{template}", content=body, headers={"content-type": "application/json"})
+            assert reply.status_code == 401, (method, template, reply.text)
+
+
+@pytest.mark.parametrize(("method", "template"), MATRIX)
+def test_another_team_is_told_nothing(teams: Teams, method: str, template: str) -> None:
+    rule = MATRIX[method, template]
+    reply = teams.ask(rule, method, template, "stranger", teams.keys["stranger"])
+    assert reply.status_code == (rule.stranger or rule.ok), reply.text
+    if reply.status_code == 200:
+        assert "red" not in reply.text.replace('"reserved', '"').replace("required", "")
+
+
+def test_the_team_itself_sees_what_the_other_does_not(teams: Teams) -> None:
+    own, other = teams.keys["viewer"], teams.keys["stranger"]
+    for path, member in (("/assets", "name"), ("/runs", "name"), ("/keys", "name"), ("/traces", "trace"), ("/budgets", "scope")):
+        seen = {row[member] for row in teams.get(path, own)}
+        assert seen, path
+        assert not seen & {row[member] for row in teams.get(path, other)}, path
+    assert "red" in {row["name"] for row in teams.get("/endpoints", own)}
+    assert "red" not in {row["name"] for row in teams.get("/endpoints", other)}
+    assert teams.get("/endpoints", teams.keys["auditor"]) == teams.get("/endpoints", ADMIN)
+
+
+def test_key_references_are_shown_to_admins_alone(teams: Teams) -> None:
+    shown = {role: {row["name"]: row["keys"] for row in teams.get("/providers", key)}["mock"] for role, key in teams.keys.items()}
+    assert shown == {role: ["env:MOCK_KEY"] if role in AUDIT else [] for role in shown}
+
+
+def test_who_sees_less_asks_for_the_whole_spend_in_vain(teams: Teams) -> None:
+    told = {role: teams.http.get("/api/v1/spend?scope=org", headers=bearer(key)).status_code for role, key in teams.keys.items()}
+    assert told == {role: 200 if role in AUDIT else 403 for role in told}
+
+
+HOT = (
+    ("POST", "/v1/chat/completions", {"model": "red", "messages": [{"role": "user", "content": "hi"}]}),
+    ("POST", "/v1/embeddings", {"model": "red", "input": "hi"}),
+    ("GET", "/v1/models", None),
+    ("GET", "/v1/models/red", None),
+    ("POST", "/v1/decide/red", {"number": 1.0}),
+    ("GET", "/v2", None),
+    ("GET", "/v2/models", None),
+    ("GET", "/v2/models/red", None),
+    ("GET", "/v2/models/red/ready", None),
+    ("POST", "/v2/models/red/infer", {"inputs": []}),
+    ("POST", "/v2/models/red/versions/1/infer", {"inputs": []}),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "body"), HOT)
+def test_the_hot_routes_know_roles_and_teams(teams: Teams, method: str, path: str, body: Any) -> None:
+    told = {}
+    for role, key in {**teams.keys, "nobody": "tdm_nobody"}.items():
+        reply = teams.http.request(method, path, json=body, headers=bearer(key))
+        told[role] = reply.status_code
+        if role == "stranger":
+            assert reply.status_code in (200, 404), reply.text
+            assert '"red' not in reply.text
+    assert {role for role, status in told.items() if status == 401} == {"nobody"}
+    assert {role for role, status in told.items() if status == 403} == READ - CALL
+    if path in ("/v1/chat/completions", "/v1/models/red"):
+        assert told == {**dict.fromkeys(CALL, 200), "auditor": 403, "stranger": 404, "nobody": 401}
+
+
+def promoted(teams: Teams) -> None:
+    """The decision of the team answers at an endpoint of its own name."""
+    own = bearer(teams.keys["approver"])
+    teams.http.delete("/api/v1/endpoints/red", headers=own)
+    assert teams.http.post("/api/v1/assets/decision/red/promote", json={"version": 1}, headers=own).status_code == 200
+    until(lambda: teams.http.post("/v1/decide/red", json={"number": 1}, headers=own).status_code == 200)
+
+
+def test_an_endpoint_of_one_team_does_not_serve_what_is_anothers(teams: Teams) -> None:
+    promoted(teams)
+    names = {"own": ("red", "approver"), "steal-by-version": ("blue", "stranger"), "steal-by-alias": ("blue", "stranger")}
+    for name, (team, role) in names.items():
+        target = "decision/red@production" if name.endswith("alias") else "decision/red@1"
+        body = {"kind": "decide", "team": team, "route": [{"target": target}]}
+        made = teams.http.put(f"/api/v1/endpoints/{name}", json=body, headers=bearer(teams.keys[role]))
+        assert made.status_code == 200, made.text
+    until(lambda: {"own", "steal-by-alias"} <= {row["name"] for row in teams.get("/endpoints", ADMIN)})
+    until(lambda: teams.http.post("/v1/decide/own", json={"number": 1}, headers=bearer(teams.keys["viewer"])).status_code == 200)
+    for name, (_, role) in names.items():
+        reply = teams.http.post(f"/v1/decide/{name}", json={"number": 1}, headers=bearer(teams.keys[role]))
+        assert reply.status_code == (200 if name == "own" else 404), reply.text
+
+
+def test_a_team_does_not_take_the_name_of_anothers_endpoint(teams: Teams) -> None:
+    promoted(teams)
+    body = {"kind": "chat", "team": "blue", "route": [{"target": "mock/gpt-4o-mini"}]}
+    made = teams.http.put("/api/v1/endpoints/red", json=body, headers=bearer(teams.keys["stranger"]))
+    assert made.status_code == 409, made.text
+    assert "red" in {row["name"] for row in teams.get("/endpoints", teams.keys["viewer"])}
+
+
+@pytest.mark.parametrize("target", ["model/RED", "model/red@-1", "decision/a/b/c", "model/red@1@2", "model/\x00", "prompt/x@1"])
+def test_no_endpoint_keeps_policy_from_reaching_the_doors(teams: Teams, target: str) -> None:
+    own, body = bearer(teams.keys["editor"]), {"kind": "predict", "team": "red", "route": [{"target": target}]}
+    made = teams.http.put("/api/v1/endpoints/odd", json=body, headers=own)
+    assert made.status_code == (200 if target == "prompt/x@1" else 400), made.text
+    teams.http.delete("/api/v1/keys/after", headers=bearer(ADMIN))
+    key = teams.http.post("/api/v1/keys", json={"name": "after", "team": "red"}, headers=bearer(ADMIN)).json()["key"]
+    until(lambda: teams.http.get("/v1/models", headers=bearer(key)).status_code == 200)

@@ -1,0 +1,62 @@
+"""The wheel alone, in a clean environment: it starts, answers, and shows the console."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.journeys.conftest import free_port
+
+pytestmark = [pytest.mark.journey, pytest.mark.slow]
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_starts_and_shows_the_console(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("tandem_ai-*.whl")
+    venv.create(tmp_path / "clean", with_pip=True)
+    python = tmp_path / "clean" / "bin" / "python"
+    locked = ["--constraint", str(ROOT / "requirements.lock")]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *locked, str(wheel)], check=True, cwd=tmp_path)
+    port, home = free_port(), tmp_path / "home"
+    environment = {**os.environ, "TANDEM_ADMIN_KEY": "tdm_wheel"}
+    environment.pop("PYTHONPATH", None)
+    command = [tmp_path / "clean" / "bin" / "tandem", "up", "--home", home, "--port", str(port)]
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while True:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(f"{url}/health/ready", timeout=2).status_code == 200:
+                    break
+            time.sleep(0.1)
+        page = httpx2.get(f"{url}/", follow_redirects=True, timeout=10)
+        assert page.status_code in (200, 401)
+        assert "<title>" in page.text
+        assert "Tandem" in page.text
+        with httpx2.Client(base_url=url, timeout=10) as browser:
+            signed = browser.post("/console/sign-in", data={"key": "tdm_wheel"}, headers={"sec-fetch-site": "same-origin"})
+            assert signed.status_code in (200, 302, 303)
+            assert "tandem_session" in browser.cookies
+            assert browser.get("/").status_code == 200
+            assert browser.get("/assets").status_code == 200
+    finally:
+        process.terminate()
+        process.wait(60)
