@@ -127,7 +127,15 @@ def app(settings: Settings) -> App:
     registry = Registry(sql, blobs, audit, clock)
     ledger, subjects = Ledger(home / "ledger.db", clock), Subjects(home / "subjects.db", vault)
     recorded = Traces(home / "traces")
-    mover = Mover(home / "journal", traces=recorded, subjects=subjects, books=ledger, vault=vault, clock=clock)
+    mover = Mover(
+        home / "journal",
+        traces=recorded,
+        subjects=subjects,
+        books=ledger,
+        vault=vault,
+        clock=clock,
+        retention_days=settings.traces.retention_days,
+    )
     admin = first_key(keys, os.environ.get("TANDEM_ADMIN_KEY"))
     declare(table, vault, settings.providers, settings.endpoints)
     sources = Sources(registry=registry, routes=table, keys=keys, ledger=ledger, blobs=blobs, vault=vault, clock=clock)

@@ -23,6 +23,7 @@ from tandem.core.errors import Invalid
 PREFIX = "TANDEM_"
 RESERVED = frozenset({"TANDEM_ADMIN_KEY", "TANDEM_MASTER_KEY", "TANDEM_URL", "TANDEM_KEY", "TANDEM_HOME", "TANDEM_CONFIG"})
 """Environment names that are not settings."""
+SECTIONS = ("server", "decisions", "traces", "providers", "endpoints")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,14 @@ class DecisionOptions:
     workers: int = 2
     """Per door worker."""
     deadline_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceOptions:
+    """What is kept of calls, and for how long."""
+
+    retention_days: int = 90
+    """Traces and their content are deleted by whole days after this many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +103,7 @@ class Settings:
     home: Path
     server: ServerOptions = ServerOptions()
     decisions: DecisionOptions = DecisionOptions()
+    traces: TraceOptions = TraceOptions()
     providers: Mapping[str, Provider] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     source: Path | None = None
@@ -103,6 +113,7 @@ class Settings:
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     server: ServerOptions = ServerOptions()
     decisions: DecisionOptions = DecisionOptions()
+    traces: TraceOptions = TraceOptions()
     providers: dict[str, ProviderOptions] = {}
     endpoints: dict[str, EndpointOptions] = {}
 
@@ -134,6 +145,7 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
         home=home,
         server=file.server,
         decisions=file.decisions,
+        traces=file.traces,
         providers={name: _provider(name, options, text, path) for name, options in file.providers.items()},
         endpoints={name: _endpoint(name, options, text, path) for name, options in file.endpoints.items()},
         source=path if text else None,
@@ -154,6 +166,7 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
 _TABLES: dict[str, Any] = {
     "server": ServerOptions,
     "decisions": DecisionOptions,
+    "traces": TraceOptions,
     "providers.*": ProviderOptions,
     "endpoints.*": EndpointOptions,
     "endpoints.*.timeouts": Timeouts,
@@ -164,8 +177,8 @@ _TABLES: dict[str, Any] = {
 def _check_keys(tree: Mapping[str, Any], text: str, path: Path) -> None:
     """Names the first unknown key with its line; msgspec checks the values afterwards."""
     for key in tree:
-        if key not in ("server", "decisions", "providers", "endpoints"):
-            raise _unknown(key, "", ("server", "decisions", "providers", "endpoints"), text, path)
+        if key not in SECTIONS:
+            raise _unknown(key, "", SECTIONS, text, path)
     for pattern, options in _TABLES.items():
         for place, table in _matches(tree, pattern.split("."), ""):
             known = tuple(option.name for option in fields(options))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tandem.core.clock import FixedClock
+from tandem.core.clock import FixedClock, micros
 from tandem.core.errors import Unavailable
 from tandem.core.ids import new_call, new_trace
 from tandem.core.money import Usage
@@ -256,3 +256,21 @@ def test_an_erased_subject_is_unreadable_and_may_come_back(office: Office) -> No
     assert office.subjects.open("ann", new) == b"two"
     assert office.subjects.open("ann", old) is None
     assert not office.subjects.erase("bob")
+
+
+def test_old_days_leave_with_everything_about_them(office: Office) -> None:
+    journal = Journal(office.folder)
+    record = begun()
+    journal.begin(record)
+    journal.write(ended(record), closed(record))
+    office.mover.step()
+    day = day_of(record.trace)
+    assert office.traces.days() == [day]
+    office.clock.micros = micros(f"{day}T00:00:00Z")
+    assert office.mover.keep(1) == []
+    office.clock.advance(40 * 86_400)
+    assert office.mover.keep(30) == [day]
+    assert office.traces.days() == []
+    assert office.ledger._db.execute("SELECT count(*) FROM booked").fetchone()[0] == 0
+    assert office.ledger.spend("org", since=0, until=2**60) == (100, 1, 0)  # the sums stay
+    journal.close()

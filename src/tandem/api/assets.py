@@ -18,6 +18,9 @@ from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.nouns import Asset, Lineage
 from tandem.registry.registry import Registry
 
+SHOWN = ("image/png", "application/json", "text/plain", "text/csv")
+"""Media types of members that a browser may show; all others are bytes to keep."""
+BYTES = "application/octet-stream"
 DEPTH = 5
 """Steps of lineage that a version's page shows, each way."""
 
@@ -79,14 +82,17 @@ def routes(registry: Registry, promotions: Promotions) -> APIRouter:
         body["scores"] = [asdict(score) for score in registry.scores(found.ref, scope_of(by))]
         return answer(body)
 
-    @router.get("/assets/{kind}/{name}/{version}/members/{member:path}")
+    @router.get(
+        "/assets/{kind}/{name}/{version}/members/{member:path}",
+        response_class=Response,
+        responses={200: {"description": "The file", "content": {media: {} for media in (*SHOWN, BYTES)}}},
+    )
     def member(kind: Kind, name: str, version: str, member: str, by: Caller) -> Response:
         """One file of a version."""
         authorise(by, "read")
         found = registry.find(Ref.parse(f"{kind}/{name}@{version}"), scope_of(by))
-        media = mimetypes.guess_type(member)[0] or "application/octet-stream"
-        if media not in ("image/png", "application/json", "text/plain", "text/csv"):
-            media = "application/octet-stream"
+        media = mimetypes.guess_type(member)[0]
+        media = media if media in SHOWN else BYTES
         headers = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
         return Response(registry.member(found, member), headers=headers, media_type=media)
 

@@ -27,6 +27,12 @@ SUFFIXES = {
     "application/x-ndjson": "jsonl",
     "application/jsonl": "jsonl",
 }
+FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {media: {"schema": {"type": "string", "format": "binary"}} for media in SUFFIXES},
+    }
+}
 Column = Annotated[str | None, Query(max_length=256)]
 
 
@@ -34,7 +40,7 @@ def routes(registry: Registry, datasets: Datasets, staging: Path) -> APIRouter:
     """The routes that ingest."""
     router = APIRouter(tags=["assets"])
 
-    @router.post("/datasets/{name}", status_code=201)
+    @router.post("/datasets/{name}", status_code=201, openapi_extra=FILE)
     async def add(
         request: Request,
         name: str,

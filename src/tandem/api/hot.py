@@ -8,6 +8,7 @@ _TEXT = {"type": "string"}
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}}
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1, "maximum": 999999999}}
 _JSON = {"application/json": {"schema": {"type": "object"}}}
+_JSON_OR_STREAM = {**_JSON, "text/event-stream": {"schema": _TEXT}}
 _OPENAI_ERROR = {
     "type": "object",
     "required": ["error"],
@@ -52,18 +53,25 @@ _TENSOR = {
         "data": {"type": "array"},
     },
 }
+_FAILING = ("502", "503", "504")
 _INFER = {"type": "object", "required": ["inputs"], "properties": {"id": _TEXT, "inputs": {"type": "array", "items": _TENSOR}}}
 
 
 def _operation(
-    summary: str, tag: str, error: dict[str, Any], *, body: dict[str, Any] | None = None, path: list[Any] | None = None
+    summary: str,
+    error: dict[str, Any],
+    *,
+    body: dict[str, Any] | None = None,
+    path: list[Any] | None = None,
+    answer: dict[str, Any] = _JSON,
+    failing: tuple[str, ...] = (),
 ) -> dict[str, Any]:
+    """One operation; `failing` are the codes of a provider, a model or a decision that failed."""
     refused = {"description": "Refused or failed", "content": {"application/json": {"schema": error}}}
-    codes = ("400", "401", "403", "404", "429", "502", "503", "504")
     operation: dict[str, Any] = {
         "summary": summary,
-        "tags": [tag],
-        "responses": {"200": {"description": "Answered", "content": _JSON}, **dict.fromkeys(codes, refused)},
+        "tags": ["hot"],
+        "responses": {"200": {"description": "Answered", "content": answer}, **dict.fromkeys(("4XX", *failing), refused)},
     }
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
@@ -73,46 +81,55 @@ def _operation(
 
 
 PATHS: dict[str, Any] = {
-    "/v1/chat/completions": {"post": _operation("Chat, as OpenAI speaks it", "hot", _OPENAI_ERROR, body=_CHAT)},
-    "/v1/embeddings": {"post": _operation("Embeddings, as OpenAI speaks them", "hot", _OPENAI_ERROR, body=_EMBED)},
-    "/v1/models": {"get": _operation("The endpoints this key may reach", "hot", _OPENAI_ERROR)},
-    "/v1/models/{name}": {"get": _operation("One endpoint", "hot", _OPENAI_ERROR, path=[_NAME])},
-    "/v1/decide/{name}": {"post": _operation("A decision", "hot", _OIP_ERROR, body={"type": "object"}, path=[_NAME])},
-    "/v2": {"get": _operation("Server metadata, Open Inference Protocol v2", "hot", _OIP_ERROR)},
-    "/v2/health/live": {"get": _operation("Live", "hot", _OIP_ERROR)},
-    "/v2/health/ready": {"get": _operation("Ready", "hot", _OIP_ERROR)},
-    "/v2/models": {"get": _operation("Predict endpoints", "hot", _OIP_ERROR)},
-    "/v2/models/{name}": {"get": _operation("A model's metadata", "hot", _OIP_ERROR, path=[_NAME])},
-    "/v2/models/{name}/ready": {"get": _operation("Whether a model is ready", "hot", _OIP_ERROR, path=[_NAME])},
-    "/v2/models/{name}/infer": {"post": _operation("A prediction", "hot", _OIP_ERROR, body=_INFER, path=[_NAME])},
-    "/v2/models/{name}/versions/{version}": {
-        "get": _operation("A version's metadata", "hot", _OIP_ERROR, path=[_NAME, _VERSION])
+    "/v1/chat/completions": {
+        "post": _operation("Chat, as OpenAI speaks it", _OPENAI_ERROR, body=_CHAT, answer=_JSON_OR_STREAM, failing=_FAILING)
     },
+    "/v1/embeddings": {"post": _operation("Embeddings, as OpenAI speaks them", _OPENAI_ERROR, body=_EMBED, failing=_FAILING)},
+    "/v1/models": {"get": _operation("The endpoints this key may reach", _OPENAI_ERROR)},
+    "/v1/models/{name}": {"get": _operation("One endpoint", _OPENAI_ERROR, path=[_NAME])},
+    "/v1/decide/{name}": {"post": _operation("A decision", _OIP_ERROR, body={"type": "object"}, path=[_NAME], failing=_FAILING)},
+    "/v2": {"get": _operation("Server metadata, Open Inference Protocol v2", _OIP_ERROR)},
+    "/v2/health/live": {"get": _operation("Live", _OIP_ERROR)},
+    "/v2/health/ready": {"get": _operation("Ready", _OIP_ERROR)},
+    "/v2/models": {"get": _operation("Predict endpoints", _OIP_ERROR)},
+    "/v2/models/{name}": {"get": _operation("A model's metadata", _OIP_ERROR, path=[_NAME])},
+    "/v2/models/{name}/ready": {"get": _operation("Whether a model is ready", _OIP_ERROR, path=[_NAME])},
+    "/v2/models/{name}/infer": {"post": _operation("A prediction", _OIP_ERROR, body=_INFER, path=[_NAME], failing=_FAILING)},
+    "/v2/models/{name}/versions/{version}": {"get": _operation("A version's metadata", _OIP_ERROR, path=[_NAME, _VERSION])},
     "/v2/models/{name}/versions/{version}/ready": {
-        "get": _operation("Whether a version is ready", "hot", _OIP_ERROR, path=[_NAME, _VERSION])
+        "get": _operation("Whether a version is ready", _OIP_ERROR, path=[_NAME, _VERSION])
     },
     "/v2/models/{name}/versions/{version}/infer": {
-        "post": _operation("A prediction by one version", "hot", _OIP_ERROR, body=_INFER, path=[_NAME, _VERSION])
+        "post": _operation("A prediction by one version", _OIP_ERROR, body=_INFER, path=[_NAME, _VERSION], failing=_FAILING)
     },
     "/health": {
         "get": {
             "summary": "Whether this door serves",
             "tags": ["hot"],
-            "responses": {"200": {"description": "Serving"}, "503": {"description": "Not yet"}},
+            "responses": {
+                "200": {"description": "Serving", "content": _JSON},
+                "503": {"description": "Not yet", "content": _JSON},
+            },
         }
     },
     "/health/ready": {
         "get": {
             "summary": "Every part by name",
             "tags": ["hot"],
-            "responses": {"200": {"description": "All well"}, "503": {"description": "A part is not"}},
+            "responses": {
+                "200": {"description": "All well", "content": _JSON},
+                "503": {"description": "Not all", "content": _JSON},
+            },
         }
     },
     "/metrics": {
         "get": {
             "summary": "Prometheus text; on loopback, or with a key",
             "tags": ["hot"],
-            "responses": {"200": {"description": "Series"}, "401": {"description": "No key"}},
+            "responses": {
+                "200": {"description": "Series", "content": {"text/plain": {"schema": _TEXT}}},
+                "401": {"description": "No key", "content": {"application/json": {"schema": _OIP_ERROR}}},
+            },
         }
     },
 }

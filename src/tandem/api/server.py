@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from tandem import __version__
 from tandem.api.threshold import Threshold
-from tandem.api.wire import answer, install_faults
+from tandem.api.wire import Fault, answer, install_faults
 from tandem.core.errors import NotFound
 from tandem.governance.sessions import Sessions
 
@@ -19,6 +19,8 @@ DESCRIPTION = """
 One control plane for predictive and generative AI. The hot routes (`/v1`, `/v2`, decide) are answered by the door
 itself and are described here too; all others by the control process.
 """
+
+FAULTS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Fault, "description": "Refused; `hint` says what to do next"}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ def build(face: Face) -> FastAPI:
     app.add_middleware(Threshold)
     install_faults(app, face.log)
     for router in face.routers:
-        app.include_router(router, prefix="/api/v1")
+        app.include_router(router, prefix="/api/v1", responses=FAULTS)
     for router in face.pages:
         app.include_router(router)
 

@@ -9,6 +9,7 @@ import msgspec
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from tandem.core.errors import Broken, Forbidden, Invalid, NotFound, TandemError, Unauthenticated
@@ -18,6 +19,21 @@ from tandem.governance.sessions import COOKIE, Sessions
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CODES = {405: "method_not_allowed", 413: "body_too_large"}
+
+
+class Told(BaseModel):
+    """What is told of an error."""
+
+    code: str
+    message: str
+    hint: str | None
+    field: str | None
+
+
+class Fault(BaseModel):
+    """An error as every route of ours writes it."""
+
+    error: Told
 
 
 def identify(request: Request) -> Principal:

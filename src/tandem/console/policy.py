@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
 from tandem.console.desk import Desk
 from tandem.console.words import percent
@@ -91,6 +91,12 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit) -> APIRouter:
     def verify(request: Request) -> Response:
         desk.enter(request, "audit")
         return _page(request, None, report=audit.verify())
+
+    @router.get("/audit/verify")
+    def verified(request: Request) -> Response:
+        """Where a browser comes back to that reloads the answer."""
+        desk.enter(request, "audit")
+        return RedirectResponse("/audit", 303)
 
     def _page(request: Request, before: int | None, *, report: AuditReport | None) -> Response:
         by = desk.enter(request, "audit")

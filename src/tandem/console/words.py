@@ -114,7 +114,7 @@ def percent(part: float, whole: float) -> float:
     >>> percent(1, 4), percent(0, 0), percent(9, 3)
     (25.0, 100.0, 100.0)
     """
-    return 100.0 if whole <= 0 else round(min(100.0, max(0.0, 100 * part / whole)), 2)
+    return 100.0 if whole <= 0 else round(min(100.0, max(0.0, 100 * part / whole)), 4)
 
 
 def shown(share: float) -> str:

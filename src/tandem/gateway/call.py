@@ -9,7 +9,6 @@ more, without effect, when the handler is left.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -257,7 +256,7 @@ class Call:
         """The trace's id as W3C Trace Context writes it (32 hex digits); made once, and kept for the record."""
         known = self.attributes.get("otel.trace_id")
         if not isinstance(known, str):
-            known = self.attributes["otel.trace_id"] = os.urandom(16).hex()
+            known = self.attributes["otel.trace_id"] = f"{self.door.dice.getrandbits(128):032x}"
         return known
 
     @property

@@ -8,7 +8,6 @@ frame is held until the call is settled and recorded.
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -198,7 +197,7 @@ def _context(call: Call, asked: Prompted) -> tuple[tuple[bytes, bytes], ...]:
     """The caller's headers for the upstream, with a W3C trace context of ours when it sent none."""
     if any(name == b"traceparent" for name, _ in asked.headers):
         return asked.headers
-    parent = f"00-{call.w3c}-{os.urandom(8).hex()}-01"
+    parent = f"00-{call.w3c}-{call.door.dice.getrandbits(64):016x}-01"
     return (*asked.headers, (b"traceparent", parent.encode()))
 
 

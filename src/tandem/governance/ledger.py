@@ -446,6 +446,21 @@ class Ledger:
         with self._write() as db:
             db.execute("DELETE FROM journal WHERE segment = ?", (segment,))
 
+    def prune(self, before: int) -> int:
+        """Forgets attempts booked, and windows that ended, before a UTC time; returns how many rows went.
+
+        Their sums stay in `spend`. An attempt is remembered so that it is not booked twice, which can only
+        happen while its journal segment exists.
+        """
+        with self._write() as db:
+            gone = db.execute("DELETE FROM booked WHERE at < ?", (before,)).rowcount
+            for window in ("minute", "hour", "day"):
+                length = {"minute": 60, "hour": 3600, "day": 86_400}[window] * MICROS
+                gone += db.execute(
+                    "DELETE FROM accounts WHERE window = ? AND start < ? AND leased = 0", (window, before - length)
+                ).rowcount
+        return gone
+
     def running(self) -> int:
         """Attempts that were begun and are not booked yet."""
         with self._lock:

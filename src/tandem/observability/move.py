@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from tandem.core.clock import Clock
+from tandem.core.clock import MICROS, Clock, iso
 from tandem.core.money import Usage
 from tandem.core.trace import Attempt, Trace
 from tandem.observability.content import SegmentSeal, Subjects, Vault
@@ -26,6 +26,8 @@ from tandem.observability.traces import Entry, Traces
 
 READ_BYTES = 4 * 1024 * 1024
 IDLE_SECONDS = 0.1
+UPKEEP_SECONDS = 3600.0
+DAY_MICROS = 86_400 * MICROS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class Books(Protocol):
     def open_attempts(self, boot: str) -> list[Begun]: ...
     def bury(self, boot: str) -> None: ...
     def forget(self, segment: str) -> None: ...
+    def prune(self, before: int) -> int: ...
     def expire(self, now: int) -> None: ...
 
 
@@ -75,8 +78,18 @@ def _crashed(begun: Begun, now: int) -> Trace:
 class Mover:
     """Runs in the control process; `step` is one pass, `run` passes until stopped."""
 
-    def __init__(self, folder: Path, *, traces: Traces, subjects: Subjects, books: Books, vault: Vault, clock: Clock) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        traces: Traces,
+        subjects: Subjects,
+        books: Books,
+        vault: Vault,
+        clock: Clock,
+        retention_days: int = 90,
+    ) -> None:
+        self._folder, self._retention_days = folder, retention_days
         self._traces, self._subjects, self._books, self._vault, self._clock = traces, subjects, books, vault, clock
         self._seals: dict[str, SegmentSeal] = {}
         self._stop = threading.Event()
@@ -99,11 +112,14 @@ class Mover:
 
     def run(self, fault: Callable[[BaseException], None]) -> None:
         """Passes until `stop`; what fails is told once and tried again, for the journal keeps everything until it is moved."""
-        told = ""
+        told, due = "", 0.0
         while not self._stop.is_set():
             try:
                 moved = self.step()
                 told = ""
+                if self._clock.monotonic() >= due:
+                    due = self._clock.monotonic() + UPKEEP_SECONDS
+                    self.keep(self._retention_days)
             except (OSError, sqlite3.Error) as error:
                 moved = 0
                 if str(error) != told:
@@ -111,6 +127,12 @@ class Mover:
                     fault(error)
             if moved == 0:
                 self._stop.wait(IDLE_SECONDS)
+
+    def keep(self, days: int) -> Sequence[str]:
+        """Drops what is older than `days`: whole days of traces, and what the books remember of their attempts."""
+        before = self._clock.now() - days * DAY_MICROS
+        self._books.prune(before)
+        return self._traces.drop(iso(before)[:10])
 
     def stop(self) -> None:
         self._stop.set()

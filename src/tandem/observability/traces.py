@@ -242,6 +242,18 @@ class Traces:
                 break
         return found
 
+    def drop(self, before: str) -> Sequence[str]:
+        """Deletes the files of days (`2026-11-22`) before that one; returns the days that went."""
+        gone = [day for day in self.days() if day < before]
+        with self._lock:
+            for day in gone:
+                connection = self._open.pop(day, None)
+                if connection is not None:
+                    connection.close()
+                for tail in ("", "-wal", "-shm"):
+                    (self.folder / f"traces-{day}.db{tail}").unlink(missing_ok=True)
+        return gone
+
     def counts(self) -> dict[str, int]:
         """Number of calls and attempts over all days."""
         calls = attempts = 0
