@@ -13,10 +13,12 @@ from tandem.core.money import dollars
 
 STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 """Seconds of a unit and its sign, the longest first."""
+ROUNDS_UP = 999_500
+"""Microseconds from which a duration is a second, rounded."""
 FEW = 6
 """Values that a list may have to be written in one line."""
-LONG = 2**62
-"""Times from here on mean never."""
+LAST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * MICROS
+"""Times past this one have no date, and mean never."""
 
 
 def utc(micros: int) -> str:
@@ -25,15 +27,12 @@ def utc(micros: int) -> str:
     >>> utc(1_750_000_000_000_000)
     '2025-06-15 15:06:40Z'
     """
-    return iso(micros)[:19].replace("T", " ") + "Z" if 0 <= micros < LONG else "never"
+    return iso(micros)[:19].replace("T", " ") + "Z" if 0 <= micros <= LAST else "never"
 
 
 def moment(micros: int) -> str:
     """A time to the microsecond, as RFC 3339; out of bounds it is empty."""
-    return iso(micros) if 0 <= micros <= _LAST else ""
-
-
-_LAST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * MICROS
+    return iso(micros) if 0 <= micros <= LAST else ""
 
 
 def ago(then: int, now: int) -> str:
@@ -59,7 +58,7 @@ def lasted(micros: int) -> str:
     if micros < 100:
         return f"{micros} µs"
     if micros < 60 * MICROS:
-        size, sign = (micros / 1_000, "ms") if micros < MICROS else (micros / MICROS, "s")
+        size, sign = (micros / 1_000, "ms") if micros < ROUNDS_UP else (micros / MICROS, "s")
         return f"{size:.{2 if size < 10 else 1 if size < 100 else 0}f} {sign}"
     seconds = micros // MICROS
     for (length, sign), (smaller, small_sign) in pairwise(STEPS):

@@ -1,0 +1,471 @@
+"""Every page, asked over HTTP from an application of real packages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tandem.core.asset import Ref
+from tandem.core.principal import LOCAL
+from tandem.governance.authorise import Scope
+from tandem.governance.sessions import COOKIE, SESSION_SECONDS
+from tests.console.house import EVIL, House, every_page
+
+PAGES = [
+    "home",
+    "endpoints",
+    "assets",
+    "asset",
+    "model",
+    "model-production",
+    "dataset",
+    "prompt",
+    "decision",
+    "traces",
+    "trace-decide",
+    "trace-chat",
+    "trace-erased",
+    "trace-failing",
+    "trace-unknown",
+    "runs",
+    "run",
+    "run-running",
+    "run-failed",
+    "keys",
+    "budgets",
+    "audit",
+    "missing",
+]
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.words.append(" ".join(data.split()))
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def all(self, tag: str) -> Iterator[dict[str, str | None]]:
+        return (attributes for name, attributes in self.tags if name == tag)
+
+    @property
+    def links(self) -> list[str]:
+        return [str(each["href"]) for each in self.all("a") if each.get("href")]
+
+
+async def page(client: httpx2.AsyncClient, address: str, status: int = 200) -> Page:
+    answer = await client.get(address)
+    assert answer.status_code == status, answer.text
+    return Page(answer.text)
+
+
+# --- the frame
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_is_safe_whatever_people_wrote(house: House, name: str) -> None:
+    async with house.client("ops") as client:
+        answer = await client.get(every_page(house)[name])
+    assert answer.status_code == (404 if name == "missing" else 200)
+    assert answer.headers["content-security-policy"].startswith("default-src 'self'; ")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    shown = Page(answer.text)
+    (script,) = shown.all("script")
+    assert str(script["src"]).startswith("/console/static/htmx.min.js?v=")
+    for tag, attributes in shown.tags:
+        assert not any(attribute.startswith("on") or attribute == "style" for attribute in attributes), (tag, attributes)
+        assert "javascript:" not in f"{attributes.get('href')}{attributes.get('action')}"
+        assert tag != "img" or str(attributes["src"]).startswith("/assets/")
+    assert "stolen" not in "".join(str(attributes) for tag, attributes in shown.tags if tag in ("script", "img"))
+    titles = [word for word in shown.words if word.endswith(" · Tandem")]
+    assert len(titles) == 1
+    assert not house.faults
+
+
+async def test_every_page_has_a_title_of_its_own(house: House) -> None:
+    titles = set()
+    async with house.client("ops") as client:
+        for address in ("/", "/endpoints", "/assets", "/traces", "/runs", "/keys", "/budgets", "/audit", "/assets/model/tumor"):
+            titles.add((await page(client, address)).words[0])
+    assert len(titles) == 9
+
+
+async def test_every_link_of_every_page_leads_somewhere(house: House) -> None:
+    found: set[str] = set()
+    async with house.client("ops") as client:
+        for address in every_page(house).values():
+            found |= set(Page((await client.get(address)).text).links)
+        for address in sorted(found):
+            if address.startswith("/api/") or "#" in address:
+                continue
+            assert (await client.get(address)).status_code == 200, address
+
+
+@pytest.mark.parametrize("text", ["the name of a metric", "a note", "a run's stage", "an endpoint that never was"])
+async def test_what_was_written_is_shown_as_text(house: House, text: str) -> None:
+    where = {
+        "the name of a metric": "model",
+        "a note": "run-running",
+        "a run's stage": "runs",
+        "an endpoint that never was": "traces",
+    }
+    async with house.client("ops") as client:
+        assert EVIL in (await page(client, every_page(house)[where[text]])).text
+
+
+async def test_files_of_our_own_are_served_and_no_others(house: House) -> None:
+    async with house.client() as client:
+        style = await client.get("/console/static/console.css")
+        assert style.headers["content-type"] == "text/css; charset=utf-8"
+        assert "immutable" in style.headers["cache-control"]
+        script = await client.get("/console/static/htmx.min.js")
+        assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+        for name in ("pages.py", "htmx.LICENSE", "..%2fpages.py", ""):
+            assert (await client.get(f"/console/static/{name}")).status_code in (401, 404)
+
+
+# --- the way in
+
+
+async def test_nobody_is_shown_the_way_in_and_led_on_to_what_was_asked(house: House) -> None:
+    async with house.client() as client:
+        asked = await client.get("/traces?endpoint=assistant")
+        assert asked.status_code == 401
+        form = {str(each.get("name")): str(each.get("value")) for each in Page(asked.text).all("input")}
+        assert form["after"] == "/traces?endpoint=assistant"
+        answer = await client.post("/console/sign-in", data={"key": house.tokens["vera"], "after": form["after"]})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/traces?endpoint=assistant")
+        assert (await client.get("/traces")).status_code == 200
+
+
+async def test_the_first_page_asks_for_a_key_without_being_an_error(house: House) -> None:
+    async with house.client() as client:
+        assert "Sign in" in (await page(client, "/")).text
+
+
+async def test_the_cookie_is_kept_from_scripts_and_other_sites(house: House) -> None:
+    async with house.client() as client:
+        body = {"key": f" {house.tokens['vera']} ", "after": "/"}
+        plain = (await client.post("/console/sign-in", data=body)).headers["set-cookie"]
+        behind_tls = (await client.post("/console/sign-in", data=body, headers={"x-forwarded-proto": "https"})).headers[
+            "set-cookie"
+        ]
+    parts = {part.strip().lower() for part in plain.split(";")[1:]}
+    assert parts == {"httponly", "samesite=strict", "path=/", f"max-age={SESSION_SECONDS}"}
+    assert "secure" in behind_tls.lower()
+
+
+@pytest.mark.parametrize("key", ["", "tdm_nonsense", "gone"])
+async def test_an_unknown_or_revoked_key_opens_nothing(house: House, key: str) -> None:
+    async with house.client() as client:
+        answer = await client.post("/console/sign-in", data={"key": house.tokens.get(key, key), "after": "/runs"})
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+        shown = Page(answer.text)
+        assert "This key is not known here." in shown.text
+        assert next(each for each in shown.all("input") if each.get("name") == "after")["value"] == "/runs"
+        assert house.tokens.get(key, "tdm_nonsense") not in answer.text
+
+
+async def test_a_forged_cookie_is_nobody(house: House) -> None:
+    async with house.client() as client:
+        for value in ("x", "A" * 96, ""):
+            assert (await client.get("/runs", headers={"cookie": f"{COOKIE}={value}"})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "after", ["//evil.example/", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "/\nx: y", "evil"]
+)
+async def test_signing_in_leads_to_no_other_site(house: House, after: str) -> None:
+    async with house.client() as client:
+        answer = await client.post("/console/sign-in", data={"key": house.tokens["vera"], "after": after})
+        assert answer.headers["location"] == "/"
+
+
+async def test_signing_out_ends_it(house: House) -> None:
+    async with house.client("vera") as client:
+        assert (await client.get("/runs")).status_code == 200
+        answer = await client.post("/console/sign-out")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert (await client.get("/runs")).status_code == 401
+
+
+@pytest.mark.parametrize("address", ["/console/sign-in", "/console/sign-out", "/audit/verify"])
+async def test_another_site_changes_nothing(house: House, address: str) -> None:
+    async with house.client("ops") as client:
+        for site in ("cross-site", "same-site"):
+            answer = await client.post(address, data={"key": house.tokens["vera"]}, headers={"sec-fetch-site": site})
+            assert answer.status_code == 403
+            assert "set-cookie" not in answer.headers
+        assert (await client.get("/runs")).status_code == 200
+
+
+async def test_a_link_from_another_site_is_asked_once_more_from_our_own(house: House) -> None:
+    async with house.client() as client:
+        followed = await client.get("/traces", headers={"sec-fetch-site": "cross-site"})
+        assert [each for each in Page(followed.text).all("meta") if each.get("http-equiv") == "refresh"]
+        again = await client.get("/traces", headers={"sec-fetch-site": "same-origin"})
+        assert not [each for each in Page(again.text).all("meta") if each.get("http-equiv") == "refresh"]
+
+
+# --- who sees what
+
+
+async def test_a_viewer_sees_the_own_team_only(house: House) -> None:
+    async with house.client("otto") as client:
+        home = await page(client, "/")
+        assert "team/sales" in home.text
+        assert "team/risk" not in home.text
+        assert "tumor" not in home.text
+        assert "vera" not in home.text
+        assert len([link for link in (await page(client, "/traces")).links if link.startswith("/traces/")]) == 1
+        for address in ("/assets/model/tumor", f"/traces/{house.marks['decide']}", f"/runs/{house.marks['trained']}"):
+            shown = await page(client, address, 404)
+            assert "Nothing here" in shown.text
+        assert "No model yet." in (await page(client, "/assets")).text
+        keys = (await page(client, "/keys")).text
+        assert "otto" in keys
+        assert "ada" not in keys
+
+
+async def test_pictures_and_content_of_another_team_are_not_there(house: House) -> None:
+    async with house.client("otto") as client:
+        for address in ("/assets/model/tumor/1/members/plots/roc.png", f"/traces/{house.marks['plain0']}?content=1"):
+            assert (await client.get(address)).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["vera", "ada", "grace"])
+async def test_the_audit_is_for_those_who_may(house: House, name: str) -> None:
+    async with house.client(name) as client:
+        shown = await page(client, "/audit", 403)
+        assert "Not allowed" in shown.text
+        assert "auditor or admin" in shown.text
+        assert (await client.post("/audit/verify")).status_code == 403
+        home = await page(client, "/")
+        assert "/audit" not in home.links
+        assert "Verify the chain" not in home.text
+
+
+async def test_an_auditor_sees_all_teams(house: House) -> None:
+    async with house.client("iris") as client:
+        assert "team/sales" in (await page(client, "/budgets")).text
+        assert "tumor" in (await page(client, "/assets")).text
+
+
+# --- what the pages say
+
+
+async def test_home_tells_what_is_in_production_and_by_whose_leave(house: House) -> None:
+    async with house.client("ops") as client:
+        shown = await page(client, "/")
+    for told in ("second-opinion", "ungated", "grace", "openai/gpt-4o-mini", "missing", "42%", "key/vera", "Verify the chain"):
+        assert told in shown.text
+    assert "/assets/decision/second-opinion/1" in shown.links
+    assert f"/traces/{house.marks['unpriced']}" in shown.links
+
+
+async def test_an_empty_home_says_what_to_type(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.person("ops", "admin")
+    async with house.client("ops") as client:
+        commands = {
+            "/": "tandem promote model/tumor production",
+            "/traces": "curl",
+            "/assets": "tandem data add NAME FILE",
+            "/runs": "tandem train NAME --data dataset/NAME --target COLUMN",
+            "/endpoints": "tandem promote model/NAME production",
+            "/budgets": "tandem budget set key/NAME --cap 5 --window day",
+            "/keys": "tandem key create",
+        }
+        for address, command in commands.items():
+            assert command in (await page(client, address)).text
+    assert not house.faults
+
+
+async def test_a_trace_explains_a_decision(house: House) -> None:
+    async with house.client("vera") as client:
+        shown = await page(client, f"/traces/{house.marks['decide']}")
+    for told in ("A person should look at this.", "The model is uncertain (0.620).", "$0.0000324", "ungated", "grace"):
+        assert told in shown.text
+    assert "infer tumor" in shown.text
+    assert {"/assets/dataset/biopsies/1", "/assets/decision/second-opinion/1"} <= set(shown.links)
+    digest = house.registry.find(Ref.parse("dataset/biopsies@1"), Scope("risk")).digest
+    assert any(each.get("title") == digest for each in shown.all("code"))
+    bars = [each for each in shown.all("rect") if "span" in str(each.get("class")) and str(each.get("x", "")).endswith("%")]
+    assert len(bars) == 11
+    assert "worst area: 1032" not in shown.text
+
+
+async def test_content_is_shown_when_it_is_asked_for(house: House) -> None:
+    async with house.client("vera") as client:
+        shown = await page(client, f"/traces/{house.marks['plain0']}?content=1")
+        assert "A biopsy review is advised." in shown.text
+        assert EVIL in shown.text
+        erased = await page(client, f"/traces/{house.marks['erased']}?content=1")
+    assert "Erased." in erased.text
+    assert "A biopsy review is advised." not in erased.text
+
+
+async def test_a_refusal_and_a_failure_tell_why_and_what_next(house: House) -> None:
+    async with house.client("ops") as client:
+        failing = await page(client, f"/traces/{house.marks['failing']}")
+        nobody = await page(client, f"/traces/{house.marks['nobody']}")
+        unpriced = await page(client, f"/traces/{house.marks['unpriced']}")
+    assert f"assistant: The provider answered {EVIL}" in failing.text
+    assert "Ask it why." in failing.text
+    assert "nobody: booked as reserved" in failing.text
+    assert "Nothing was sent anywhere." in nobody.text
+    assert "Cost unknown" in unpriced.text
+
+
+async def test_traces_are_filtered_and_paged(house: House) -> None:
+    async with house.client("ops") as client:
+        some = await page(client, "/traces?endpoint=assistant&outcome=ok")
+        none = await page(client, "/traces?outcome=nonsense")
+        newest = [row.start for row in house.traces.list(team=None, limit=3)]
+        later = await page(client, f"/traces?before={newest[1]}")
+        odd = await client.get("/traces?before=soon")
+    assert len([link for link in some.links if link.startswith("/traces/trc_")]) == 6
+    assert "No trace fits this filter." in none.text
+    assert f"/traces/{house.marks['unpriced']}" not in later.links
+    assert odd.status_code == 400
+    assert "before" in Page(odd.text).text
+
+
+async def test_a_version_shows_its_gate_as_a_drawing(house: House) -> None:
+    async with house.client("vera") as client:
+        shown = await page(client, "/assets/model/tumor/production")
+        first = await page(client, "/assets/model/tumor/1")
+    labels = " ".join(str(each.get("aria-label")) for each in shown.all("svg"))
+    if "tumor@2" in shown.text:  # the second one passed its gate
+        assert "The difference is" in labels
+        assert "0: no difference" in shown.text
+        assert "−0.02: tolerated loss" in shown.text
+    assert "roc_auc is" in " ".join(str(each.get("aria-label")) for each in first.all("svg"))
+    assert "first version" in first.text
+
+
+async def test_lineage_leads_to_what_it_was_made_from_and_what_was_made_of_it(house: House) -> None:
+    async with house.client("vera") as client:
+        shown = await page(client, "/assets/dataset/biopsies/1")
+    assert {"/assets/model/tumor/1", "/assets/model/tumor/2"} <= set(shown.links)
+    assert "worst_area" in shown.text
+    assert len([each for each in shown.all("path") if each.get("class") == "edge"]) >= 2
+
+
+async def test_a_picture_is_a_picture_and_nothing_else(house: House) -> None:
+    async with house.client("vera") as client:
+        base = "/assets/model/tumor/1/members/"
+        good = await client.get(f"{base}plots/roc.png")
+        others = [await client.get(base + name) for name in ("metrics.json", "model.json", "nothing.png", "../1")]
+    assert good.headers["content-type"] == "image/png"
+    assert good.content.startswith(b"\x89PNG")
+    assert good.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in good.headers["content-security-policy"]
+    assert [answer.status_code for answer in others] == [404] * 4
+
+
+async def test_a_page_posing_as_a_picture_is_not_shown(house: House) -> None:
+    author = house.keys.list(LOCAL)[0].principal
+    house.registry.publish(
+        "model",
+        "posing",
+        members={"plots/evil.png": b"<script>window.stolen=4</script>"},
+        meta={"signature": {"fields": [1]}, "origin": "imported", "metrics": {"x": EVIL}, "importances": {"a": "b"}},
+        by=author,
+    )
+    async with house.client("ops") as client:
+        assert (await client.get("/assets/model/posing/1/members/plots/evil.png")).status_code == 404
+        assert EVIL in (await page(client, "/assets/model/posing/1")).text
+
+
+async def test_a_decision_shows_its_source_and_a_prompt_its_words(house: House) -> None:
+    async with house.client("vera") as client:
+        decision = await page(client, "/assets/decision/second-opinion/1")
+        prompt = await page(client, "/assets/prompt/explain/1")
+    assert "def second_opinion(case: Case, calls: Calls) -> Opinion:" in decision.text
+    assert "<script>window.stolen=3</script>" in decision.text
+    assert "{{ probability }}" in prompt.text
+    assert "system" in prompt.text
+
+
+async def test_an_asset_shows_its_moves(house: House) -> None:
+    async with house.client("vera") as client:
+        shown = await page(client, "/assets/model/tumor")
+        missing = await page(client, "/assets/model/nothing", 404)
+        odd = await page(client, "/assets/spaceship/x", 404)
+    assert "History of moves" in shown.text
+    assert shown.text.count("promote") >= 1
+    assert "There is no model 'nothing'." in missing.text
+    assert "Nothing here" in odd.text
+
+
+async def test_a_run_that_goes_on_is_asked_again_and_one_that_ended_is_not(house: House) -> None:
+    async with house.client("vera") as client:
+        running = await page(client, f"/runs/{house.marks['running']}")
+        failed = await page(client, f"/runs/{house.marks['failed']}")
+        done = await page(client, f"/runs/{house.marks['trained']}")
+    assert [each.get("hx-trigger") for each in running.all("div") if each.get("id") == "run"] == ["every 2s"]
+    assert [each.get("hx-trigger") for each in done.all("div") if each.get("id") == "run"] == [None]
+    assert "There is no column 'diagnoses'." in failed.text
+    assert "roc_auc" in done.text
+    assert "scikit-learn" in done.text
+    assert any("plots/roc.png" in str(each["src"]) for each in done.all("img"))
+
+
+async def test_keys_are_shown_without_their_secrets(house: House) -> None:
+    async with house.client("ops") as client:
+        answer = await client.get("/keys")
+    assert "revoked" in answer.text
+    for token in house.tokens.values():
+        assert token not in answer.text
+        assert token[4:20] not in answer.text
+
+
+async def test_budgets_are_bars_of_what_is_spent(house: House) -> None:
+    account = next(account for account in house.ledger.accounts() if account.scope == "key/vera")
+    async with house.client("vera") as client:
+        shown = await page(client, "/budgets")
+    labels = [str(each.get("aria-label")) for each in shown.all("svg")]
+    assert any(label.startswith(f"{100 * account.settled / account.cap:.2f}".rstrip("0")) for label in labels)
+    assert "key/vera" in shown.text
+    assert "org" not in shown.text.split()
+
+
+async def test_the_audit_proves_itself(house: House) -> None:
+    async with house.client("iris") as client:
+        listed = await page(client, "/audit")
+        answer = await client.post("/audit/verify")
+        back = await client.get("/audit/verify")
+        older = await page(client, "/audit?before=3")
+    assert "alias.promote" in listed.text
+    assert "intact" in Page(answer.text).text
+    assert back.headers["location"] == "/audit"
+    assert "team.create" in older.text
+    assert "alias.promote" not in older.text
+
+
+async def test_an_address_that_is_nothing_is_a_page(house: House) -> None:
+    async with house.client("ops") as client:
+        for address in ("/nonsense", "/traces/trc_nothing", "/runs/none", "/assets/model/tumor/99", "/assets/model/tumor/canary"):
+            shown = await page(client, address, 404)
+            assert "Nothing here" in shown.text
+        assert (await client.get("/api/v1/nothing")).json()["error"]["code"] == "not_found"
