@@ -34,10 +34,10 @@ system:
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium postgresql >/dev/null; fi
 
 bench: $(READY)           ## side by side with nginx and the bare upstream
-	$(BIN)/python bench/door.py $(ARGS)
+	$(BIN)/python -m bench.all $(ARGS)
 
 shape: $(READY)           ## a mirror, not a fence: the largest files, functions and signatures
-	$(BIN)/python bench/shape.py
+	$(BIN)/python -m bench.shape $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
