@@ -39,6 +39,8 @@ class Tape:
     def write(self, data: bytes) -> None:
         self.written += data
 
+    cork = write
+
     async def drained(self) -> None:
         pass
 

@@ -16,6 +16,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 KIB = 1024
 _INTAKE_BYTES = 256 * KIB
 """Of a streamed body that may wait for its reader before the socket is paused."""
+_SPECIAL = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date"})
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
 
 
@@ -46,7 +47,11 @@ class Line(Protocol):
 
     loop: asyncio.AbstractEventLoop
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        """Sends at once, behind whatever was corked."""
+
+    def cork(self, data: bytes) -> None:
+        """Sends together with what else is written in this turn of the loop: a system call costs more than a chunk."""
 
     async def drained(self) -> None:
         """Waits while the caller takes less than is written."""
@@ -203,18 +208,15 @@ class Reply:
         if self.gone:
             return
         head, declared = self._head(status, headers)
-        if declared is not None and declared != len(body) and not self._mute:
+        if declared is None:
+            if status not in (204, 304):
+                head += b"content-length: %d\r\n" % len(body)
+        elif declared != len(body) and not self._mute:
             raise ValueError(f"The reply declares {declared} bytes and has {len(body)}.")
         self.started = True
-        if not self._mute:
-            if declared is None:
-                head += b"content-length: %d\r\n" % len(body)
-            self._line.write(b"%b\r\n%b" % (head, body))
-        elif declared is None and status not in (204, 304):
-            self._line.write(b"%bcontent-length: %d\r\n\r\n" % (head, len(body)))
-        else:
-            self._line.write(head + b"\r\n")
-        self._finish()
+        self._line.write(head + b"\r\n" if self._mute else b"%b\r\n%b" % (head, body))
+        self.ended = True
+        self._line.finished(self._keep)
 
     def begin(self, status: int, headers: Headers) -> None:
         """Starts a reply whose pieces follow: up to a declared content-length, else chunked, else (HTTP/1.0) until the end.
@@ -231,7 +233,7 @@ class Reply:
         if self._chunked:
             head += b"transfer-encoding: chunked\r\n"
         self.started = True
-        self._line.write(head + b"\r\n")
+        self._line.cork(head + b"\r\n")
 
     def write(self, data: bytes) -> None:
         """One piece of a reply that has begun.
@@ -246,13 +248,13 @@ class Reply:
         if self._mute:
             return
         if self._chunked:
-            self._line.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._line.cork(b"%x\r\n%b\r\n" % (len(data), data))
             return
         if self._left is not None:
             if len(data) > self._left:
                 raise ValueError("The reply is longer than it declares.")
             self._left -= len(data)
-        self._line.write(data)
+        self._line.cork(data)
 
     async def drain(self) -> None:
         """Waits while the caller is behind: only above the transport's high-water mark."""
@@ -266,8 +268,9 @@ class Reply:
             self.abort()
             return
         if self._chunked and not self._mute:
-            self._line.write(b"0\r\n\r\n")
-        self._finish()
+            self._line.cork(b"0\r\n\r\n")
+        self.ended = True
+        self._line.finished(self._keep)
 
     def abort(self) -> None:
         """Cuts the connection so that the caller cannot mistake the truncation for success.
@@ -283,25 +286,29 @@ class Reply:
         """Status line and header lines, and the content-length among them."""
         if self.started:
             raise ValueError("The reply has begun before.")
-        line = _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status
-        head = line + b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        line = self._line
+        head = b"".join([_STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status, *[b"%b: %b\r\n" % pair for pair in headers]])
         rows = len(headers) + 1
         if head.count(b"\n") != rows or head.count(b"\r") != rows or b"\0" in head:
             raise ValueError("A header of the reply holds a line break or a zero byte.")
-        if b"\r\nconnection:" in head or b"\r\ntransfer-encoding:" in head:
-            raise ValueError("The framing of a reply is not the handler's business.")
-        declared = int(dict(headers)[b"content-length"]) if b"\r\ncontent-length:" in head else None
-        if b"\r\ndate:" not in head:
-            head += self._line.common()
-        if self._keep and (not self._line.stays() or not (self.intake is None or self.intake.whole)):
+        declared = None
+        dated = False
+        for name, value in headers:
+            if name in _SPECIAL:
+                if name == b"content-length":
+                    declared = int(value)
+                elif name == b"date":
+                    dated = True
+                else:
+                    raise ValueError("The framing of a reply is not the handler's business.")
+        if not dated:
+            head += line.common()
+        if self._keep and (not line.stays() or not (self.intake is None or self.intake.whole)):
             self._keep = False
         if not self._keep:
             head += b"connection: close\r\n"
         elif self._old:
             head += b"connection: keep-alive\r\n"
-        self._mute = self._mute or status in (204, 304)
+        if status in (204, 304):
+            self._mute = True
         return head, declared
-
-    def _finish(self) -> None:
-        self.ended = True
-        self._line.finished(self._keep)

@@ -24,6 +24,8 @@ __all__ = ["Handler", "Limits", "Reply", "Request", "Server"]
 
 _LINGER_BYTES, _LINGER_SECONDS = 4 * 1024 * 1024, 2.0
 """What is still read and dropped after an early answer, so that a reset does not overtake it."""
+_CORK_BYTES = 64 * 1024
+"""Of a reply in pieces that may wait for the end of the loop's turn."""
 _LIMITS = Limits()
 _JSON: Headers = ((b"content-type", b"application/json"),)
 
@@ -172,6 +174,8 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._refusal: Refusal | None = None
         """What the caller is told after the replies it still awaits."""
+        self._corked: list[bytes] = []
+        self._corked_size = 0
         self._drained: list[asyncio.Future[None]] = []
         self._deaf = False
         """Whatever still arrives is dropped."""
@@ -251,6 +255,7 @@ class _Connection(asyncio.Protocol):
             if self._task is not None:
                 self._task.cancel()
         self._stuck = False
+        self._corked.clear()
         self._wake()
 
     def _wake(self) -> None:
@@ -262,7 +267,24 @@ class _Connection(asyncio.Protocol):
     # What an exchange calls.
 
     def write(self, data: bytes) -> None:
+        if self._corked:
+            self._uncork()
         self._transport.write(data)
+
+    def cork(self, data: bytes) -> None:
+        if not self._corked:
+            self.loop.call_soon(self._uncork)
+        self._corked.append(data)
+        self._corked_size += len(data)
+        if self._corked_size > _CORK_BYTES:
+            self._uncork()
+
+    def _uncork(self) -> None:
+        if self._corked:
+            data = b"".join(self._corked)
+            self._corked.clear()
+            self._corked_size = 0
+            self._transport.write(data)
 
     async def drained(self) -> None:
         while self._stuck:
@@ -289,6 +311,7 @@ class _Connection(asyncio.Protocol):
         return not self._server.draining
 
     def finished(self, keep: bool) -> None:
+        self._uncork()
         self._reply = self._task = None
         reader = self._reader
         if not keep:
@@ -307,6 +330,7 @@ class _Connection(asyncio.Protocol):
             self._leave(linger=False)
             return
         self._deaf = True
+        self._corked.clear()
         sock = self._transport.get_extra_info("socket")
         if sock is not None and not self._unix:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -384,6 +408,7 @@ class _Connection(asyncio.Protocol):
 
     def _leave(self, *, linger: bool) -> None:
         """Closes after what is written has gone out; lingers for a caller that may still be sending."""
+        self._uncork()
         self._deaf = True
         self._reader.queue.clear()
         self._read_by = inf

@@ -147,11 +147,12 @@ class Response:
             raise
 
     async def begun(self) -> Response:
-        """This response, when its head is complete."""
+        """This response, when its head is complete. Whoever gives up waiting must close it."""
         while not self.headed:
             if self._error is not None:
                 raise self._error
-            await self.wait()
+            self._waiter = self._link.loop.create_future()
+            await self._waiter
         return self
 
     def _take(self) -> bytes:

@@ -24,6 +24,8 @@ IDLE, HEAD, BODY = 0, 1, 2
 _NO_BODY, _CHUNKED = -1, -2
 """In place of a declared content-length."""
 
+_TARGETS = 8
+"""Targets kept decoded per connection."""
 _METHODS = {name.encode("ascii"): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")}
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
@@ -59,6 +61,8 @@ class Reader:
         self._believes = peer in trusted
         self._parser: Any = httptools.HttpRequestParser(self)
         self._fed = self._spent = 0
+        self._targets: dict[bytes, tuple[str, str]] = {}
+        self._good_host: bytes | None = None
         self._expects = self._offers = self._spread = self._first = False
         self.queue: deque[tuple[Request, Reply]] = deque()
         self.intake: Intake | None = None
@@ -174,8 +178,11 @@ class Reader:
         if name == b"host":
             self._hosts += 1
             self._host = value
+            if value == self._good_host:
+                return
             if not _HOST.fullmatch(value):
                 raise Refusal(400, "bad_host", "The Host header is not a host.")
+            self._good_host = value
         elif name == b"content-length":
             if self._length != _NO_BODY or not value.isdigit() or len(value) > 18:
                 raise Refusal(400, "bad_framing", "The length of the body is not declared once and plainly.")
@@ -213,7 +220,8 @@ class Reader:
             self._check(method, version)
         if self._spread or self._fed > self._limits.head or len(headers) > self._limits.headers:
             self._check_size(headers)
-        path, query = _target(method, url, self._host)
+        known = self._targets.get(url)
+        path, query = known if known is not None else self._locate(method, url)
         keep = parser.should_keep_alive()
         self.last = not keep
         self.stage = BODY
@@ -229,6 +237,13 @@ class Reader:
             self._append()
         elif self._length > self._limits.body:
             raise self._too_long()
+
+    def _locate(self, method: str, url: bytes) -> tuple[str, str]:
+        """Path and query; kept for the few targets that a connection names again and again."""
+        found = _target(method, url, self._host)
+        if url.startswith(b"/") and len(self._targets) < _TARGETS:
+            self._targets[url] = found
+        return found
 
     def _check(self, method: str, version: str) -> None:
         if version not in ("1.1", "1.0"):
@@ -315,8 +330,6 @@ def plain_address(text: str) -> str | None:
 def _target(method: str, raw: bytes, host: bytes) -> tuple[str, str]:
     """Path (decoded) and query of a request target in origin form, absolute form or `*`."""
     origin, _, query = raw.partition(b"?")
-    if raw.startswith(b"/") and b"%" not in origin and b"#" not in raw:
-        return origin.decode("ascii"), query.decode("ascii")
     if origin[:1] != b"/":
         if raw == b"*" and method == "OPTIONS":
             return "*", ""

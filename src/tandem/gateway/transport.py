@@ -117,7 +117,7 @@ class Pool:
         until = asyncio.get_running_loop().time() + timeouts.total
         fresh = False
         while True:
-            link = await self._take(timeouts, fresh)
+            link = self._idle.pop() if self._idle and not fresh else await self._take(timeouts, fresh)
             response = link.begin(method, timeouts, until)
             try:
                 if isinstance(body, bytes):
@@ -175,8 +175,6 @@ class Pool:
         """A kept connection, or a new one, or (at the limit) the next that comes free."""
         if self._closed:
             raise Unreachable(f"The connections to {self.where} are closed.", field=CONNECT)
-        if self._idle and not fresh:
-            return self._idle.pop()
         if self._idle and self._open >= self._limit:
             self._idle[0].kill()
         if self._open < self._limit:
