@@ -660,10 +660,10 @@ async def test_a_slow_head_after_a_served_request_is_cut_off_too() -> None:
 
 @on_uvloop
 async def test_a_slow_body_is_cut_off_but_a_steady_one_is_not() -> None:
-    async with serving(limits=Limits(head_seconds=0.05, body_seconds=0.1)) as site:
+    async with serving(limits=Limits(head_seconds=0.05, body_seconds=0.3)) as site:
         caller = await site.caller()
-        await caller.send(post(b"x" * 10)[:-10])
-        for _ in range(10):
+        await caller.send(post(b"x" * 20)[:-20])
+        for _ in range(20):
             await asyncio.sleep(0.02)
             await caller.send(b"x")
         assert (await caller.answer()).status == 200
@@ -721,7 +721,7 @@ async def test_a_slow_but_steady_reader_gets_everything() -> None:
     def all_at_once(request: Request, reply: Reply) -> None:
         reply.send(200, [], b"x" * 30_000_000)
 
-    async with serving(all_at_once, limits=Limits(stall_seconds=0.1, idle_seconds=0.05)) as site:
+    async with serving(all_at_once, limits=Limits(stall_seconds=0.4, idle_seconds=0.05)) as site:
         caller = await site.caller()
         await caller.send(GET)
         _, headers = await caller.head()

@@ -547,7 +547,7 @@ async def test_a_stream_that_falls_silent_and_one_that_never_ends() -> None:
             await anext(response)
         assert await callers[0].rest() == b""
         for way in ("read", "iterate"):
-            response = await get(pool, timeouts=Timeouts(idle=0.05, total=0.2))
+            response = await get(pool, timeouts=Timeouts(idle=1, total=0.2))
             with pytest.raises(TimedOut, match="stage: total"):
                 await (response.read() if way == "read" else drain(response))
 
@@ -561,8 +561,8 @@ async def drain(response: Response) -> None:
 async def test_a_reader_that_is_slow_is_not_an_upstream_that_is_silent() -> None:
     big = b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000
     async with pooled(saying(big)) as (pool, _):
-        response = await get(pool, timeouts=Timeouts(idle=0.05))
-        await asyncio.sleep(0.15)
+        response = await get(pool, timeouts=Timeouts(idle=0.3))
+        await asyncio.sleep(0.5)
         assert len(await response.read()) == 3_000_000
 
 
