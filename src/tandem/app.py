@@ -172,7 +172,7 @@ def app(settings: Settings) -> App:
             makers.routes(registry),
             datasets.routes(registry, loaded, home / "work"),
             runs.routes(past, jobs, registry),
-            endpoints.routes(table, vault, compiler.current),
+            endpoints.routes(table, vault, compiler.current, own_address(settings)),
             traces.routes(recorded, subjects),
             doctor.routes(home, compiler, table, audit, ledger),
         ],
@@ -196,6 +196,12 @@ def app(settings: Settings) -> App:
     return App(
         build(face), {"mover": lambda: mover.run(told), "compiler": lambda: compiler.run(told), "jobs": work}, close, admin
     )
+
+
+def own_address(settings: Settings) -> str:
+    """How this machine reaches the platform's own port."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.server.host, settings.server.host)
+    return f"{'https' if settings.server.cert else 'http'}://{host}:{settings.server.port}"
 
 
 def control(settings: Settings) -> None:

@@ -263,7 +263,7 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
             raise Invalid(
                 f"{path}: '{target.target}' with weight {target.weight:g} is no target of '{name}'.",
                 field=f"endpoints.{name}.route",
-                hint="A target is PROVIDER/MODEL or model/NAME@VERSION; a weight is zero or more.",
+                hint="A target is PROVIDER/MODEL or model/NAME@ALIAS; a weight is zero or more.",
             )
     if not any(target.weight > 0 for target in options.route):
         raise Invalid(f"{path}: every weight of the endpoint '{name}' is zero.", field=f"endpoints.{name}.route")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import asyncio
 import json
 import random
 from collections import Counter
@@ -198,3 +199,37 @@ async def test_a_model_without_a_price_costs_unknown_and_is_refused_under_a_cap(
     assert refused.status_code == 403
     assert refused.json()["error"]["code"] == "unpriced_under_cap"
     assert len(door.mock.bill()) == before
+
+
+async def test_a_stream_that_does_not_end_is_cut_at_its_reservation(door: House) -> None:
+    async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        frame = b'data: {"choices":[{"index":0,"delta":{"content":"more"}}]}\n\n'
+        try:
+            for _ in range(5000):
+                writer.write(frame)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(talkative, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    endless = Host(name="endless", protocol="openai", base_url=f"http://127.0.0.1:{port}")
+    chosen = Endpoint(name="assistant", kind="chat", route=(Target(target="endless/gpt-4o-mini"),), retries=0)
+    door.publish(
+        hosts={"endless": endless},
+        endpoints={"assistant": chosen},
+        prices={"endless/gpt-4o-mini": door.snapshot.prices["mock/gpt-4o-mini"]},
+    )
+    door.cap(10**9)
+    reply = await ask(door, stream=True, max_tokens=10)
+    server.close()
+    assert json.loads(reply.text.rstrip().rpartition("data: ")[2])["error"]["code"] == "reservation_used_up"
+    assert reply.text.count('"more"') <= 10 + 64
+    door.move()
+    (account,) = door.ledger.accounts()
+    ((outcome, cost),) = outcomes(door, reply)
+    assert outcome == "reservation_used_up"
+    assert cost == account.settled

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tandem.api.wire import Caller, answer
+from tandem.api.wire import Caller, answer, bearer
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
-from tandem.core.errors import Conflict
+from tandem.core.errors import Conflict, Invalid
 from tandem.gateway.compile import seal_keys
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Snapshot
@@ -73,8 +73,8 @@ class TrialIn(BaseModel):
     model: Name
 
 
-def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot]) -> APIRouter:
-    """The routes of Endpoint; `current` gives the compiled Snapshot."""
+def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: str) -> APIRouter:
+    """The routes of Endpoint; `current` gives the compiled Snapshot, `door` is the platform's own address."""
     router = APIRouter(tags=["endpoints"])
 
     @router.get("/endpoints")
@@ -135,11 +135,17 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot]) -> APIR
         return answer({"name": name})
 
     @router.post("/providers/{name}/test")
-    def test_provider(name: str, body: TrialIn, by: Caller) -> Response:
-        """Asks a provider's model a few short questions and says what works: reply, stream, usage, tools."""
+    def test_provider(request: Request, name: str, body: TrialIn, by: Caller) -> Response:
+        """Asks a provider's model a few short questions and says what works: reply, stream, usage, tools.
+
+        The calls go through the door with the caller's own key: admitted, priced, traced.
+        """
         authorise(by, "admin")
         table.provider(name, scope_of(by))
-        return answer(try_provider(current().hosts[name], body.model, vault))
+        given = bearer(request)
+        if given is None:
+            raise Invalid("A provider is tested with a key, which pays for the calls.", hint=f"tandem provider test {name}")
+        return answer(try_provider(door, given, name, body.model))
 
     return router
 

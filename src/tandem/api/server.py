@@ -10,8 +10,9 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import Response
 
 from tandem import __version__
+from tandem.api.docs import page
 from tandem.api.threshold import Threshold
-from tandem.api.wire import Fault, answer, install_faults
+from tandem.api.wire import Caller, Fault, answer, install_faults
 from tandem.core.errors import NotFound
 from tandem.governance.sessions import Sessions
 
@@ -43,8 +44,8 @@ def build(face: Face) -> FastAPI:
         title="Tandem",
         version=__version__,
         description=DESCRIPTION,
-        docs_url="/api/docs",
-        openapi_url="/api/openapi.json",
+        docs_url=None,
+        openapi_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
@@ -63,6 +64,14 @@ def build(face: Face) -> FastAPI:
     @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     def nothing(path: str) -> Response:
         raise NotFound(f"/api/{path} is nothing here.", hint="GET /api/docs lists the routes.")
+
+    @app.get("/api/openapi.json", include_in_schema=False)
+    def openapi(by: Caller) -> Response:
+        return answer(app.openapi())
+
+    @app.get("/api/docs", include_in_schema=False)
+    def docs(by: Caller) -> Response:
+        return Response(page(app.openapi()), media_type="text/html", headers={"content-security-policy": "default-src 'self'"})
 
     plain = app.openapi
 

@@ -44,8 +44,7 @@ def identify(request: Request) -> Principal:
         Forbidden: a changing request by cookie that does not come from our own pages.
     """
     sessions: Sessions = request.app.state.sessions
-    token = request.headers.get("authorization", "")
-    given = token[7:].strip() if token[:7].lower() == "bearer " else request.headers.get("x-api-key")
+    given = bearer(request)
     cookie = request.cookies.get(COOKIE)
     if given is not None:
         principal = sessions.by_key(given)
@@ -63,6 +62,12 @@ def caller(request: Request) -> Principal:
     """FastAPI dependency: who calls, as the threshold found out."""
     by: Principal = request.state.by
     return by
+
+
+def bearer(request: Request) -> str | None:
+    """The caller's key, from `Authorization: Bearer` or `x-api-key`."""
+    token = request.headers.get("authorization", "")
+    return token[7:].strip() if token[:7].lower() == "bearer " else request.headers.get("x-api-key")
 
 
 Caller = Annotated[Principal, Depends(caller)]

@@ -41,7 +41,9 @@ def common(command: F) -> F:
         click.option("--port", type=int, default=None, help="The one port. [default: 8400]"),
         click.option("--host", default=None, help="Address to listen on. [default: 127.0.0.1]"),
         click.option("--workers", type=int, default=None, help="Door worker processes. [default: 1]"),
-        click.option("--config", type=click.Path(path_type=Path, dir_okay=False), default=None, help=CONFIG_HELP),
+        click.option(
+            "--config", type=click.Path(path_type=Path, dir_okay=False), default=None, envvar="TANDEM_CONFIG", help=CONFIG_HELP
+        ),
         click.option("--cert", default=None, help="PEM certificate; with --key the port speaks TLS."),
         click.option("--key", default=None, help="PEM private key of --cert."),
     )

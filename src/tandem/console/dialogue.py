@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from tandem.console.words import laid_out
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
@@ -40,7 +42,7 @@ def answered(answer: str) -> tuple[Turn, ...]:
 def readable(text: str) -> str:
     """JSON indented; everything else as it is."""
     value = _json(text)
-    return text if value is None else msgspec.json.format(text.encode(), indent=2).decode()
+    return text if value is None else laid_out(text.encode())
 
 
 def _streamed(answer: str) -> tuple[Turn, ...]:

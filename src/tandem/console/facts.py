@@ -29,6 +29,7 @@ class Metric:
     estimate: Estimate | None = None
     """Where it came with an interval."""
     line: Line | None = None
+    """On an axis from 0 to 1, for those that lie there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,8 @@ def _metric(name: str, value: object) -> Metric:
     estimate = _read(value, Estimate)
     if estimate is None:
         return Metric(name=name, value=number(value) if _is_number(value) else str(value))
-    return Metric(name=name, value=f"{estimate.value:.4f}", estimate=estimate, line=line(estimate, bounds=(0.0, 1.0)))
+    drawn = line(estimate, bounds=(0.0, 1.0)) if estimate.low >= 0 and estimate.high <= 1 else None
+    return Metric(name=name, value=f"{estimate.value:.4f}", estimate=estimate, line=drawn)
 
 
 def _column(column: _Column, role: str, seen: _Profiled | None) -> Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -15,6 +16,8 @@ STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 """Seconds of a unit and its sign, the longest first."""
 ROUNDS_UP = 999_500
 """Microseconds from which a duration is a second, rounded."""
+LIST_CHARACTERS, OBJECT_CHARACTERS = 2_000, 100
+"""How long a list or an object of plain values may be to be written in one line."""
 FEW = 6
 """Values that a list may have to be written in one line."""
 LAST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * MICROS
@@ -135,8 +138,32 @@ def counted(number_of: int, one: str, many: str | None = None) -> str:
 
 
 def pretty(value: object) -> str:
-    """Indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
+    """A value as JSON that is laid out."""
+    return laid_out(msgspec.json.encode(value, enc_hook=str))
+
+
+def laid_out(text: bytes) -> str:
+    """JSON with every token as it was: indented, but plain lists and small objects in one line.
+
+    >>> print(laid_out(b'{"name":"x","shape":[1,2],"deep":{"a":{"b":1}}}'))
+    {
+      "name": "x",
+      "shape": [1, 2],
+      "deep": {
+        "a": {"b": 1}
+      }
+    }
+    """
+    indented = msgspec.json.format(text, indent=2).decode()
+    # A line break in this text is never inside a string: there it would be written as an escape.
+    lists = re.sub(r"\[\n\s*([^\[\]{}]*?)\n\s*\]", lambda found: _joined(found, LIST_CHARACTERS), indented)
+    return re.sub(r"\{\n\s*([^{}]*?)\n\s*\}", lambda found: _joined(found, OBJECT_CHARACTERS), lists)
+
+
+def _joined(found: re.Match[str], limit: int) -> str:
+    whole = found.group(0)
+    line = whole[0] + re.sub(r",\n\s*", ", ", found.group(1)) + whole[-1]
+    return line if len(line) <= limit and "\n" not in line else whole
 
 
 def plain(value: object) -> str:

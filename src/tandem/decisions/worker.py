@@ -109,7 +109,7 @@ class Worker:
             entry = load(message.folder, message.entry)
             try:
                 case = msgspec.json.decode(message.input, type=entry.input)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise _invalid(error) from None
             result = entry.function(**{entry.case: case, entry.calls: calls})
             return Done(body=msgspec.json.encode(result), review=calls.review)
@@ -155,7 +155,7 @@ class Worker:
         return bytes(pieces)
 
 
-def _invalid(error: msgspec.DecodeError) -> Invalid:
+def _invalid(error: Exception) -> Invalid:
     text = str(error)
     field = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
     if "missing required field" in text:

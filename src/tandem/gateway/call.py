@@ -252,6 +252,11 @@ class Call:
         self._pending.append(Ended(self.trace, attempt, running.reservation.holds, self.scopes))
 
     @property
+    def capped(self) -> bool:
+        """Whether the attempt under way spends from a hard cap."""
+        return self._running is not None and bool(self._running.reservation.holds)
+
+    @property
     def w3c(self) -> str:
         """The trace's id as W3C Trace Context writes it (32 hex digits); made once, and kept for the record."""
         known = self.attributes.get("otel.trace_id")

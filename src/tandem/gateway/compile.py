@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from tandem.core.asset import Ref, Version
-from tandem.core.clock import Clock
+from tandem.core.clock import MICROS, Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target
 from tandem.core.errors import Invalid, NotFound, TandemError
 from tandem.core.money import Price
@@ -32,6 +32,7 @@ from tandem.store.blobs import Blobs
 from tandem.store.vault import Vault
 
 LOOK_SECONDS = 0.1
+BEAT_SECONDS = 5
 SERVED_KINDS: Mapping[str, EndpointKind] = {"model": "predict", "decision": "decide"}
 PRODUCTION = "production"
 
@@ -66,6 +67,7 @@ class Compiler:
         self._seen: tuple[object, ...] | None = None
         self._prices: dict[tuple[str, str], Price | None] = {}
         self._snapshot = Snapshot()
+        self._beaten = 0
         self.damaged: dict[str, str] = {}
         """Versions whose files cannot be laid out, and why; `tandem doctor` tells."""
 
@@ -104,11 +106,18 @@ class Compiler:
         while not self._stop.wait(LOOK_SECONDS):
             try:
                 self.publish()
+                self._beat()
                 told = ""
             except (OSError, sqlite3.Error, TandemError) as error:
                 if str(error) != told:
                     told = str(error)
                     fault(error)
+
+    def _beat(self) -> None:
+        now = self._s.clock.now()
+        if now - self._beaten >= BEAT_SECONDS * MICROS:
+            self._beaten = now
+            self._publisher.beat(now)
 
     def stop(self) -> None:
         self._stop.set()

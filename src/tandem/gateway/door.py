@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from tandem.core.endpoint import EndpointKind, Timeouts
-from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
+from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable, Upstream
 from tandem.gateway.call import Call, Door, open_call
 from tandem.gateway.http1 import Reply, Request
-from tandem.gateway.transport import CONNECT, Pool
+from tandem.gateway.transport import CONNECT, Pool, Response
 from tandem.gateway.wires import openai, served
 from tandem.gateway.wires.served import Answering
 
@@ -219,10 +219,30 @@ class Handler:
 
     async def _control(self, request: Request, reply: Reply) -> None:
         """Hands a request to the control process and its answer back, piece by piece."""
+        response: Response | None = None
+        try:
+            response = await self._ask_control(request)
+            fields = [(name, value) for name, value in response.headers if name not in HOP_BY_HOP]
+            if response.header(b"content-length") is not None or request.method == "HEAD":
+                reply.send(response.status, fields, await response.read())
+                return
+            reply.begin(response.status, fields)
+            async for piece in response:
+                reply.write(piece)
+                await reply.drain()
+            reply.end()
+        except TandemError as error:
+            if reply.started:
+                reply.abort()  # a cut tells the caller that the rest is missing
+            else:
+                self._excuse(error, reply)
+        finally:
+            if response is not None:
+                response.close()
+
+    async def _ask_control(self, request: Request) -> Response:
         if request.path.startswith("/internal"):
-            status, fields, text = served.refusal(NotFound(f"{request.path} is nothing here."), "")
-            reply.send(status, fields, text)
-            return
+            raise NotFound(f"{request.path} is nothing here.")
         headers = [(name, value) for name, value in request.headers if name not in HOP_BY_HOP]
         headers += [
             (b"host", (request.header(b"host") or "control").encode("latin-1")),
@@ -236,29 +256,23 @@ class Handler:
             if length is not None:
                 headers.append((b"content-length", length.encode()))
         target = request.raw_target.decode("latin-1")
-        try:
-            response = await self.control.ask(request.method, target, headers, body, timeouts=CONTROL_TIMEOUTS)
-        except TandemError as error:
-            away = Unavailable(
+        if not target.startswith("/"):  # the absolute form, which only proxies are asked in
+            target = "/" + target.partition("//")[2].partition("/")[2]
+        return await self.control.ask(request.method, target, headers, body, timeouts=CONTROL_TIMEOUTS)
+
+    def _excuse(self, error: TandemError, reply: Reply) -> None:
+        """Tells why there is no answer of control's, in the shape that its own errors have."""
+        if isinstance(error, Upstream):
+            error = Unavailable(
                 f"The control process does not answer ({error.message})",
                 retry_after=1 if error.field == CONNECT else None,  # later than that, it may have been done
                 hint="Calls to endpoints go on; it is started again by itself. `tandem doctor` tells more.",
             )
-            status, fields, text = served.refusal(away, "")
-            reply.send(status, fields, text)
-            return
-        try:
-            fields = [(name, value) for name, value in response.headers if name not in HOP_BY_HOP]
-            if response.header(b"content-length") is not None or request.method == "HEAD":
-                reply.send(response.status, fields, await response.read())
-                return
-            reply.begin(response.status, fields)
-            async for piece in response:
-                reply.write(piece)
-                await reply.drain()
-            reply.end()
-        finally:
-            response.close()
+        fields = [JSON]
+        if error.retry_after is not None:
+            fields.append((b"retry-after", b"%d" % max(0, round(error.retry_after + 0.5))))
+        told = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+        reply.send(error.status, fields, msgspec.json.encode({"error": told}))
 
 
 def bearer(request: Request) -> str | None:

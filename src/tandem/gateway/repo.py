@@ -252,11 +252,16 @@ def check_endpoint(endpoint: Endpoint) -> None:
         if not all(target.target.partition("/")) or any(letter.isspace() for letter in target.target):
             raise Invalid(
                 f"{who} has a target that names nothing.",
-                hint="Write provider/model or KIND/NAME@VERSION.",
+                hint="Write provider/model or KIND/NAME@ALIAS.",
                 field=f"route[{place}].target",
             )
-        if target.target.partition("/")[0] in ASSETS:
-            Ref.parse(target.target)
+        if target.target.partition("/")[0] in ASSETS and Ref.parse(target.target).alias is None:
+            # A version gets an alias through its gate; an endpoint that names the version itself would go round it.
+            raise Invalid(
+                f"{who} names {target.target}, which is no alias.",
+                hint="Write KIND/NAME@ALIAS, such as model/tumor@production; `tandem promote` moves the alias.",
+                field=f"route[{place}].target",
+            )
         if not (math.isfinite(target.weight) and target.weight >= 0):
             raise Invalid(f"{who} has a weight of {target.weight}.", hint="Use zero or more.", field=f"route[{place}].weight")
     if not any(target.weight > 0 for target in endpoint.route):

@@ -34,6 +34,7 @@ PRAGMA busy_timeout=5000;
 CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS keys (digest BLOB PRIMARY KEY, version INTEGER NOT NULL, body BLOB) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS keys_by_version ON keys (version);
+CREATE TABLE IF NOT EXISTS beat (id INTEGER PRIMARY KEY CHECK (id = 1), at INTEGER NOT NULL) STRICT;
 """
 
 
@@ -86,7 +87,7 @@ class Snapshot:
         """The Endpoint an address means for this principal.
 
         An address is an endpoint's name, or `provider/model` or `model/name@version` for those whose
-        key has the scope `any-version`.
+        key has the scope `any-version`, and for admins.
 
         Raises:
             NotFound: nothing answers there, or it is of another kind.
@@ -104,7 +105,7 @@ class Snapshot:
                 )
             return endpoint
         direct = None if endpoint is not None else self._direct(address, kind)
-        if direct is not None and "any-version" in principal.scopes:
+        if direct is not None and ("any-version" in principal.scopes or principal.may("admin")):
             return direct
         if endpoint is not None:
             raise Forbidden(
@@ -148,6 +149,7 @@ class Replica:
         self._db.executescript(SCHEMA)
         self._seen = -1
         self._key_version = 0
+        self._beat = 0
         self._keys: OrderedDict[bytes, Principal | None] = OrderedDict()
         self._digests: dict[str, bytes] = {}
         """Of tokens that named somebody, so that a busy key is digested once."""
@@ -167,17 +169,19 @@ class Replica:
                 if digest in self._keys:
                     self._keys[digest] = _principal(body)
             row = self._db.execute("SELECT version, body FROM snapshot WHERE version != ?", (self.snapshot.version,)).fetchone()
+            beat = self._db.execute("SELECT at FROM beat").fetchone()
         except sqlite3.Error:  # the replica is being replaced or its disk is away: what we hold stands
             return False
         self._seen = seen
+        self._beat = self._beat if beat is None else beat[0]
         if row is None:
             return False
         self.snapshot = msgspec.msgpack.decode(row[1], type=Snapshot)
         return True
 
     def age(self) -> float:
-        """Seconds since the snapshot was compiled."""
-        return (self._clock.now() - self.snapshot.compiled_at) / 1e6
+        """Seconds since control last said that this snapshot is what it knows."""
+        return (self._clock.now() - max(self._beat, self.snapshot.compiled_at)) / 1e6
 
     def identify(self, token: str | None) -> Principal:
         """The principal of a bearer token.

@@ -161,7 +161,7 @@ def _end(body: bytes, start: int) -> int:
 def _name(token: bytes) -> str:
     try:
         return msgspec.json.decode(token, type=str)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise _not_an_object() from None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -30,6 +31,8 @@ from tandem.observability.content import Vault
 Headers = list[tuple[bytes, bytes]]
 PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"x-request-id", b"openai-processing-ms")
 ERROR_BYTES = 1024 * 1024
+FRAMES_BESIDE = 64
+"""Frames of a stream that may hold no token: roles, ends, keep-alives."""
 
 
 class Reply(Protocol):
@@ -60,6 +63,13 @@ class Prompted:
     """Passed on to the upstream as they are: traceparent, and the vendor's own."""
 
 
+def _proxy(scheme: str, host: str) -> str | None:
+    """The environment's proxy for a host (HTTPS_PROXY, HTTP_PROXY, NO_PROXY); never for this machine itself."""
+    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
+        return None
+    return getproxies().get(scheme)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Connections to one host, and the path its addresses begin with."""
@@ -84,7 +94,8 @@ class Hosts:
         if place is None:
             parts = urlsplit(host.base_url)
             secure = ssl.create_default_context() if parts.scheme == "https" else None
-            place = Place(Pool(f"{parts.scheme}://{parts.netloc}", ssl_context=secure), parts.path.rstrip("/"))
+            pool = Pool(f"{parts.scheme}://{parts.netloc}", ssl_context=secure, proxy=_proxy(parts.scheme, parts.hostname or ""))
+            place = Place(pool, parts.path.rstrip("/"))
             self.places[host.name, host.base_url] = place
         return place
 
@@ -257,6 +268,7 @@ async def _whole(wire: Wire, call: Call, response: Response, reply: Reply) -> No
 async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply) -> None:
     """Passes frames on as they come; the commit point is the first one that is sent."""
     frames, usage, started = Frames(), None, False
+    spare = asked.tokens_out + FRAMES_BESIDE if call.capped else None
     held = b""
     try:
         async for piece in response:
@@ -264,6 +276,10 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
             for frame in frames.feed(piece):
                 if b'"usage"' not in frame and b"[DONE]" not in frame:
                     out.append(frame)
+                    if spare is not None:  # a frame holds at least a token, so more frames than tokens pass the bound
+                        spare -= 1
+                        if spare < 0:
+                            raise Upstream("The provider went on beyond the output it was allowed.", code="reservation_used_up")
                     continue
                 payload = data(frame)
                 told, alone, last = (None, False, False) if payload is None else wire.frame(payload)

@@ -273,7 +273,7 @@ def _turn(message: _Message, at: int) -> tuple[Turn, int]:
 def _read(raw: msgspec.Raw, kind: type[T], field: str) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"Invalid request: {error}.", field=field) from None
 
 
@@ -352,7 +352,7 @@ def _inputs(raw: msgspec.Raw) -> Sequence[str | list[int]]:
     """A text, texts, the numbers of tokens, or lists of them: four shapes of the same list."""
     try:
         value = msgspec.json.decode(raw, type=str | list[str | int | list[int]])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"Invalid 'input': {error}.", field="input") from None
     if isinstance(value, str):
         return [value]

@@ -83,7 +83,7 @@ def parse(body: bytes, signature: Signature) -> Request:
         message, _, path = str(error).partition(" - at `$")
         where = path.rstrip("`").lstrip(".") or "body"
         raise Invalid(f"The inference request does not have its form: {message}.", field=where, hint=_FORM) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(f"The inference request is not JSON: {error}.", field="body", hint=_FORM) from None
     if not asked.inputs:
         raise Invalid("The inference request has no inputs.", field="inputs", hint=signature.hint)

@@ -15,6 +15,8 @@ from tandem.core.money import Usage
 from tandem.gateway.providers.base import Ask, Verb
 from tandem.gateway.splice import splice
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not JSON, not UTF-8, or nested too deeply."""
 PATHS: dict[Verb, str] = {"chat": "/chat/completions", "embed": "/embeddings"}
 
 
@@ -63,7 +65,7 @@ class OpenAI:
     def usage(self, body: bytes) -> Usage | None:
         try:
             return _canonical(_reply.decode(body).usage)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
 
     def frame(self, payload: bytes) -> tuple[Usage | None, bool, bool]:
@@ -73,7 +75,7 @@ class OpenAI:
             return None, False, False
         try:
             reply = _reply.decode(payload)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None, False, False
         usage = _canonical(reply.usage)
         return usage, usage is not None and reply.choices == [], False
@@ -81,7 +83,7 @@ class OpenAI:
     def fault(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> str:
         try:
             error = _fault.decode(body).error
-        except msgspec.DecodeError:
+        except UNREADABLE:
             error = None
         code = str(error.code or error.type or "") if isinstance(error, _Fault) else ""
         if status in (401, 403):

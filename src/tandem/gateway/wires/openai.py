@@ -14,6 +14,7 @@ from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import Invalid, Rejected, TandemError
 from tandem.gateway.call import Call
 from tandem.gateway.http1 import Request
+from tandem.gateway.providers.openai import UNREADABLE
 from tandem.gateway.splice import splice
 from tandem.gateway.upstream import Headers, Hosts, Prompted, Reply, forward
 
@@ -73,7 +74,7 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
     """
     try:
         chat = _chat.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _invalid(error) from None
     if not bytes(chat.messages).lstrip().startswith(b"["):
         raise Invalid("messages must be a list.", field="messages", hint='Send [{"role": "user", "content": "…"}].')
@@ -124,7 +125,7 @@ def read_embed(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
     """
     try:
         embed = _embed.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _invalid(error) from None
     asked = Prompted(
         verb="embed", body=body, stream=False, wants_usage=False, edits={}, tokens_in=len(body), tokens_out=0, headers=headers
@@ -135,7 +136,7 @@ def read_embed(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
 def _options(raw: msgspec.Raw) -> bool:
     try:
         return bool(msgspec.json.decode(raw, type=_StreamOptions).include_usage)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise Invalid("stream_options must be an object.", field="stream_options") from None
 
 
@@ -145,7 +146,7 @@ def _input_bound(body: bytes) -> int:
     return len(body) + images * IMAGE_TOKENS
 
 
-def _invalid(error: msgspec.DecodeError) -> Invalid:
+def _invalid(error: Exception) -> Invalid:
     text = str(error)
     field = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
     if "missing required field" in text:
