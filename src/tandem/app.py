@@ -221,7 +221,12 @@ def control(settings: Settings) -> None:
         thread.start()
     control_socket(settings.home).unlink(missing_ok=True)
     config = uvicorn.Config(
-        built.web, uds=str(control_socket(settings.home)), log_level="warning", access_log=False, lifespan="off"
+        built.web,
+        uds=str(control_socket(settings.home)),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
     )
     uvicorn.Server(config).run()
     built.close()

@@ -61,10 +61,6 @@ def build(face: Face) -> FastAPI:
     def health() -> Response:
         return answer({"status": "ok"})
 
-    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    def nothing(path: str) -> Response:
-        raise NotFound(f"/api/{path} is nothing here.", hint="GET /api/docs lists the routes.")
-
     @app.get("/api/openapi.json", include_in_schema=False)
     def openapi(by: Caller) -> Response:
         return answer(app.openapi())
@@ -72,6 +68,10 @@ def build(face: Face) -> FastAPI:
     @app.get("/api/docs", include_in_schema=False)
     def docs(by: Caller) -> Response:
         return Response(page(app.openapi()), media_type="text/html", headers={"content-security-policy": "default-src 'self'"})
+
+    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    def nothing(path: str) -> Response:
+        raise NotFound(f"/api/{path} is nothing here.", hint="GET /api/docs lists the routes.")
 
     plain = app.openapi
 

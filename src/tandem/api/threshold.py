@@ -26,7 +26,7 @@ class Threshold:
             return
         state = scope.setdefault("state", {})
         state["body_bytes"] = BODY_BYTES
-        if scope["path"].startswith("/api/v1/"):
+        if scope["path"].startswith("/api/"):
             try:
                 state["by"] = await run_in_threadpool(identify, Request(scope))
             except TandemError as error:

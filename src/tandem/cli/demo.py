@@ -176,12 +176,13 @@ def _training(story: Story) -> None:
 
 def _gate(story: Story) -> None:
     story.title("3. The gate: the server compares candidate and champion on the same rows")
-    gate = ("gate", "set", "model/tumor", "--metric", "roc_auc", "--min", "0.95", "--require", "non-inferior", "--margin")
-    story.say("Under a margin of 0.005 the rows do not decide, and what is inconclusive does not pass:")
-    story.run(*gate, "0.005")
-    story.run("promote", "model/tumor@1", "production", code=4)
-    story.say("The Policy of this example asks for non-inferiority within 0.02 of the champion:")
-    story.run(*gate, "0.02")
+    gate = ("gate", "set", "model/tumor", "--metric", "roc_auc", "--min", "0.95", "--require", "non-inferior")
+    story.say("Two Policies: production tolerates a loss of 0.02, the alias `strict` one of 0.005.")
+    story.run(*gate, "--margin", "0.02")
+    story.run(*gate, "--margin", "0.005", "--alias", "strict")
+    story.say("For the strict one 569 rows do not decide, and what is inconclusive does not pass:")
+    story.run("promote", "model/tumor@1", "strict", code=4)
+    story.say("For production they do; the first champion is the baseline:")
     story.run("promote", "model/tumor@1", "production")
     story.say("A worse candidate, a stump of two trees:")
     story.run(*TRAIN, "--no-baseline", "--param", "max_depth=1", "--param", "rounds=2", quiet=True)
@@ -309,6 +310,7 @@ def _proof(story: Story, trace: str) -> None:
     time.sleep(1.0)
     if trace:
         story.run("trace", "show", trace)
+        (story.folder / "trace.json").write_text(json.dumps(story.ask("trace", "show", trace), indent=1))
     story.run("audit", "verify")
 
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -63,11 +62,9 @@ class Prompted:
     """Passed on to the upstream as they are: traceparent, and the vendor's own."""
 
 
-def _proxy(scheme: str, host: str) -> str | None:
-    """The environment's proxy for a host (HTTPS_PROXY, HTTP_PROXY, NO_PROXY); never for this machine itself."""
-    if host == "localhost" or host.startswith("127.") or host == "::1" or proxy_bypass(host):
-        return None
-    return getproxies().get(scheme)
+def _proxy(host: str) -> str | None:
+    """Whether the environment's proxy is used: for every host but this machine itself."""
+    return None if host == "localhost" or host == "::1" or host.startswith("127.") else "environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ class Hosts:
         if place is None:
             parts = urlsplit(host.base_url)
             secure = ssl.create_default_context() if parts.scheme == "https" else None
-            pool = Pool(f"{parts.scheme}://{parts.netloc}", ssl_context=secure, proxy=_proxy(parts.scheme, parts.hostname or ""))
+            pool = Pool(f"{parts.scheme}://{parts.netloc}", ssl_context=secure, proxy=_proxy(parts.hostname or ""))
             place = Place(pool, parts.path.rstrip("/"))
             self.places[host.name, host.base_url] = place
         return place
