@@ -11,6 +11,37 @@ from pathlib import Path
 
 import tandem.gateway.door
 
+RAW = (
+    ("GET", "/"),
+    ("GET", "/{page}"),
+    ("GET", "/assets"),
+    ("GET", "/assets/{kind}/{name}"),
+    ("GET", "/assets/{kind}/{name}/{version}"),
+    ("GET", "/assets/{kind}/{name}/{version}/members/{member}"),
+    ("GET", "/audit"),
+    ("GET", "/audit/verify"),
+    ("POST", "/audit/verify"),
+    ("GET", "/budgets"),
+    ("POST", "/console/sign-in"),
+    ("POST", "/console/sign-out"),
+    ("GET", "/console/static/{name}"),
+    ("GET", "/endpoints"),
+    ("GET", "/keys"),
+    ("GET", "/runs"),
+    ("GET", "/runs/{identifier}"),
+    ("GET", "/traces"),
+    ("GET", "/traces/{identifier}"),
+    ("GET", "/api/docs"),
+    ("GET", "/api/openapi.json"),
+    ("GET", "/api/{path}"),
+    ("POST", "/api/{path}"),
+    ("PUT", "/api/{path}"),
+    ("PATCH", "/api/{path}"),
+    ("DELETE", "/api/{path}"),
+    ("GET", "/internal/health"),
+)
+"""What OpenAPI does not describe: the raw fuzzer asks for these."""
+
 _WALK = """
 import json, sys
 from pathlib import Path
@@ -53,4 +84,4 @@ def of_door() -> list[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
-    return sorted(text for text in texts - docs if text.startswith("/") and " " not in text)
+    return sorted(text for text in texts - docs if text[:1] == "/" and text.strip("/") and " " not in text)
