@@ -8,7 +8,33 @@ from typing import Any
 
 import pytest
 
+SLOW = (
+    "tests/console/test_pages.py",
+    "tests/data/test_tasks.py",
+    "tests/decisions/",
+    "tests/docs/test_examples.py",
+    "tests/evaluation/test_compare.py",
+    "tests/gateway/test_http1",
+    "tests/gateway/test_transport.py",
+    "tests/jobs/",
+    "tests/mock/test_wire.py",
+    "tests/registry/",
+    "tests/scorers/test_values.py",
+    "tests/serving/test_host.py",
+    "tests/serving/test_runtimes.py",
+    "tests/serving/test_target.py",
+    "tests/store/",
+    "tests/training/",
+)
 IN_CI = os.environ.get("CI") == "true"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as slow what starts processes or simulates at length, so that `make unit` stays under a minute."""
+    for item in items:
+        place = item.nodeid.partition("::")[0]
+        if place.startswith(SLOW):
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)
