@@ -85,6 +85,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{CHROMIUM} is missing, and CI must not pass without it.")
         pytest.skip(f"{CHROMIUM} is missing.")
+    expect.set_options(timeout=20_000)  # a run's page asks every two seconds, and the machine may be busy
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         yield browser

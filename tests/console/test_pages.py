@@ -465,7 +465,11 @@ async def test_the_audit_proves_itself(house: House) -> None:
 
 async def test_an_address_that_is_nothing_is_a_page(house: House) -> None:
     async with house.client("ops") as client:
-        for address in ("/nonsense", "/traces/trc_nothing", "/runs/none", "/assets/model/tumor/99", "/assets/model/tumor/canary"):
+        for address in ("/traces/trc_nothing", "/runs/none", "/assets/model/tumor/99", "/assets/model/tumor/canary"):
             shown = await page(client, address, 404)
             assert "Nothing here" in shown.text
-        assert (await client.get("/api/v1/nothing")).json()["error"]["code"] == "not_found"
+        for address in ("/nonsense", "/api/v1/nothing"):
+            assert (await client.get(address)).json()["error"]["code"] == "not_found"
+        browser = await client.get("/nonsense", headers={"accept": "text/html,*/*;q=0.8"})
+    assert browser.status_code == 404
+    assert "/nonsense is nothing here." in Page(browser.text).text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 from types import ModuleType
 
 import pytest
@@ -60,3 +61,16 @@ def test_a_share_lies_between_nothing_and_all(part: float, whole: float) -> None
 
 def test_a_sliver_is_not_shown_as_nothing() -> None:
     assert words.shown(words.percent(32_400, 1_000_000_000)) == "under 0.1%"
+
+
+plain_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(plain_json)
+def test_laid_out_json_says_the_same(value: object) -> None:
+    text = json.dumps(value)
+    assert json.loads(words.laid_out(text.encode())) == json.loads(text)

@@ -118,7 +118,7 @@ class Desk:
         """The sign-in page, which leads on to the page that was asked for."""
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         # The cookie is not sent along a link from another site; asking once more from our own page sends it.
-        again = request.method in SAFE and request.headers.get("sec-fetch-site") == "cross-site" and not request.cookies
+        again = request.method in SAFE and request.headers.get("sec-fetch-site") == "cross-site" and COOKIE not in request.cookies
         values = {"after": local(after or wanted), "fault": fault, "again": again}
         return self.page(request, "sign_in.html", "Sign in", values, by=None, status=status)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 
 from tandem.console.desk import Desk, local, own_site
@@ -75,6 +75,8 @@ def nothing(desk: Desk) -> APIRouter:
 
     @router.get("/{page}")
     def unknown(request: Request, page: str) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            raise HTTPException(404)  # a program gets the error as every API route writes it
         raise NotFound(f"/{page} is nothing here.", hint="The navigation shows what there is.")
 
     return router
