@@ -10,10 +10,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tandem.core.clock import SystemClock
-from tandem.core.errors import Conflict
 from tandem.settings import Settings
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def app(settings: Settings) -> App:
         clock=clock,
         retention_days=settings.traces.retention_days,
     )
-    admin = first_key(keys, os.environ.get("TANDEM_ADMIN_KEY"))
+    admin = keys.first(os.environ.get("TANDEM_ADMIN_KEY"))
     declare(table, vault, settings.providers, settings.endpoints)
     sources = Sources(registry=registry, routes=table, keys=keys, ledger=ledger, blobs=blobs, vault=vault, clock=clock)
     compiler = Compiler(
@@ -172,7 +171,7 @@ def app(settings: Settings) -> App:
             makers.routes(registry),
             datasets.routes(registry, loaded, home / "work"),
             runs.routes(past, jobs, registry),
-            endpoints.routes(table, vault, compiler.current, own_address(settings)),
+            endpoints.routes(table, vault, compiler.current, settings.server.address),
             traces.routes(recorded, subjects),
             doctor.routes(home, compiler, table, audit, ledger),
         ],
@@ -196,12 +195,6 @@ def app(settings: Settings) -> App:
     return App(
         build(face), {"mover": lambda: mover.run(told), "compiler": lambda: compiler.run(told), "jobs": work}, close, admin
     )
-
-
-def own_address(settings: Settings) -> str:
-    """How this machine reaches the platform's own port."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.server.host, settings.server.host)
-    return f"{'https' if settings.server.cert else 'http'}://{host}:{settings.server.port}"
 
 
 def control(settings: Settings) -> None:
@@ -230,21 +223,6 @@ def control(settings: Settings) -> None:
     )
     uvicorn.Server(config).run()
     built.close()
-
-
-def first_key(keys: Any, given: str | None) -> str | None:
-    """Adopts the operator's admin key, or makes one when there is none at all; returns one that was made."""
-    from tandem.core.principal import LOCAL
-
-    if given:
-        keys.adopt(given)
-        return None
-    if any(key.principal.role == "admin" and key.revoked_at is None for key in keys.list(LOCAL)):
-        return None
-    try:
-        return str(keys.create("admin", role="admin", scopes=("any-version",), by=LOCAL)[1].reveal())
-    except Conflict:
-        return None
 
 
 def log(process: str, error: BaseException) -> None:

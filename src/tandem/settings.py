@@ -44,6 +44,12 @@ class ServerOptions:
     max_snapshot_age: float | None = None
     """Seconds after which a door that cannot reach control refuses; unset: never."""
 
+    @property
+    def address(self) -> str:
+        """How this machine reaches its own port."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return f"{'https' if self.cert else 'http'}://{host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionOptions:

@@ -258,3 +258,14 @@ def test_the_database_itself_refuses_a_second_active_name(here: Law) -> None:
             "SELECT 'key_2', name, team, org, kind, role, endpoints, scopes, NULL, x'00', 1, '', NULL, NULL, 9 FROM keys"
         )
     db.close()
+
+
+def test_the_first_start_makes_an_admin_once(here: Law) -> None:
+    made = here.keys.first(None)
+    assert made is not None
+    found = here.keys.find_digest(here.keys.digest(made))
+    assert found is not None
+    assert (found.name, found.role) == ("admin", "admin")
+    assert here.keys.first(None) is None
+    assert here.keys.first("tdm_the_operators_own_key") is None
+    assert here.keys.find_digest(here.keys.digest(made)) is None  # the operator's key has taken its place

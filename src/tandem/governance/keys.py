@@ -114,6 +114,22 @@ class Keys:
             self._add(conn, principal, token, action="key.adopt", by=LOCAL)
         return principal
 
+    def first(self, given: str | None) -> str | None:
+        """Sees to it that there is an admin: adopts the operator's key, else makes one when there is none at all.
+
+        Returns:
+            A key that was made just now; it is to be shown once.
+
+        Raises:
+            Conflict, Invalid: as `adopt`.
+        """
+        if given:
+            self.adopt(given)
+            return None
+        if any(key.principal.role == "admin" and key.revoked_at is None for key in self.list(LOCAL)):
+            return None
+        return self.create("admin", role="admin", scopes=("any-version",), by=LOCAL)[1].reveal()
+
     def revoke(self, name: str, by: Principal) -> Principal:
         """Ends the active key of this name for good; doors refuse it as soon as they have read the feed.
 
