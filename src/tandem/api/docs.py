@@ -18,13 +18,14 @@ def page(schema: dict[str, Any]) -> str:
     ]
     head = (
         "<meta charset='utf-8'><title>Tandem: the API</title><meta name='viewport' content='width=device-width'>"
+        "<link rel='icon' type='image/svg+xml' href='/console/static/tandem.svg'>"
         "<link rel='stylesheet' href='/console/static/console.css'>"
     )
     return (
         f"<!doctype html><html lang='en'><head>{head}</head><body><main>"
         f"<h1>{escape(schema['info']['title'])} {escape(schema['info']['version'])}</h1>"
-        "<p><a href='/api/openapi.json'>openapi.json</a> describes it for programs.</p>"
-        "<div class='scroll'><table><thead><tr><th>Route</th><th>Does</th><th>Takes</th></tr></thead><tbody>"
+        "<p><a href='/'>Console</a> · <a href='/api/openapi.json'>openapi.json</a> describes it for programs.</p>"
+        "<div class='panel box'><table><thead><tr><th>Route</th><th>Does</th><th>Takes</th></tr></thead><tbody>"
         + "".join(rows)
         + "</tbody></table></div></main></body></html>"
     )
