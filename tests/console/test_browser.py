@@ -54,6 +54,7 @@ class Visit:
     def sign_in(self, name: str = "ops") -> None:
         """By keyboard alone: the field has the focus already."""
         self.page.goto(self.base)
+        expect(self.page.get_by_label("Key")).to_be_focused()
         self.page.keyboard.type(self.house.tokens[name])
         self.page.keyboard.press("Enter")
         expect(self.page.get_by_role("navigation", name="Main")).to_be_visible()
