@@ -47,6 +47,7 @@ async def take(purse: Purse, amount: int) -> Reservation:
 async def test_without_a_cap_nothing_is_leased(office: Office) -> None:
     purse = office.purse()
     assert purse.admit(SCOPES, {}, 0) is FREE
+    assert purse.admit(SCOPES, CAPS, 0) is FREE  # type: ignore[arg-type]
     assert purse.admit(SCOPES, {"key/other": ("day",)}, 7) == Reservation(7)
     assert purse.slices == {}
 

@@ -59,7 +59,7 @@ def routes(registry: Registry) -> APIRouter:
         if body.template is not None:
             meta["template"] = body.template
         else:
-            meta["messages"] = [message.model_dump() for message in body.messages or []]
+            meta["template"] = [message.model_dump() for message in body.messages or []]
         if body.model is not None:
             meta["model"] = body.model
         return answer(version_body(registry.publish("prompt", name, members={}, meta=meta, by=by), {}), 201)

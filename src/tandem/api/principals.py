@@ -13,6 +13,8 @@ from tandem.api.wire import Caller, answer
 from tandem.core.principal import Role
 from tandem.governance.keys import Keys
 
+YEAR_9999 = 253_402_300_799_000_000
+"""The last UTC second that a date can be written for, in microseconds."""
 Name = Annotated[str, Field(max_length=64)]
 
 
@@ -25,7 +27,7 @@ class KeyIn(BaseModel):
     role: Role = "viewer"
     endpoints: list[Name] = Field(default_factory=list, max_length=1000)
     scopes: list[Name] = Field(default_factory=list, max_length=100)
-    expires_at: int | None = Field(None, ge=0, le=2**62)
+    expires_at: int | None = Field(None, ge=0, le=YEAR_9999)
 
 
 def routes(keys: Keys) -> APIRouter:

@@ -87,8 +87,10 @@ class Purse:
         Raises:
             NeedsLease: at least one slice holds too little or is too old.
         """
+        if amount == 0:  # what costs nothing needs no room
+            return FREE
         if not budgets:
-            return FREE if amount == 0 else Reservation(amount)
+            return Reservation(amount)
         accounts = tuple([(scope, window) for scope in scopes for window in budgets.get(scope, ())])
         if not accounts:
             return Reservation(amount)
