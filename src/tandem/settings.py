@@ -220,6 +220,8 @@ def line_of(text: str, table: str, key: str | None = None) -> int | None:
         header = re.fullmatch(r"\s*\[+\s*(.+?)\s*\]+\s*(?:#.*)?", line)
         if header:
             current = header[1].replace('"', "")
+            if key is not None and current == f"{table}.{key}":
+                return number
             if current == table and found is None:
                 found = number
                 if key is None:

@@ -11,14 +11,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from tandem.core.errors import Conflict, Invalid
+from tandem.core.errors import Conflict, Invalid, TandemError
 from tandem.settings import Settings, load
 
 ALREADY = 3
@@ -28,6 +29,8 @@ UNUSABLE = 2
 YOUNG_SECONDS = 2.0
 """A child that dies younger than this is started again later and later."""
 LONGEST_WAIT = 5.0
+SETTLED_SECONDS = 30.0
+"""Once a child has lived so long, what its next one finds wrong was changed meanwhile, and the others go on."""
 HOME_HELP = "Directory that holds everything of the embedded default."
 CONFIG_HELP = "Settings file instead of HOME/tandem.toml."
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,43 +77,44 @@ class Given:
                 words += [f"--{name}", str(Path(value).resolve()) if path else str(value)]
         return words
 
+    def settings(self) -> Settings:
+        """The settings with the command line's own words on top.
 
-def settings_of(given: Given) -> Settings:
-    """The settings with the command line's own words on top.
-
-    Raises:
-        Invalid: the file or a word means nothing.
-    """
-    home = given.home.expanduser().resolve()
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings = load(home, config=given.config)
-    words = {
-        name: getattr(given, name) for name in ("port", "host", "workers", "cert", "key") if getattr(given, name) is not None
-    }
-    server = replace(settings.server, **words)
-    if not 0 < server.port <= 65535 or not 1 <= server.workers <= 256:
-        raise Invalid(
-            f"Port {server.port} with {server.workers} workers cannot be.", hint="Ports go to 65535, workers from 1 to 256."
-        )
-    for path in (server.cert, server.key):
-        if path is not None and not Path(path).is_file():
-            raise Invalid(f"There is no file {path}.", hint="TLS needs --cert and --key, both PEM files.")
-    return replace(settings, server=server)
+        Raises:
+            Invalid: the file or a word means nothing.
+        """
+        home = self.home.expanduser().resolve()
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings = load(home, config=self.config)
+        words = {
+            name: getattr(self, name) for name in ("port", "host", "workers", "cert", "key") if getattr(self, name) is not None
+        }
+        server = replace(settings.server, **words)
+        if not 0 < server.port <= 65535 or not 1 <= server.workers <= 256:
+            raise Invalid(
+                f"Port {server.port} with {server.workers} workers cannot be.", hint="Ports go to 65535, workers from 1 to 256."
+            )
+        for path in (server.cert, server.key):
+            if path is not None and not Path(path).is_file():
+                raise Invalid(f"There is no file {path}.", hint="TLS needs --cert and --key, both PEM files.")
+        return replace(settings, server=server)
 
 
 class Supervisor:
     """Starts the children, starts them again when they die, and ends them in order."""
 
-    def __init__(self, settings: Settings, arguments: list[str]) -> None:
-        self.settings = settings
-        self._arguments = arguments
+    def __init__(self, given: Given) -> None:
+        self.settings = given.settings()
+        self._given = given
+        self._arguments = given.arguments(self.settings)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._born: dict[str, float] = {}
         self._deaths: dict[str, int] = {}
         self._due: dict[str, float] = {}
+        self._settled: set[str] = set()
         self._stopping = self._renewal = False
         self._retiring: list[subprocess.Popen[bytes]] = []
-        self._socket = _listening(settings.server.host, settings.server.port)
+        self._socket = _listening(self.settings.server.host, self.settings.server.port)
         """Shared by all door workers: as long as it is open, a caller waits instead of being refused."""
         self._alive = os.pipe()
         """Its writing end closes with this process; the children wait for that."""
@@ -148,6 +152,11 @@ class Supervisor:
 
     def _renew(self) -> None:
         """SIGHUP: new processes take over one by one, with new settings and new code; no connection is refused."""
+        try:
+            self._given.settings()
+        except TandemError as error:
+            click.echo(f"tandem: nothing was renewed: {error}", err=True)
+            return
         for name in [name for name in self._children if name.startswith("door")]:
             reader, writer = os.pipe()
             fresh = self._spawn(name, writer)
@@ -171,8 +180,10 @@ class Supervisor:
         for name, child in list(self._children.items()):
             code = child.poll()
             if code is None:
+                if now - self._born[name] > SETTLED_SECONDS:
+                    self._settled.add(name)
                 continue
-            if code == UNUSABLE:  # the child said why: settings, keys or the port are wrong; trying again changes nothing
+            if code == UNUSABLE and name not in self._settled:  # the child said why, and trying again changes nothing
                 self._stopping = True
                 return
             if name not in self._due:
@@ -260,9 +271,8 @@ def up(
     The first start prints the admin key once, or takes it from TANDEM_ADMIN_KEY.
     """
     given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
-    settings = settings_of(given)
-    held = hold(settings.home)
-    code = Supervisor(settings, given.arguments(settings)).run()
+    held = hold(given.settings().home)
+    code = Supervisor(given).run()
     os.close(held)
     raise SystemExit(code)
 
@@ -289,9 +299,10 @@ def door(
     """One door worker; `tandem up` starts it."""
     from tandem import app
 
-    settings = settings_of(Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key))
+    given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
     _end_with(parent)
-    app.door(settings, number, listening, lambda: None if ready is None else _tell(ready))
+    with _once():
+        app.door(given.settings(), number, listening, lambda: None if ready is None else _tell(ready))
 
 
 @click.command(hidden=True)
@@ -310,9 +321,24 @@ def control(
     """The control process; `tandem up` starts it."""
     from tandem import app
 
-    settings = settings_of(Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key))
+    given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
     _end_with(parent)
-    app.control(settings)
+    with _once():
+        app.control(given.settings())
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """What a child refuses on purpose it would refuse again: it says why once, and the supervisor ends."""
+    try:
+        yield
+    except TandemError as error:
+        if error.retryable:
+            raise
+        from tandem.cli.fail import report
+
+        report(error, as_json=False)
+        raise SystemExit(UNUSABLE) from None
 
 
 def _tell(ready: int) -> None:
