@@ -23,6 +23,8 @@ class Fault(msgspec.Struct, frozen=True):
     hint: str | None = None
     field: str | None = None
     status: int = 500
+    words: str = ""
+    """What the user's code itself said."""
 
 
 class Decide(msgspec.Struct, frozen=True, tag="decide"):

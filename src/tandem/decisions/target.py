@@ -18,7 +18,7 @@ import msgspec
 
 from tandem.core.errors import Broken, TandemError, TimedOut, Unavailable
 from tandem.decisions.frames import LENGTH, LIMIT, Ask, Decide, Done, Fault, Message, Prompt, Told, decode, encode
-from tandem.gateway.target import Answer, Question
+from tandem.gateway.target import Answer, Question, Raised
 
 WAITING_LIMIT = 256
 """Calls that may wait for a worker, per decision."""
@@ -156,11 +156,15 @@ def _fault(answer: Answer) -> Fault:
     try:
         error = msgspec.json.decode(answer.body)["error"]
         return Fault(str(error.get("code") or "refused"), str(error.get("message")), status=answer.status)
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
         return Fault("refused", answer.body[:500].decode(errors="replace"), status=answer.status)
 
 
 def _error(fault: Fault) -> TandemError:
+    if fault.words:
+        raised = Raised(fault.message, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
+        raised.words = fault.words
+        return raised
     return TandemError(fault.message, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
 
 

@@ -26,6 +26,8 @@ from tandem.decisions.frames import LENGTH, LIMIT, Ask, Decide, Done, Fault, Mes
 from tandem.registry.kinds.prompt import render
 
 SOURCE = "source.py"
+WORDS = 2000
+"""Characters of what a user's error says that go to the caller."""
 _loaded: dict[tuple[str, str], Entry] = {}
 
 
@@ -88,8 +90,18 @@ def load(folder: str, entry: str) -> Entry:
 
 
 def _where(error: BaseException, path: Path) -> str:
+    """The error with its words, for the author of the source."""
+    return f"{type(error).__name__}: {error}{_line(error, path)}"
+
+
+def _line(error: BaseException, path: Path) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]})" if lines else "")
+    return f" (line {lines[-1]})" if lines else ""
+
+
+def _words(error: BaseException) -> str:
+    """What the error says, in at most some thousand characters that can be sent."""
+    return str(error)[:WORDS].encode(errors="replace").decode()
 
 
 class Worker:
@@ -116,8 +128,8 @@ class Worker:
         except TandemError as error:
             return Done(fault=Fault(error.code, error.message, error.hint, error.field, error.status))
         except Exception as error:  # noqa: BLE001  # a user's code may raise anything
-            what = _where(error, Path(message.folder) / SOURCE)
-            return Done(fault=Fault("decision_failed", f"The decision raised {what}", "Mend its source and publish it again."))
+            what = f"The decision raised {type(error).__name__}{_line(error, Path(message.folder) / SOURCE)}."
+            return Done(fault=Fault("decision_failed", what, "Mend its source and publish it again.", words=_words(error)))
 
     def _carry(self, kind: str, address: str, body: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
         told = self._exchange(Ask(kind, address, json.dumps(body).encode(), dict(attributes)))

@@ -9,7 +9,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tandem.core.errors import TandemError
 from tandem.gateway.snapshot import Served
+
+
+class Raised(TandemError):
+    """A user's own code failed. Its words may repeat what it was given: they go to the caller and into the sealed content."""
+
+    code, status = "decision_failed", 500
+    words = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
