@@ -34,6 +34,21 @@ class Case:
 def answer(case: Case, calls: Calls) -> Case:
     return case
 """
+PROMPTED = """
+from dataclasses import dataclass
+from tandem.decisions import Calls
+
+@dataclass
+class Case:
+    number: float
+
+@dataclass
+class Said:
+    text: str
+
+def answer(case: Case, calls: Calls) -> Said:
+    return Said(text=calls.chat("assistant", prompt="prompt/for-viewer@1", variables={}).text)
+"""
 ENDPOINT = {"kind": "chat", "team": "red", "route": [{"target": "mock/gpt-4o-mini"}]}
 NONE_SUCH = 404
 
@@ -337,3 +352,24 @@ def test_no_endpoint_keeps_policy_from_reaching_the_doors(teams: Teams, target: 
     teams.http.delete("/api/v1/keys/after", headers=bearer(ADMIN))
     key = teams.http.post("/api/v1/keys", json={"name": "after", "team": "red"}, headers=bearer(ADMIN)).json()["key"]
     until(lambda: teams.http.get("/v1/models", headers=bearer(key)).status_code == 200)
+
+
+def test_what_is_named_directly_or_from_a_decision_is_of_the_own_team(teams: Teams) -> None:
+    """The scope `any-version` opens every version of the own team, and a decision uses its own team's prompts."""
+    for role, team in (("editor", "red"), ("viewer", "blue")):
+        body = {"name": f"any-{team}", "team": team, "role": role, "scopes": ["any-version"]}
+        teams.keys[f"any-{team}"] = teams.http.post("/api/v1/keys", json=body, headers=bearer(ADMIN)).json()["key"]
+    for name, key in (("red-prompted", teams.keys["approver"]), ("blue-prompted", teams.keys["stranger"])):
+        made = teams.http.post(f"/api/v1/decisions/{name}", json={"source": PROMPTED, "entry": "answer"}, headers=bearer(key))
+        assert made.status_code == 201, made.text
+
+    def decided(name: str, key: str) -> httpx2.Response:
+        return teams.http.post(f"/v1/decide/decision/{name}@1", json={"number": 1}, headers=bearer(teams.keys[key]))
+
+    until(lambda: decided("red-prompted", "any-red").status_code == 200)
+    assert "text 1" in decided("red-prompted", "any-red").text
+    assert decided("red-prompted", "any-blue").status_code == 404
+    until(lambda: "There is no endpoint" not in decided("blue-prompted", "any-blue").text)
+    refused = decided("blue-prompted", "any-blue")
+    assert refused.status_code == 404
+    assert "text 1" not in refused.text

@@ -182,7 +182,12 @@ class Compiler:
         return served
 
     def _entry(self, version: Version, folder: Path, *, is_production: bool) -> Served:
-        attributes: dict[str, object] = {"created_by": version.created_by, "run": version.run, "made_from": list(version.parents)}
+        attributes: dict[str, object] = {
+            "team": version.team,
+            "created_by": version.created_by,
+            "run": version.run,
+            "made_from": list(version.parents),
+        }
         for parent in version.parents:
             if parent.startswith("dataset/"):
                 attributes["data_digest"] = self._s.registry.find(Ref.parse(parent), ALL).digest
@@ -218,7 +223,7 @@ class Compiler:
                     members="",
                     digest=version.digest,
                     meta=msgspec.json.encode(version.meta),
-                    attributes={"created_by": version.created_by},
+                    attributes={"team": version.team, "created_by": version.created_by},
                 )
                 prompts[entry.ref] = entry
                 for alias, number in asset.aliases.items():

@@ -57,7 +57,8 @@ class Answering:
         endpoint = call.enter(address)
         chosen = route.order(endpoint, call.door.dice)[0]
         served = call.snapshot.served.get(chosen.target)
-        if served is None:
+        direct = endpoint.name == chosen.target  # an endpoint's own targets were looked at when it was compiled
+        if served is None or (direct and not _shown(call, served)):
             raise NotFound(f"{chosen.target}, which '{address}' serves, is not here.", hint="`tandem doctor` checks every route.")
         call.request = body
         call.attributes["versions"] = {**_versions(call), served.ref: {"digest": served.digest, **served.attributes}}
@@ -69,7 +70,7 @@ class Answering:
             seconds=endpoint.timeouts.total,
             trace=call.trace,
             nested=self._nested(call, monotonic() + endpoint.timeouts.total),
-            prompt=lambda ref: _prompt(call, ref),
+            prompt=lambda ref: _prompt(call, ref, _team(served)),
         )
         try:
             answer = await self.targets[call.kind].answer(question)
@@ -113,12 +114,23 @@ class Answering:
         await self.hosts.close()
 
 
-def _prompt(call: Call, ref: str) -> Served:
+def _prompt(call: Call, ref: str, team: str) -> Served:
+    """The prompt that a version of this team names."""
     prompt = call.snapshot.prompts.get(ref)
-    if prompt is None:
+    if prompt is None or _team(prompt) not in ("default", team):
         raise NotFound(f"There is no {ref} to use.", hint="Promote a version of it: `tandem promote prompt/NAME@1 production`.")
     call.attributes["versions"] = {**_versions(call), prompt.ref: {"digest": prompt.digest, **prompt.attributes}}
     return prompt
+
+
+def _shown(call: Call, served: Served) -> bool:
+    """Whether the caller's team may see this version; admins see all."""
+    assert call.principal is not None
+    return call.principal.role == "admin" or _team(served) in ("default", call.principal.team)
+
+
+def _team(served: Served) -> str:
+    return str(served.attributes.get("team", "default"))
 
 
 def _versions(call: Call) -> dict[str, object]:
