@@ -127,6 +127,7 @@ def demo(once: bool, port: int) -> None:
         import sklearn  # noqa: F401  # the data ships inside it
     except ImportError:
         raise Invalid("The demo needs the machine-learning extra.", hint='Run: pip install "tandem-ai[ml]".') from None
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the platform ends with it
     folder = Path(tempfile.mkdtemp(prefix="tandem-demo-"))
     with _upstream() as upstream, _platform(folder, upstream, _free(port)) as story:
         tell(story, upstream)
