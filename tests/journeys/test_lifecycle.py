@@ -112,6 +112,7 @@ def test_a_stop_drains_and_the_next_start_remembers(home: Platform) -> None:
     until(lambda: home.chat(key).status_code == 200, "a new key works")
     trace = home.chat(key).headers["x-tandem-trace-id"]
     home.settle()
+    until(lambda: all(row["reserved"] == 0 for row in home.api("GET", "/budgets")), "idle leases come back")
     paths = ("/keys", "/assets", "/endpoints", "/providers", f"/traces/{trace}?content=1", "/spend?scope=key/lasting", "/budgets")
     before = {path: home.api("GET", path) for path in paths}
     audited = home.api("GET", "/audit?limit=1")[0]["seq"]
