@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     given = parser().parse_args()
+    command.tidy()
     reports, failures = measure(given.rounds, given.seconds)
     made = provenance()
     print(f"{text(reports)}\n\n{made}")

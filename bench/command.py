@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,8 +25,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the figures and every round to this file")
 
 
+def tidy() -> None:
+    """Ends what was started also when this process is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def run(measure: Callable[[], Sequence[Report]], file: Path | None) -> int:
     """Measures, prints the table, and writes the file; the exit code."""
+    tidy()
     try:
         reports = measure()
     except Failed as failure:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,20 @@ def test_the_file_holds_every_round(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [one["p99"] for one in written["rounds"]] == [100, 1234.5]
     assert written["rows"][1]["p50_ratio"] == 1.5
     assert "tandem" in capsys.readouterr().out
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_end_is_an_orderly_one() -> None:
+    command.tidy()
+    with pytest.raises(SystemExit) as ended:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 143
 
 
 def test_what_does_not_start_is_said(capsys: pytest.CaptureFixture[str]) -> None:
