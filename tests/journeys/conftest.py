@@ -117,6 +117,7 @@ class Platform:
     def settle(self, seconds: float = 20.0) -> None:
         """Waits until every journal record was moved and nothing runs."""
         deadline = time.monotonic() + seconds
+        time.sleep(0.5)  # what was written just now is looked for within a tenth of a second
         while time.monotonic() < deadline:
             rows = {row["check"]: row for row in self.api("GET", "/doctor")}
             if rows["ledger"]["detail"].startswith("0 "):

@@ -96,6 +96,8 @@ class Call:
     attempts: list[Attempt] = field(default_factory=list)
     attributes: dict[str, object] = field(default_factory=dict)
     reservation: Reservation = FREE
+    paid_by: tuple[str, ...] = ()
+    """The caller's scopes with budgets, widest first."""
     closed: bool = False
     _running: Running | None = None
     _pending: list[Ended] = field(default_factory=list)
@@ -122,6 +124,7 @@ class Call:
             raise Forbidden(
                 f"The role '{principal.role}' of the key '{principal.name}' may not call.", hint="Use a viewer's or editor's key."
             )
+        self.paid_by = principal.budget_scopes
         self.spans.append(Span(name="identify", start=self.start, end=self.door.clock.now()))
         return principal
 
@@ -132,14 +135,17 @@ class Call:
             NotFound, Forbidden: nothing answers there for this caller.
         """
         assert self.principal is not None
-        start = self.door.clock.now()
+        start = self.spans[-1].end if self.spans else self.start
         self.address = address
         endpoint = self.endpoint = self.snapshot.resolve(address, self.principal, self.kind)
         self.spans.append(Span(name="resolve", start=start, end=self.door.clock.now(), attributes={"endpoint": endpoint.name}))
         return endpoint
 
-    async def admit(self, tokens_in: int, tokens_out: int) -> None:
+    def admit(self, tokens_in: int, tokens_out: int) -> int:
         """Reserves the upper bound of what any candidate of the route may cost; tokens are upper bounds too.
+
+        Returns:
+            nano-dollars that are still to be reserved, by awaiting `reserve`; 0 where the purse held enough.
 
         Raises:
             OverBudget: a cap has no room.
@@ -148,7 +154,7 @@ class Call:
         assert self.principal is not None
         assert self.endpoint is not None
         start = self.door.clock.now()
-        budgets, scopes = self.snapshot.budgets, self.principal.budget_scopes
+        budgets, scopes = self.snapshot.budgets, self.paid_by
         capped = next((scope for scope in scopes if scope in budgets), None)
         amount = 0
         for target in self.endpoint.route:
@@ -160,14 +166,16 @@ class Call:
         span = Span(name="admit", start=start, attributes={"reserved_nano_usd": amount})
         self.spans.append(span)
         try:
-            await self.reserve(amount)
-        finally:
-            span.end = self.door.clock.now()
+            self.reservation = self.door.purse.admit(scopes, budgets, amount)
+        except NeedsLease:
+            return amount
+        span.end = self.door.clock.now()
+        return 0
 
     async def reserve(self, amount: int) -> None:
         """Holds `amount` nano-dollars for the next attempt; awaits only when the purse holds too little."""
         assert self.principal is not None
-        scopes = self.principal.budget_scopes
+        scopes = self.paid_by
         while True:
             budgets = self.snapshot.budgets
             try:
@@ -280,7 +288,7 @@ class Call:
         """Every scope this call's spend is reported under."""
         assert self.principal is not None
         assert self.endpoint is not None
-        return (*self.principal.budget_scopes, f"endpoint/{self.endpoint.name}")
+        return (*self.paid_by, f"endpoint/{self.endpoint.name}")
 
     # --- the end
 
@@ -357,6 +365,7 @@ def open_nested(parent: Call, kind: EndpointKind, attributes: Mapping[str, objec
         trace=parent.trace,
         parent=parent.id,
         principal=parent.principal,
+        paid_by=parent.paid_by,
         subject=parent.subject,
         attributes=dict(attributes),
     )

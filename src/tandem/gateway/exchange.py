@@ -155,13 +155,19 @@ class Request:
     scheme: str
     body: bytes = b""
     intake: Intake | None = field(default=None, repr=False)
+    _fields: dict[bytes, bytes] | None = field(default=None, repr=False)
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """The first value of every header by its name; made once, when first asked for."""
+        if self._fields is None:
+            self._fields = dict(reversed(self.headers))
+        return self._fields
 
     def header(self, name: bytes) -> str | None:
         """The first value of a header, read as Latin-1."""
-        for key, value in self.headers:
-            if key == name:
-                return value.decode("latin-1")
-        return None
+        value = self.fields.get(name)
+        return None if value is None else value.decode("latin-1")
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body in pieces as they arrive; the socket is paused while the reader is behind.

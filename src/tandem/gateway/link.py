@@ -73,6 +73,10 @@ class Response:
                 return value.decode("latin-1")
         return None
 
+    def arrived(self) -> bytes:
+        """The whole body, where all of it is here already; else nothing, and `read` waits for it."""
+        return self._take() if self._done else b""
+
     async def read(self, limit: int = 64 * KIB * KIB) -> bytes:
         """The whole body, or what is left of it.
 

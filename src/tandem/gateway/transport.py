@@ -130,7 +130,7 @@ class Pool:
                     if on_sent is not None:
                         on_sent()
                     await _upload(link, response, body, declared)
-                return await response.begun()
+                return response if response.headed else await response.begun()
             except Stale as stale:
                 if fresh or method not in SAFE:  # the request may have been heard: a second one is the caller's to decide
                     raise Unreachable(stale.message) from None

@@ -44,8 +44,7 @@ class Reply(Protocol):
     def end(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompted:
+class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     """A request in the OpenAI dialect, as far as the door must understand it."""
 
     verb: Verb
@@ -134,7 +133,12 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply) -> No
         TandemError: nothing was sent to the caller yet; the wire turns it into a refusal.
     """
     assert call.endpoint is not None
-    await call.admit(asked.tokens_in, asked.tokens_out)
+    owed = call.admit(asked.tokens_in, asked.tokens_out)
+    if owed:
+        try:
+            await call.reserve(owed)
+        finally:
+            call.spans[-1].end = call.door.clock.now()
     amount = call.reservation.amount
     candidates = route.order(call.endpoint, call.door.dice)
     tries = route.attempts(call.endpoint, candidates)
@@ -255,7 +259,7 @@ def _passed_back(call: Call, response: Response) -> Headers:
 
 
 async def _whole(wire: Wire, call: Call, response: Response, reply: Reply) -> None:
-    body = await response.read()
+    body = response.arrived() or await response.read()
     call.keep(body)
     call.end("ok", wire.usage(body) or UNKNOWN)
     call.close("ok", response.status)

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
+
 from tandem.core.clock import MICROS, Clock, iso
 from tandem.core.errors import OverBudget, Unavailable
 from tandem.core.money import dollars
@@ -25,9 +27,13 @@ from tandem.governance.ledger import LEASE_SECONDS, Lease, Ledger, NoRoom, Want
 from tandem.observability.record import Hold
 
 SAFETY_SECONDS = 2.0
-CALLS_AHEAD = 64
+CALLS_AHEAD, MOST_AHEAD = 64, 65_536
 """A slice is asked for this many calls like the one that needs it; the ledger gives less near a cap."""
+TENDS_AHEAD = 20
+"""A busy worker's slices hold what it admits between so many looks of `tend`: about two seconds."""
 IDLE_SECONDS = 0.5
+ACCOUNTS_LIMIT = 10_000
+"""Callers whose accounts are remembered."""
 RECALL_SECONDS = 2.0
 """How long a call waits for slices that other workers were asked to hand back."""
 RECALL_PAUSE = 0.05
@@ -50,15 +56,19 @@ class Slice:
     held: int = 0
     """Nano-dollars reserved by calls that run."""
     used_at: float = 0.0
+    last: int = 0
+    """Nano-dollars that the newest call reserved in it."""
+    tight: bool = False
+    """The ledger gave less than was asked for, so the cap is near: no more is fetched before a call needs it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):  # not a dataclass, for speed: one for every attempt
     """What one attempt holds: an upper bound of its cost, in every capped account it touches."""
 
     amount: int
     holds: tuple[Hold, ...] = ()
-    accounts: tuple[Account, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    """Where the holds come from; one that the purse has let go of takes back what nobody counts any more."""
 
 
 FREE = Reservation(0)
@@ -80,6 +90,22 @@ class Purse:
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="purse"))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _renewed: float = 0.0
+    _ahead: int = CALLS_AHEAD
+    _admitted: int = 0
+    """Calls since `tend` looked last."""
+    _budgets: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
+    _accounts: dict[tuple[str, ...], tuple[Account, ...]] = field(default_factory=dict)
+    """Capped accounts by scopes, for the budgets above."""
+
+    def accounts(self, scopes: Sequence[str], budgets: Mapping[str, tuple[Window, ...]]) -> tuple[Account, ...]:
+        """The capped accounts of the scopes, worked out once per snapshot."""
+        if budgets is not self._budgets or len(self._accounts) > ACCOUNTS_LIMIT:
+            self._budgets, self._accounts = budgets, {}
+        key = tuple(scopes)
+        found = self._accounts.get(key)
+        if found is None:
+            found = self._accounts[key] = tuple([(scope, window) for scope in key for window in budgets.get(scope, ())])
+        return found
 
     def admit(self, scopes: Sequence[str], budgets: Mapping[str, tuple[Window, ...]], amount: int) -> Reservation:
         """Reserves `amount` nano-dollars in every capped account of the scopes.
@@ -91,40 +117,36 @@ class Purse:
             return FREE
         if not budgets:
             return Reservation(amount)
-        accounts = tuple([(scope, window) for scope in scopes for window in budgets.get(scope, ())])
+        accounts = self.accounts(scopes, budgets)
         if not accounts:
             return Reservation(amount)
-        now, tick = self.clock.now(), self.clock.monotonic()
-        slices = []
+        now, tick, known = self.clock.now(), self.clock.monotonic(), self.slices
+        slices, holds = [], []
         for account in accounts:
-            piece = self.slices.get(account)
+            piece = known.get(account)
             if piece is None or piece.free < amount or tick >= piece.deadline or not piece.start <= now < piece.end:
                 raise NeedsLease
             slices.append(piece)
-        holds = []
-        for (scope, window), piece in zip(accounts, slices, strict=True):
+            holds.append(Hold(piece.lease, account[0], account[1], amount))
+        for piece in slices:
             piece.free -= amount
             piece.held += amount
             piece.used_at = tick
-            holds.append(Hold(piece.lease, scope, window, amount))
-        return Reservation(amount, tuple(holds), accounts)
+            piece.last = amount
+        self._admitted += 1
+        return Reservation(amount, tuple(holds), tuple(slices))
 
     def fresh(self, reservation: Reservation) -> bool:
         """Whether all leases of a reservation may still be spent from; asked after *begun* is in the journal."""
         tick = self.clock.monotonic()
-        for account, hold in zip(reservation.accounts, reservation.holds, strict=True):
-            piece = self.slices.get(account)
-            if piece is None or piece.lease != hold.lease or tick >= piece.deadline:
-                return False
-        return True
+        return all(tick < piece.deadline for piece in reservation.slices)
 
     def settle(self, reservation: Reservation, cost: int) -> None:
         """Puts back what an attempt did not use; a slice that is gone meanwhile is the mover's business."""
-        for account, hold in zip(reservation.accounts, reservation.holds, strict=True):
-            piece = self.slices.get(account)
-            if piece is not None and piece.lease == hold.lease:
-                piece.held -= hold.amount
-                piece.free += hold.amount - cost
+        amount = reservation.amount
+        for piece in reservation.slices:
+            piece.held -= amount
+            piece.free += amount - cost
 
     async def top_up(self, scopes: Sequence[str], budgets: Mapping[str, tuple[Window, ...]], amount: int) -> None:
         """Leases enough for a call of `amount` in all its accounts.
@@ -135,7 +157,7 @@ class Purse:
         waited = 0.0
         while True:
             async with self._turn:
-                room = await self._lease([(scope, window) for scope in scopes for window in budgets.get(scope, ())], amount)
+                room = await self._lease(self.accounts(scopes, budgets), amount)
             if room is None:
                 return
             if not room.elsewhere or waited >= RECALL_SECONDS:
@@ -152,12 +174,12 @@ class Purse:
             piece = self.slices.get(account)
             if piece is not None and not (tick < piece.deadline and piece.start <= now < piece.end):
                 stale.append((piece.lease, account[0], account[1], max(0, piece.free)))
-                del self.slices[account]
+                self._drop(account)
                 piece = None
             free = 0 if piece is None else piece.free
             if free < amount:
                 own = None if piece is None else piece.lease
-                wants.append(Want(scope=account[0], window=account[1], lease=own, need=amount - free, like=amount * CALLS_AHEAD))
+                wants.append(Want(scope=account[0], window=account[1], lease=own, need=amount - free, like=amount * self._ahead))
         if not wants and not stale:
             return None
         outcome = await self._on_thread(lambda: self._exchange(stale, wants))
@@ -188,9 +210,12 @@ class Purse:
 
     async def tend(self) -> None:
         """Ten times a second: hands back idle and recalled slices, renews the ones in use."""
+        self._ahead = min(MOST_AHEAD, max(CALLS_AHEAD, self._ahead // 2, self._admitted * TENDS_AHEAD))
+        self._admitted = 0
         if not self.slices:
             return
         async with self._turn:
+            await self._refill()
             recalled = {(scope, window) for _, scope, window in await self._on_thread(lambda: self.ledger.recalled(self.boot))}
             tick, now = self.clock.monotonic(), self.clock.now()
             back: list[tuple[str, str, str, int]] = []
@@ -202,12 +227,31 @@ class Purse:
                 back.append((piece.lease, account[0], account[1], max(0, piece.free)))
                 piece.free = min(0, piece.free)
                 if over or piece.held == 0:
-                    del self.slices[account]
+                    self._drop(account)
             if back:
                 await self._on_thread(lambda: self.ledger.give_back(self.boot, back))
             if self.slices and tick - self._renewed >= LEASE_SECONDS / 4:
                 self._renewed = tick
                 await self._renew(tick)
+
+    async def _refill(self) -> None:
+        """Fetches more for slices that are half used, before a call has to wait for it; no room is no fault here."""
+        tick, wants = self.clock.monotonic(), []
+        for (scope, window), piece in self.slices.items():
+            like = piece.last * self._ahead
+            busy = tick - piece.used_at < IDLE_SECONDS / 2
+            if busy and not piece.tight and piece.free < like // 2:
+                wants.append(Want(scope=scope, window=window, lease=piece.lease, need=1, like=like))
+        if not wants:
+            return
+        outcome = await self._on_thread(lambda: self.ledger.lease(self.boot, wants))
+        given = {} if isinstance(outcome, NoRoom) else {(lease.scope, lease.window): lease for lease in outcome}
+        for want in wants:
+            found, account = given.get((want.scope, want.window)), (want.scope, want.window)
+            if found is not None:
+                self._take_in(found, tick)
+            if account in self.slices:
+                self.slices[account].tight = found is None or found.amount < want.like
 
     async def _renew(self, tick: float) -> None:
         leases = {piece.lease for piece in self.slices.values()}
@@ -216,7 +260,11 @@ class Purse:
             if piece.lease in alive:
                 piece.deadline = max(piece.deadline, tick + LEASE_SECONDS - SAFETY_SECONDS)
             elif piece.lease in leases:
-                del self.slices[account]
+                self._drop(account)
+
+    def _drop(self, account: Account) -> None:
+        """Lets go of a slice; whoever still holds a part of it finds it stale."""
+        self.slices.pop(account).deadline = 0.0
 
     def close(self) -> None:
         """Hands everything back and ends the thread."""

@@ -353,50 +353,77 @@ class Ledger:
     def post(self, batch: Batch) -> None:
         """Books a batch of journal records and remembers how far the journal was read, in one transaction."""
         with self._write() as db:
-            for begun in batch.begun:
-                db.execute(
-                    "INSERT OR IGNORE INTO running VALUES (?,?,?,?)",
-                    (begun.call, begun.attempt, batch.boots[begun.call], msgspec.msgpack.encode(begun)),
-                )
-            for ended in batch.ended:
-                self._book(db, ended)
+            over = {(ended.attempt.call, ended.attempt.attempt) for ended in batch.ended}
+            db.executemany(
+                "INSERT OR IGNORE INTO running VALUES (?,?,?,?)",
+                [
+                    (begun.call, begun.attempt, batch.boots[begun.call], msgspec.msgpack.encode(begun))
+                    for begun in batch.begun
+                    if (begun.call, begun.attempt) not in over
+                ],
+            )
+            self._book(db, batch.ended)
             for segment, done in batch.offsets.items():
                 db.execute("INSERT OR REPLACE INTO journal VALUES (?,?)", (segment, done))
 
     @staticmethod
-    def _book(db: sqlite3.Connection, ended: Ended) -> None:
-        a = ended.attempt
-        fresh = db.execute(
-            "INSERT OR IGNORE INTO booked VALUES (?,?,?,?,?)", (a.call, a.attempt, a.cost, a.outcome, a.end)
-        ).rowcount
-        db.execute("DELETE FROM running WHERE call = ? AND attempt = ?", (a.call, a.attempt))
-        if not fresh:
-            return
-        cost = a.cost or 0
-        for hold in ended.holds:
-            row = db.execute(
-                "SELECT start, state, amount FROM leases WHERE lease = ? AND scope = ? AND window = ?",
-                (hold.lease, hold.scope, hold.window),
-            ).fetchone()
-            if row is None:  # a reaped lease whose holds were all released: the money is booked all the same
-                start = window_of(hold.window, a.start)[0]  # type: ignore[arg-type]  # the journal holds it as text
-                db.execute(
-                    "INSERT OR IGNORE INTO accounts (scope, window, start) VALUES (?,?,?)", (hold.scope, hold.window, start)
-                )
-            else:
-                start, state, amount = row
-                Ledger._take(db, hold.lease, hold.scope, hold.window, min(amount, hold.amount if state == REAPED else cost))
+    def _fresh(db: sqlite3.Connection, records: Sequence[Ended]) -> list[Ended]:
+        """Remembers the attempts; returns those that were not known before."""
+        rows = [(e.attempt.call, e.attempt.attempt, e.attempt.cost, e.attempt.outcome, e.attempt.end) for e in records]
+        ask = "SELECT 1 FROM booked WHERE call = ? AND attempt = ?"
+        keys = [row[:2] for row in rows]
+        fresh = {key: ended for ended, key in zip(records, keys, strict=True) if db.execute(ask, key).fetchone() is None}
+        db.executemany("INSERT OR IGNORE INTO booked VALUES (?,?,?,?,?)", rows)
+        return list(fresh.values())
+
+    @staticmethod
+    def _book(db: sqlite3.Connection, records: Sequence[Ended]) -> None:
+        """Books what was not booked before: every account, lease and day once, with the sum of all attempts."""
+        fresh = Ledger._fresh(db, records)
+        db.executemany(
+            "DELETE FROM running WHERE call = ? AND attempt = ?", [(e.attempt.call, e.attempt.attempt) for e in records]
+        )
+        leases: dict[tuple[str, str, str], tuple[int, int, int] | None] = {}
+        taken: dict[tuple[str, str, str], int] = {}
+        settled: dict[tuple[str, str, int], int] = {}
+        spent: dict[tuple[str, int], list[int]] = {}
+        for ended in fresh:
+            a = ended.attempt
+            cost = a.cost or 0
+            for hold in ended.holds:
+                key = (hold.lease, hold.scope, hold.window)
+                if key not in leases:
+                    leases[key] = db.execute(
+                        "SELECT start, state, amount FROM leases WHERE lease = ? AND scope = ? AND window = ?", key
+                    ).fetchone()
+                lease = leases[key]
+                if lease is None:  # a reaped lease whose holds were all released: the money is booked all the same
+                    start = window_of(hold.window, a.start)[0]  # type: ignore[arg-type]  # the journal holds it as text
+                else:
+                    start = lease[0]
+                    taken[key] = taken.get(key, 0) + (hold.amount if lease[1] == REAPED else cost)
+                account = (hold.scope, hold.window, start)
+                settled[account] = settled.get(account, 0) + cost
+            day = a.end // (86_400 * MICROS)
+            for scope in ended.scopes:
+                sums = spent.setdefault((scope, day), [0, 0, 0])
+                for at, more in enumerate((cost, 1, int(a.cost is None))):
+                    sums[at] += more
+        for key, amount in taken.items():
+            lease = leases[key]
+            assert lease is not None
+            Ledger._take(db, *key, min(lease[2], amount))
+        db.executemany("INSERT OR IGNORE INTO accounts (scope, window, start) VALUES (?,?,?)", list(settled))
+        for (scope, window, start), cost in settled.items():
             db.execute(
                 "UPDATE accounts SET settled = settled + ? WHERE scope = ? AND window = ? AND start = ?",
-                (cost, hold.scope, hold.window, start),
+                (cost, scope, window, start),
             )
-        day = a.end // (86_400 * MICROS)
-        for scope in ended.scopes:
-            db.execute(
-                "INSERT INTO spend VALUES (?,?,?,1,?) ON CONFLICT (scope, day) DO UPDATE SET"
-                " cost = cost + excluded.cost, attempts = attempts + 1, unpriced = unpriced + excluded.unpriced",
-                (scope, day, cost, int(a.cost is None)),
-            )
+        db.executemany(
+            "INSERT INTO spend VALUES (?,?,?,?,?) ON CONFLICT (scope, day) DO UPDATE SET"
+            " cost = cost + excluded.cost, attempts = attempts + excluded.attempts, unpriced = unpriced + excluded.unpriced",
+            [(*key, *sums) for key, sums in spent.items()],
+        )
 
     def open_attempts(self, boot: str) -> list[Begun]:
         """What a worker has begun and not ended, as far as the journal was posted."""

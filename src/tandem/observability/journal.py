@@ -38,8 +38,10 @@ class Journal:
         self._lock = os.open(folder / f"{self.boot}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._sequence = 0
+        self._segment = f"{self.boot}.{0:06d}"
         self._file = self._open()
         self._written = 0
+        self._full: list[int] = []
         self._backlog: list[bytes] = []
         self._backlog_bytes = 0
         self._write_fault: str | None = None
@@ -52,7 +54,7 @@ class Journal:
     @property
     def segment(self) -> str:
         """Name of the segment being written; content is sealed under a key derived from it."""
-        return f"{self.boot}.{self._sequence:06d}"
+        return self._segment
 
     @property
     def fault(self) -> str | None:
@@ -110,19 +112,22 @@ class Journal:
         return os.open(self.folder / f"{self.segment}.jnl", os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
 
     def _rotate(self) -> None:
+        before = self._segment
         self._sequence += 1
+        self._segment = f"{self.boot}.{self._sequence:06d}"
         try:
             fresh = self._open()
         except OSError as error:  # go on in the old segment; the next write tries again
             self._sequence -= 1
+            self._segment = before
             self._write_fault = error.strerror or str(error)
             return
-        old, self._file, self._written = self._file, fresh, 0
-        to_disk(old)
-        os.close(old)
+        self._full.append(self._file)  # the thread syncs and closes it: the loop does not wait for the disk
+        self._file, self._written = fresh, 0
 
     def _sync(self) -> None:
         while not self._stop.wait(SYNC_SECONDS):
+            self._finish()
             if not self._dirty:
                 continue
             self._dirty = False
@@ -138,11 +143,23 @@ class Journal:
             finally:
                 os.close(copy)
 
+    def _finish(self) -> None:
+        """Syncs and closes the segments that are full."""
+        while self._full:
+            old = self._full[0]
+            try:
+                to_disk(old)
+            except OSError as error:
+                self._sync_fault = error.strerror or str(error)
+                return
+            os.close(self._full.pop(0))
+
     def close(self) -> None:
         """Syncs and lets go of the boot lock; the mover then empties what is left."""
         self.flush()
         self._stop.set()
         self._syncer.join(timeout=2)
+        self._finish()
         to_disk(self._file)
         os.close(self._file)
         os.close(self._lock)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -44,6 +45,12 @@ _CROCKFORD = {character: value for value, character in enumerate("0123456789abcd
 _DAY_MS = 86_400_000
 
 
+@lru_cache(maxsize=64)
+def _date(day: int) -> str:
+    """Days since 1970 as `2026-11-22`."""
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d")
+
+
 def day_of(identifier: str) -> str:
     """The UTC day (`2026-11-22`) that a typed id was made on.
 
@@ -57,7 +64,7 @@ def day_of(identifier: str) -> str:
             value = value * 32 + _CROCKFORD[character]
         if len(body) != 26:
             raise KeyError(body)
-        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d")
+        return _date(value // _DAY_MS)
     except (KeyError, ValueError, OverflowError, OSError):
         raise NotFound(
             f"'{identifier}' is no trace id.", hint="Trace ids look like trc_01k…; every reply bears one in x-tandem-trace-id."
@@ -131,14 +138,17 @@ class Traces:
     def store(self, entries: Sequence[Entry], attempts: Sequence[tuple[str, Attempt]]) -> None:
         """Writes closed calls and ended attempts (with their trace id); a second time changes nothing."""
         with self._lock:
-            for day in sorted({day_of(e.trace.id) for e in entries} | {day_of(trace) for trace, _ in attempts}):
+            days: dict[str, tuple[list[Entry], list[tuple[str, Attempt]]]] = {}
+            for entry in entries:
+                days.setdefault(day_of(entry.trace.id), ([], []))[0].append(entry)
+            for attempt in attempts:
+                days.setdefault(day_of(attempt[0]), ([], []))[1].append(attempt)
+            for day in sorted(days):
                 db = self._day(day, make=True)
                 assert db is not None
                 db.execute("BEGIN IMMEDIATE")
                 try:
-                    self._insert(
-                        db, [e for e in entries if day_of(e.trace.id) == day], [a for a in attempts if day_of(a[0]) == day]
-                    )
+                    self._insert(db, *days[day])
                     db.execute("COMMIT")
                 except sqlite3.Error:
                     db.execute("ROLLBACK")
@@ -146,33 +156,21 @@ class Traces:
 
     @staticmethod
     def _insert(db: sqlite3.Connection, entries: Iterable[Entry], attempts: Iterable[tuple[str, Attempt]]) -> None:
+        encode = msgspec.json.Encoder().encode
+        rows, sealed = [], []
         for entry in entries:
             t = entry.trace
-            db.execute(
-                "INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                (
-                    t.call,
-                    t.id,
-                    t.parent,
-                    t.start,
-                    t.end,
-                    t.team,
-                    t.principal,
-                    t.endpoint,
-                    t.kind,
-                    t.outcome,
-                    t.status,
-                    t.cost,
-                    msgspec.json.encode(t),
-                ),
-            )
+            own = (t.call, t.id, t.parent, t.start, t.end, t.team, t.principal, t.endpoint, t.kind, t.outcome, t.status, t.cost)
+            rows.append((*own, encode(t)))
             if entry.sealed:
-                db.execute("INSERT OR IGNORE INTO content VALUES (?,?,?)", (t.call, entry.subject, entry.sealed))
-        for trace, a in attempts:
-            db.execute(
-                "INSERT OR IGNORE INTO attempts VALUES (?,?,?,?,?,?,?,?,?)",
-                (a.call, a.attempt, trace, a.target, a.cost, a.reserved, a.outcome, a.usage.source, msgspec.json.encode(a)),
-            )
+                sealed.append((t.call, entry.subject, entry.sealed))
+        tries = [
+            (a.call, a.attempt, trace, a.target, a.cost, a.reserved, a.outcome, a.usage.source, encode(a))
+            for trace, a in attempts
+        ]
+        db.executemany("INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+        db.executemany("INSERT OR IGNORE INTO content VALUES (?,?,?)", sealed)
+        db.executemany("INSERT OR IGNORE INTO attempts VALUES (?,?,?,?,?,?,?,?,?)", tries)
 
     def find(self, trace: str, *, team: str | None) -> Found:
         """A trace with all its calls.

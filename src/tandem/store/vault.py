@@ -31,6 +31,8 @@ KEY_BYTES = 32
 VERSION = b"\x01"
 PRINT_BYTES, NONCE_BYTES, TAG_BYTES = 4, 12, 16
 HEADER_BYTES = len(VERSION) + PRINT_BYTES
+PURPOSES = 64
+"""Purposes whose cipher is kept ready."""
 
 
 class Vault:
@@ -45,6 +47,7 @@ class Vault:
         if len(key) != KEY_BYTES:
             raise Invalid(f"A master key has {KEY_BYTES} bytes, this one {len(key)}.", hint=_MAKE)
         self._key = key
+        self._ciphers: dict[str, AESGCM] = {}
         self.fingerprint = self._expand("fingerprint")[:PRINT_BYTES].hex()
         """Tells keys apart without telling anything about them; may be printed."""
 
@@ -116,7 +119,12 @@ class Vault:
             ) from None
 
     def _cipher(self, purpose: str) -> AESGCM:
-        return AESGCM(self._expand(f"seal:{purpose}"))
+        cipher = self._ciphers.get(purpose)
+        if cipher is None:
+            if len(self._ciphers) >= PURPOSES:
+                self._ciphers.clear()
+            cipher = self._ciphers[purpose] = AESGCM(self._expand(f"seal:{purpose}"))
+        return cipher
 
     def _expand(self, info: str) -> bytes:
         return HKDF(SHA256(), KEY_BYTES, salt=b"tandem", info=info.encode()).derive(self._key)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal, Protocol, cast
+
+import msgspec
 
 from tandem.core.errors import Invalid
 from tandem.core.money import Usage
@@ -13,8 +14,7 @@ from tandem.core.money import Usage
 Verb = Literal["chat", "embed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One request to an upstream, ready for the transport."""
 
     path: str

@@ -17,6 +17,7 @@ from tandem.gateway.splice import splice
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not JSON, not UTF-8, or nested too deeply."""
+JSON = (b"content-type", b"application/json")
 PATHS: dict[Verb, str] = {"chat": "/chat/completions", "embed": "/embeddings"}
 
 
@@ -47,6 +48,11 @@ class _FaultReply(msgspec.Struct):
     error: _Fault | str | None = None
 
 
+class _Used(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_used = msgspec.json.Decoder(_Used)
 _reply = msgspec.json.Decoder(_Reply)
 _fault = msgspec.json.Decoder(_FaultReply)
 
@@ -57,14 +63,12 @@ class OpenAI:
     name = "openai"
 
     def ask(self, verb: Verb, body: bytes, edits: Mapping[str, bytes], key: str | None) -> Ask:
-        headers = [(b"content-type", b"application/json")]
-        if key:
-            headers.append((b"authorization", b"Bearer " + key.encode()))
-        return Ask(path=PATHS[verb], headers=tuple(headers), body=splice(body, edits))
+        headers = (JSON, (b"authorization", b"Bearer " + key.encode())) if key else (JSON,)
+        return Ask(path=PATHS[verb], headers=headers, body=splice(body, edits))
 
     def usage(self, body: bytes) -> Usage | None:
         try:
-            return _canonical(_reply.decode(body).usage)
+            return _canonical(_used.decode(body).usage)
         except UNREADABLE:
             return None
 

@@ -5,7 +5,6 @@ Only what the door must know is decoded; every other byte of the request goes th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -21,7 +20,10 @@ from tandem.gateway.upstream import Headers, Hosts, Prompted, Reply, forward
 IMAGE_TOKENS = 50_000
 """Upper bound of what one image can count for, whatever its detail."""
 MAX_TOKENS_LIMIT = 10_000_000
+MOST_CHOICES = 128
+OPENING = ord("[")
 JSON = (b"content-type", b"application/json")
+PASSED_ON = (b"traceparent", b"tracestate", b"openai-beta")
 
 
 class _StreamOptions(msgspec.Struct):
@@ -54,8 +56,7 @@ _chat = msgspec.json.Decoder(Chat)
 _embed = msgspec.json.Decoder(Embed)
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """A request that was understood: where it wants to go, for whom, and what is asked."""
 
     address: str
@@ -76,7 +77,7 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
         chat = _chat.decode(body)
     except UNREADABLE as error:
         raise _invalid(error) from None
-    if not bytes(chat.messages).lstrip().startswith(b"["):
+    if memoryview(chat.messages)[0] != OPENING:
         raise Invalid("messages must be a list.", field="messages", hint='Send [{"role": "user", "content": "…"}].')
     edits: dict[str, bytes] = {}
     stream, wants_usage = bool(chat.stream), False
@@ -88,9 +89,10 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
         elif not wants_usage:  # the caller's other options stay as they are
             edits["stream_options"] = splice(bytes(chat.stream_options), {"include_usage": b"true"})
     declared = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
-    for name, value, top in (("max_tokens", declared, MAX_TOKENS_LIMIT), ("n", chat.n, 128)):
-        if value is not None and not 1 <= value <= top:
-            raise Invalid(f"{name} must be between 1 and {top}, not {value}.", field=name)
+    if declared is not None and not 1 <= declared <= MAX_TOKENS_LIMIT:
+        raise _beyond("max_tokens", declared, MAX_TOKENS_LIMIT)
+    if chat.n is not None and not 1 <= chat.n <= MOST_CHOICES:
+        raise _beyond("n", chat.n, MOST_CHOICES)
     asked = Prompted(
         verb="chat",
         body=body,
@@ -104,6 +106,10 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
     return Read(chat.model, chat.safety_identifier or chat.user, asked, declared is not None, chat.n or 1)
 
 
+def _beyond(name: str, value: int, top: int) -> Invalid:
+    return Invalid(f"{name} must be between 1 and {top}, not {value}.", field=name)
+
+
 def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:
     """The request with an upper bound of its output: its own, else the endpoint's.
 
@@ -114,7 +120,7 @@ def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:
     if read.declared:
         return read.asked
     edits = {**read.asked.edits, "max_tokens": b"%d" % tokens} if capped else read.asked.edits
-    return replace(read.asked, edits=edits, tokens_out=tokens * read.choices)
+    return msgspec.structs.replace(read.asked, edits=edits, tokens_out=tokens * read.choices)
 
 
 def read_embed(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
@@ -181,7 +187,8 @@ def _type(error: TandemError) -> str:
 
 def passed_headers(request: Request) -> tuple[tuple[bytes, bytes], ...]:
     """Headers of the caller that belong to the upstream: the trace context and OpenAI's own switches."""
-    return tuple([(name, value) for name, value in request.headers if name in (b"traceparent", b"tracestate", b"openai-beta")])
+    fields = request.fields
+    return tuple([(name, fields[name]) for name in PASSED_ON if name in fields])
 
 
 async def answer(
