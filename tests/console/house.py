@@ -73,6 +73,13 @@ CHAT = {
 SAID = "The worst area of 1032 speaks for malignancy; the smooth outline against it. A biopsy review is advised."
 
 
+async def admitted(call: Call) -> None:
+    """Reserves for a call as the door does: awaiting only what the purse does not hold."""
+    owed = call.admit(100, 160)
+    if owed:
+        await call.reserve(owed)
+
+
 @dataclass
 class House:
     """One home."""
@@ -358,7 +365,7 @@ class House:
             call.identify(self.tokens[token])
         call.request = msgspec.json.encode(CHAT)
         call.enter("assistant")
-        await call.admit(100, 160)
+        await admitted(call)
         self.clock.advance(0.0004)
         attributes = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini"}
         call.begin("openai/gpt-4o-mini", "chat gpt-4o-mini", attributes)
@@ -429,7 +436,7 @@ class House:
         call.enter("assistant")
         error = Upstream(f"The provider answered {EVIL}", hint=f"Ask it why. {EVIL}", field=EVIL)
         for target in ("openai/gpt-4o-mini", "openai/gpt-4.1-nano"):
-            await call.admit(100, 160)
+            await admitted(call)
             call.begin(target, f"chat {target}", {"note": EVIL})
             self.clock.advance(0.2)
             call.end("upstream", UNKNOWN, error.message)
