@@ -135,7 +135,7 @@ def test_a_member_that_is_accepted_stays_inside(name: str) -> None:
         check_member(name)
     except Invalid:
         return
-    root = Path("/root/of/all")
+    root = Path("/nowhere/of/all")
     assert Path(os.path.normpath(root / name)) == root / name
     assert (root / name).is_relative_to(root)
     assert root / name != root
