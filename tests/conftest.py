@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,17 @@ SLOW = (
     "tests/store/",
     "tests/training/",
 )
+UNIT = "not journey and not browser and not slow"
+"""What `make unit` asks for: then files that are slow as a whole are not even imported."""
 IN_CI = os.environ.get("CI") == "true"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out of the unit part what would be imported for nothing."""
+    if config.getoption("markexpr") != UNIT or collection_path.suffix != ".py":
+        return None
+    place = collection_path.relative_to(config.rootpath).as_posix()
+    return True if place.startswith((*SLOW, "tests/journeys/")) and not place.endswith("conftest.py") else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -120,7 +120,7 @@ def _answers(page: Page, trace: dict[str, Any]) -> None:
     decide, predict, chat = trace["calls"]
     width = (WIDTH - 2 * MARGIN) / 3
     start, lowest, lines = page.y, page.y, []
-    columns = (_why(decide, predict, chat), _cost(trace, chat), _allowed(decide, predict))
+    columns = (_why(decide, predict, chat, trace["content"]), _cost(trace, chat), _allowed(decide, predict))
     for number, (question, rows) in enumerate(columns):
         x, y = MARGIN + number * width + (18 if number else 0), start
         lines += [x - 18] if number else []
@@ -138,18 +138,18 @@ def _answers(page: Page, trace: dict[str, Any]) -> None:
 Rows = list[tuple[str, str]]
 
 
-def _why(decide: dict[str, Any], predict: dict[str, Any], chat: dict[str, Any]) -> tuple[str, Rows]:
+def _why(decide: dict[str, Any], predict: dict[str, Any], chat: dict[str, Any], kept: dict[str, Any]) -> tuple[str, Rows]:
     [(model, facts)] = predict["attributes"]["versions"].items()
     used = decide["attributes"]["versions"]
     prompt = chat["attributes"]["prompt"]
     rows = [
-        (f"{model} said {predict['attributes']['probability']:.3f}", "code predictive strong"),
+        (f"{model} said {kept[predict['call']]['notes']['probability']:.3f}", "code predictive strong"),
         (f"  {_short(facts['digest'])}", "code soft"),
         (f"made from {', '.join(facts['made_from'])}", "code predictive"),
         (f"  {_short(facts['data_digest'])}", "code soft"),
         (f"explained by {prompt}", "code generative strong"),
         (f"  {_short(used[prompt]['digest'])}", "code soft"),
-        (f"review: {decide['attributes']['review'][0].rstrip('.')}", "small"),
+        (f"review: {kept[decide['call']]['notes']['review'][0].rstrip('.')}", "small"),
     ]
     return "Why this answer?", rows
 

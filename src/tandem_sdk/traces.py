@@ -87,6 +87,8 @@ class Content:
     answer: str = ""
     cut: bool = False
     """True when it was longer than what is kept."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """What was found beside the answer: a prediction's probability, the reasons for a review."""
     erased: bool = False
     """True when the end user's key was deleted, and the content with it."""
 

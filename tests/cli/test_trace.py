@@ -87,7 +87,7 @@ DECIDE = call(
     attributes={
         "snapshot": 7,
         "versions": {"decision/second-opinion@1": {"digest": "sha256:ef", "ungated": True, "gate": None}},
-        "review": ["close call"],
+        "review": 1,
     },
 )
 PREDICT = call(
@@ -165,7 +165,7 @@ def test_versions_gate_and_approver(tandem, platform: FakePlatform) -> None:
     )
     decision = out[out.index("used decision/second-opinion@1") :]
     assert "gate    none applied" in decision
-    assert 'review  ["close call"]' in out
+    assert "review  1" in out
     assert "prompt  prompt/explain@3" in out
 
 

@@ -395,7 +395,8 @@ class House:
         self.clock.advance(0.004)
         await self._chat("nested", parent=call)
         self.clock.advance(0.005)
-        call.attributes["review"] = ["The model is uncertain (0.620).", EVIL]
+        call.attributes["review"] = 2
+        call.notes = {"review": ["The model is uncertain (0.620).", EVIL]}
         call.keep(b'{"finding": "uncertain", "for_a_person": true}')
         call.end("ok", NOTHING_SENT)
         call.close("ok", 200)

@@ -118,7 +118,7 @@ async def test_one_trace_holds_the_prediction_and_the_chat(door: House) -> None:
     assert [call.kind for call in calls] == ["decide", "predict", "chat"]
     root, predict, chat = calls
     assert {call.parent for call in (predict, chat)} == {root.call}
-    assert root.attributes["review"] == ["uncertain"]
+    assert root.attributes["review"] == 1
     assert "prompt/explain@3" in root.attributes["versions"]  # type: ignore[operator]
     assert predict.attributes["versions"]["model/tumor@1"]["data_digest"] == "sha256:x"  # type: ignore[index]
     assert chat.attributes["prompt"] == "prompt/explain@3"

@@ -69,7 +69,7 @@ def test_the_picture_is_drawn_from_the_trace() -> None:
 
 def test_the_trace_of_the_picture_adds_up() -> None:
     trace = json.loads((IMAGES / "trace.json").read_text())
-    assert trace["content"] is None
+    assert set(trace["content"]) == {call["call"] for call in trace["calls"]}
     costs = [attempt["cost"] for call in trace["calls"] for attempt in call["attempts"]]
     assert sum(costs) == trace["cost"] == Fraction(trace["cost_usd"]) * 10**9
     assert [call["kind"] for call in trace["calls"]] == ["decide", "predict", "chat"]

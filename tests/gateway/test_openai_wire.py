@@ -129,6 +129,26 @@ async def test_bad_bodies_are_400_and_nothing_is_sent(door: House, body: bytes) 
     assert door.mock.bill() == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("PUT", "/v1/embeddings", "POST"),
+        ("GET", "/v1/decide/x", "POST"),
+        ("POST", "/v1/models", "GET"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_one(door: House, method: str, path: str, allowed: str) -> None:
+    async with httpx2.AsyncClient() as http:
+        reply = await http.request(method, door.url + path, headers={"authorization": f"Bearer {KEY}"})
+        unknown = await http.request(method, door.url + path)
+    assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
+    assert unknown.status_code == 401
+    door.move()
+    (call,) = door.traces.find(reply.headers["x-tandem-trace-id"], team="risk").calls
+    assert call.outcome == "method_not_allowed"
+
+
 async def test_a_null_stream_option_is_no_option(door: House) -> None:
     body = {"model": "assistant", "messages": ASK, "stream": True, "stream_options": None, "max_tokens": 3}
     async with httpx2.AsyncClient() as http:
@@ -191,6 +211,7 @@ async def test_a_cap_holds_under_concurrency(door: House, client: openai.AsyncOp
     assert account.settled + account.reserved <= cap
 
 
+@pytest.mark.slow
 async def test_a_vanished_caller_cancels_the_upstream_and_is_booked(door: House) -> None:
     import asyncio
 

@@ -95,6 +95,7 @@ async def test_a_call_waits_for_recalled_slices_before_it_is_refused(office: Off
     keeper.cancel()
 
 
+@pytest.mark.slow
 async def test_money_that_runs_elsewhere_is_no_room(office: Office) -> None:
     one, two = office.purse("a"), office.purse("b")
     await take(one, 9000)
@@ -147,6 +148,7 @@ async def test_closing_hands_everything_back(office: Office) -> None:
     assert office.reserved() == 40  # spent, and still to be booked by the mover
 
 
+@pytest.mark.slow
 async def test_many_calls_at_once_never_pass_the_cap(office: Office) -> None:
     purses = [office.purse(name) for name in "abc"]
     admitted = 0

@@ -243,6 +243,7 @@ def test_a_home_that_cannot_be_written_stops_no_deed(here: Book) -> None:
 CHANGES = st.sampled_from(["delete", "edit", "swap", "copy", "renumber"])
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(CHANGES, st.integers(1, ROWS), st.integers(1, ROWS))
 def test_no_single_change_goes_unseen(tmp_path_factory: pytest.TempPathFactory, change: str, one: int, two: int) -> None:

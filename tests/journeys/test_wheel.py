@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -19,7 +20,19 @@ pytestmark = [pytest.mark.journey, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_wheel_starts_and_shows_the_console(tmp_path: Path) -> None:
+def with_pip(folder: Path, *what: str) -> None:
+    venv.create(folder, with_pip=True)
+    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *what], check=True, cwd=folder)
+
+
+def with_uv(folder: Path, *what: str) -> None:
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+    subprocess.run([*uv, "pip", "install", "--quiet", "--python", folder, *what], check=True, cwd=folder)
+
+
+@pytest.mark.parametrize("install", [with_pip, with_uv])
+def test_the_wheel_starts_and_shows_the_console(tmp_path: Path, install: Callable[..., None]) -> None:
     built = subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)],
         capture_output=True,
@@ -28,10 +41,7 @@ def test_the_wheel_starts_and_shows_the_console(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("tandem_ai-*.whl")
-    venv.create(tmp_path / "clean", with_pip=True)
-    python = tmp_path / "clean" / "bin" / "python"
-    locked = ["--constraint", str(ROOT / "requirements.lock")]
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *locked, str(wheel)], check=True, cwd=tmp_path)
+    install(tmp_path / "clean", "--constraint", str(ROOT / "requirements.lock"), str(wheel))
     port, home = free_port(), tmp_path / "home"
     environment = {**os.environ, "TANDEM_ADMIN_KEY": "tdm_wheel"}
     environment.pop("PYTHONPATH", None)

@@ -91,19 +91,19 @@ def test_outputs_and_explanations() -> None:
     [
         ([], "inputs", "no inputs"),
         ([GOOD[0]], "inputs.x", "Column 'x' is missing"),
-        ([*GOOD, column("y", [1, 2])], "inputs[3].name", "no column 'y'"),
+        ([*GOOD, column("y", [1, 2])], "inputs[3].name", "'y' was sent"),
         ([*GOOD, GOOD[0]], "inputs[3].name", "sent twice"),
-        ([GOOD[0], column("x", [1])], "inputs[1].shape", "[2] or [2, 1] is expected"),
-        ([GOOD[0], {**GOOD[1], "shape": [2, 2]}], "inputs[1].shape", "shape [2, 2]"),
-        ([{**GOOD[0], "shape": []}], "inputs[0].shape", "shape []"),
+        ([GOOD[0], column("x", [1])], "inputs[1].shape", "another shape than [2] or [2, 1]"),
+        ([GOOD[0], {**GOOD[1], "shape": [2, 2]}], "inputs[1].shape", "It has [2, 2]"),
+        ([{**GOOD[0], "shape": []}], "inputs[0].shape", "It has []"),
         ([{**GOOD[0], "shape": [-1]}], "inputs[0].shape", "shape [-1]"),
         ([{**GOOD[0], "shape": [0], "data": []}], "inputs[0].shape", "1 to 10,000 rows"),
         ([{**GOOD[0], "shape": [10**9]}], "inputs[0].shape", "1 to 10,000 rows"),
-        ([{**GOOD[0], "shape": [3]}], "inputs[0].data", "2 values for the shape [3]"),
+        ([{**GOOD[0], "shape": [3]}], "inputs[0].data", "2 values, which is not its shape. That is [3]"),
         ([{**GOOD[0], "shape": [2, 1], "data": [[1], [2, 3]]}], "inputs[0].data", "nested data"),
         ([{**GOOD[0], "shape": [2, 1], "data": [[1], 2]}], "inputs[0].data", "nested data"),
-        ([{**GOOD[0], "datatype": "BYTES"}], "inputs[0].datatype", "datatype 'BYTES'"),
-        ([{**GOOD[0], "datatype": "fp64"}], "inputs[0].datatype", "datatype 'fp64'"),
+        ([{**GOOD[0], "datatype": "BYTES"}], "inputs[0].datatype", "It is 'BYTES'"),
+        ([{**GOOD[0], "datatype": "fp64"}], "inputs[0].datatype", "It is 'fp64'"),
         ([column("n", [1.5, 2], "INT64")], "inputs[0].data[0]", "no INT64"),
         ([column("n", [1, 200], "INT8")], "inputs[0].data[1]", "no INT8"),
         ([column("n", [-1, 2], "UINT8")], "inputs[0].data[0]", "no UINT8"),
@@ -114,7 +114,11 @@ def test_outputs_and_explanations() -> None:
         ([column("x", [True, 2])], "inputs[0].data[0]", "not a number"),
         ([column("x", [10**400, 2])], "inputs[0].data[0]", "not a number"),
         ([column("x", [1, 2], parameters={"binary_data_size": 16})], "inputs[0].parameters", "binary data"),
-        ([{"name": "i", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}], "inputs[0].shape", "has 2 columns; 3"),
+        (
+            [{"name": "i", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}],
+            "inputs[0].shape",
+            "has not 3 columns, as expected. It has 2",
+        ),
         (
             [{"name": "i", "shape": [1, 2], "datatype": "FP64", "data": [1, 2], "parameters": {"columns": ["x", "x"]}}],
             "inputs[0].parameters.columns",
@@ -123,7 +127,7 @@ def test_outputs_and_explanations() -> None:
         (
             [{"name": "i", "shape": [1, 1], "datatype": "FP64", "data": [1], "parameters": {"columns": "y"}}],
             "inputs[0].parameters.columns",
-            "no column 'y'",
+            "'y' was sent",
         ),
         (
             [{"name": "i", "shape": [1, 1], "datatype": "FP64", "data": [1], "parameters": {"columns": 3}}],
@@ -140,7 +144,7 @@ def test_outputs_and_explanations() -> None:
 def test_a_wrong_request_is_refused_with_its_place(inputs: list[dict[str, Any]], field: str, message: str) -> None:
     with pytest.raises(Invalid) as caught:
         oip.parse(body(*inputs), SIGNATURE)
-    assert message in caught.value.message
+    assert message in caught.value.said
     assert caught.value.field == field
     assert caught.value.status == 400
 
@@ -167,7 +171,7 @@ def test_what_is_not_the_protocol_is_refused(text: bytes, field: str | None) -> 
 
 
 def test_wrong_outputs_and_parameters_are_refused() -> None:
-    with pytest.raises(Invalid, match="no output 'logits'") as caught:
+    with pytest.raises(Invalid, match="'logits' was asked for") as caught:
         oip.parse(body(*GOOD, outputs=[{"name": "label"}, {"name": "logits"}]), SIGNATURE)
     assert caught.value.field == "outputs[1].name"
     with pytest.raises(Invalid, match="'explain' is not true or false"):

@@ -16,6 +16,7 @@ from tandem.core.errors import Broken, Forbidden, Invalid, NotFound, TandemError
 from tandem.core.money import dollars
 from tandem.core.principal import Principal
 from tandem.governance.sessions import COOKIE, Sessions
+from tandem.store.room import is_full, no_room
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CODES = {405: "method_not_allowed", 413: "body_too_large"}
@@ -85,7 +86,7 @@ def usd(cost: int | None) -> str | None:
 
 def fault(error: TandemError) -> Response:
     """An error as every route writes it."""
-    body: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+    body: dict[str, Any] = {"code": error.code, "message": error.said, "hint": error.hint, "field": error.field}
     report = getattr(error, "report", None)
     if report is not None:
         body["report"] = report
@@ -125,6 +126,8 @@ def install_faults(app: FastAPI, log: Callable[[BaseException], None]) -> None:
         try:
             return await call_next(request)
         except Exception as error:  # noqa: BLE001  # the edge of the control process
+            if is_full(error):
+                return fault(no_room("What this makes", error))
             log(error)
             return fault(Broken("Something went wrong on our side.", hint="The control process's log tells what."))
 

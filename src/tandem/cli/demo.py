@@ -311,7 +311,7 @@ def _proof(story: Story, trace: str) -> None:
     time.sleep(1.0)
     if trace:
         story.run("trace", "show", trace)
-        (story.folder / "trace.json").write_text(json.dumps(story.ask("trace", "show", trace), indent=1))
+        (story.folder / "trace.json").write_text(json.dumps(story.ask("trace", "show", trace, "--content"), indent=1))
     story.run("audit", "verify")
 
 

@@ -202,6 +202,9 @@ def _content(trace: Trace, content: Mapping[str, Content]) -> None:
         else:
             click.echo(f"{clean(title)} was asked{' (cut)' if kept.cut else ''}\n{clean(_pretty(kept.request))}")
             click.echo(f"{clean(title)} answered\n{clean(_pretty(kept.answer))}")
+            if kept.notes:
+                click.echo(f"{clean(title)} noted")
+                pairs([(name, _text(value)) for name, value in kept.notes.items()])
 
 
 def _pretty(text: str) -> str:

@@ -17,7 +17,8 @@
       + Unavailable             503  we cannot take work now (draining, journal unwritable)
       + Broken                  500  our fault
 
-A message says what happened to what and why; `hint` says what to do next.
+A message says what happened to what and why; `hint` says what to do next. Both are kept in traces and logs,
+so neither repeats what a caller sent: that is said in `words`, which the caller alone hears.
 Foreign errors are translated once, where they enter: `gateway.transport` and each `repo`.
 """
 
@@ -35,6 +36,7 @@ class TandemError(Exception):
         self,
         message: str,
         *,
+        words: str = "",
         hint: str | None = None,
         field: str | None = None,
         retry_after: float | None = None,
@@ -43,6 +45,8 @@ class TandemError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.words = words
+        """What goes on to be said to the caller alone, since it may repeat what was sent: never logged, kept only sealed."""
         self.hint = hint
         self.field = field
         """Where in the input the fault is: a JSON path, a column, a row."""
@@ -53,8 +57,13 @@ class TandemError(Exception):
         if code is not None:
             self.code = code
 
+    @property
+    def said(self) -> str:
+        """The message as the caller hears it."""
+        return f"{self.message} {self.words}" if self.words else self.message
+
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return f"{self.said} {self.hint}" if self.hint else self.said
 
 
 class Refused(TandemError):

@@ -54,7 +54,8 @@ class Calls:
         Raises:
             TandemError: as the door refuses or fails.
         """
-        inputs = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in row.items()]
+        numbers = {name: float(value) if isinstance(value, bool) else value for name, value in row.items()}
+        inputs = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in numbers.items()]
         answer = self._carry("predict", model, {"inputs": inputs, "parameters": {"explain": explain}}, {})
         outputs = {output["name"]: output["data"] for output in answer["outputs"]}
         contributions = outputs.get("contributions")

@@ -24,7 +24,7 @@ class Fault(msgspec.Struct, frozen=True):
     field: str | None = None
     status: int = 500
     words: str = ""
-    """What the user's code itself said."""
+    """What goes to the caller alone: what the user's code said, or what an input was."""
 
 
 class Decide(msgspec.Struct, frozen=True, tag="decide"):

@@ -18,7 +18,7 @@ import msgspec
 
 from tandem.core.errors import Broken, TandemError, TimedOut, Unavailable
 from tandem.decisions.frames import LENGTH, LIMIT, Ask, Decide, Done, Fault, Message, Prompt, Told, decode, encode
-from tandem.gateway.target import Answer, Question, Raised
+from tandem.gateway.target import Answer, Question
 
 WAITING_LIMIT = 256
 """Calls that may wait for a worker, per decision."""
@@ -119,8 +119,9 @@ class Decisions:
         crew.idle.append(worker)
         if done.fault is not None:
             raise _error(done.fault)
-        attributes = {"review": done.review} if done.review else {}
-        return Answer(body=done.body, attributes=attributes)
+        if not done.review:
+            return Answer(body=done.body)
+        return Answer(body=done.body, attributes={"review": len(done.review)}, notes={"review": done.review})
 
     async def _converse(self, worker: Worker, question: Question) -> Done:
         meta = msgspec.json.decode(question.served.meta, type=_Meta)
@@ -145,7 +146,7 @@ async def _tell(question: Question, message: Message) -> Told:
         assert isinstance(message, Ask)
         answer = await question.nested(message.kind, message.address, message.body, message.attributes)
     except TandemError as error:
-        return Told(fault=Fault(error.code, error.message, error.hint, error.field, error.status))
+        return Told(fault=Fault(error.code, error.message, error.hint, error.field, error.status, error.words))
     if answer.status >= 400:
         return Told(fault=_fault(answer))
     return Told(body=answer.body)
@@ -155,17 +156,15 @@ def _fault(answer: Answer) -> Fault:
     """What a nested call's refusal says, in whichever shape its wire writes errors."""
     try:
         error = msgspec.json.decode(answer.body)["error"]
-        return Fault(str(error.get("code") or "refused"), str(error.get("message")), status=answer.status)
+        code = str(error.get("code") or "refused")
+        return Fault(code, f"The call was refused ({code}).", status=answer.status, words=str(error.get("message")))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
-        return Fault("refused", answer.body[:500].decode(errors="replace"), status=answer.status)
+        words = answer.body[:500].decode(errors="replace")
+        return Fault("refused", f"The call was refused ({answer.status}).", status=answer.status, words=words)
 
 
 def _error(fault: Fault) -> TandemError:
-    if fault.words:
-        raised = Raised(fault.message, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
-        raised.words = fault.words
-        return raised
-    return TandemError(fault.message, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
+    return TandemError(fault.message, words=fault.words, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
 
 
 def worker_environment() -> dict[str, str]:

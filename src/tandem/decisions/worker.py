@@ -31,6 +31,10 @@ WORDS = 2000
 _loaded: dict[tuple[str, str], Entry] = {}
 
 
+class Turned(TandemError):
+    """What the door said to a call that the decision made: its message is safe to record, unlike what a user's code raises."""
+
+
 class Entry:
     """A decision's function with the types it declares."""
 
@@ -123,10 +127,16 @@ class Worker:
                 case = msgspec.json.decode(message.input, type=entry.input)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise _invalid(error) from None
+        except TandemError as error:
+            return Done(fault=Fault(error.code, error.message, error.hint, error.field, error.status, error.words))
+        try:
             result = entry.function(**{entry.case: case, entry.calls: calls})
             return Done(body=msgspec.json.encode(result), review=calls.review)
-        except TandemError as error:
-            return Done(fault=Fault(error.code, error.message, error.hint, error.field, error.status))
+        except Turned as error:
+            return Done(fault=Fault(error.code, error.message, error.hint, error.field, error.status, error.words))
+        except TandemError as error:  # its words may hold anything the function was given
+            what = f"The decision ended in '{error.code}'{_line(error, Path(message.folder) / SOURCE)}."
+            return Done(fault=Fault(error.code, what, status=error.status, words=_words(error)))
         except Exception as error:  # noqa: BLE001  # a user's code may raise anything
             what = f"The decision raised {type(error).__name__}{_line(error, Path(message.folder) / SOURCE)}."
             return Done(fault=Fault("decision_failed", what, "Mend its source and publish it again.", words=_words(error)))
@@ -146,7 +156,9 @@ class Worker:
             raise SystemExit(0)
         if told.fault is not None:
             fault = told.fault
-            raise TandemError(fault.message, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
+            raise Turned(
+                fault.message, words=fault.words, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code
+            )
         return told
 
     def _receive(self) -> Message | None:
@@ -172,7 +184,7 @@ def _invalid(error: Exception) -> Invalid:
     field = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
     if "missing required field" in text:
         field = text.split("`")[1]
-    return Invalid(f"The input is not what this decision takes: {text}.", field=field)
+    return Invalid("The input is not what this decision takes.", words=f"{text}.", field=field)
 
 
 def main(arguments: list[str]) -> int:

@@ -41,6 +41,8 @@ class Content(msgspec.Struct, frozen=True):
     request: bytes
     answer: bytes
     cut: bool = False
+    notes: Mapping[str, object] = {}
+    """What the target found beside its answer."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +94,8 @@ class Call:
     subject: str | None = None
     request: bytes = b""
     answer: list[bytes] = field(default_factory=list)
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """What the target found beside its answer; content, like it."""
     spans: list[Span] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     attributes: dict[str, object] = field(default_factory=dict)
@@ -309,6 +313,7 @@ class Call:
             self.door.purse.settle(self.reservation, 0)
         now = self.door.clock.now()
         if error is not None:
+            self.keep(error.words.encode())
             self.attributes["error"] = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
         self.attributes["snapshot"] = self.snapshot.version
         endpoint, principal = self.endpoint, self.principal
@@ -339,7 +344,8 @@ class Call:
         if self.endpoint is None or not self.endpoint.record_content or not (self.request or self.answer):
             return b""
         cut = len(self.request) > CONTENT_BYTES or self._kept > CONTENT_BYTES
-        return self.door.seal(Content(self.request[:CONTENT_BYTES], b"".join(self.answer)[:CONTENT_BYTES], cut))
+        answer = b"".join(self.answer)[:CONTENT_BYTES]
+        return self.door.seal(Content(self.request[:CONTENT_BYTES], answer, cut, self.notes))
 
 
 def open_call(door: Door, kind: EndpointKind, address: str = "", *, attributes: Mapping[str, object] | None = None) -> Call:

@@ -41,6 +41,9 @@ HOP_BY_HOP = frozenset(
 )
 CONTROL_TIMEOUTS = Timeouts(connect=2, first_byte=300, idle=300, total=3600)
 HOT = ("/v1/chat/completions", "/v1/embeddings")
+HEALTH = ("/health", "/health/ready")
+OWN = frozenset({*HOT, *HEALTH, "/metrics", "/v1/models", "/v2"})
+"""Paths that are answered here, beside those below `/v2/`, `/v1/decide/` and `/v1/models/`."""
 CALLS_LIMIT = 4096
 """Calls that may run at once on one worker."""
 
@@ -49,7 +52,7 @@ _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 
 def streams(method: str, path: str) -> bool:
     """Whether a request's body is passed on piece by piece: everything that goes to control."""
-    return not (path in HOT or path.startswith(("/v2", "/v1/decide/", "/v1/models", "/health", "/metrics")))
+    return path not in OWN and not path.startswith(("/v2/", "/v1/decide/", "/v1/models/"))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,12 +75,14 @@ class Handler:
                 return self._counted(self._openai("embed", request, reply))
             if path.startswith("/v1/decide/"):
                 return self._counted(self._served("decide", "decide", path[11:], request, reply))
-        if path == "/health" or path.startswith("/health/"):
+        elif path in HOT or path.startswith("/v1/decide/"):
+            return self._wrong_method(request, reply, "POST")
+        if path in HEALTH:
             return self._health(request, reply)
         if path == "/metrics":
             return self._metrics(request, reply)
         if path == "/v1/models" or path.startswith("/v1/models/"):
-            return self._models(request, reply)
+            return self._models(request, reply) if method == "GET" else self._wrong_method(request, reply, "GET")
         if path == "/v2" or path.startswith("/v2/"):
             return self._counted(self._v2(request, reply))
         return self._control(request, reply)
@@ -103,8 +108,10 @@ class Handler:
             return
         await openai.answer(self.answering.hosts, call, bearer(request), request.body, openai.passed_headers(request), reply)
 
-    def _refuse(self, call: Call, error: TandemError, reply: Reply) -> None:
+    def _refuse(self, call: Call, error: TandemError, reply: Reply, *, allow: str | None = None) -> None:
         status, headers, body = (openai if call.kind in ("chat", "embed") else served).refusal(error, call.trace)
+        if allow is not None:
+            headers.append((b"allow", allow.encode()))
         call.close(error.code, status, error)
         reply.send(status, headers, body)
 
@@ -163,8 +170,6 @@ class Handler:
         call = open_call(self.door, "chat", request.path, attributes=_origin(request))
         try:
             call.identify(bearer(request))
-            if request.method != "GET":
-                raise Invalid("Models are listed by GET.", status=405, code="method_not_allowed")
             status, body = openai.models(call, request.path[11:] or None)
             call.close("ok", status)
             reply.send(status, [JSON, (b"x-tandem-trace-id", call.trace.encode())], body)
@@ -172,6 +177,15 @@ class Handler:
             self._refuse(call, error, reply)
         finally:
             call.close("gone", 499)
+
+    async def _wrong_method(self, request: Request, reply: Reply, allowed: str) -> None:
+        kind: EndpointKind = "decide" if request.path.startswith("/v1/decide/") else "chat"
+        call = open_call(self.door, kind, request.path, attributes=_origin(request))
+        try:
+            call.identify(bearer(request))
+            raise Invalid(f"This path takes {allowed} only.", status=405, code="method_not_allowed")
+        except TandemError as error:
+            self._refuse(call, error, reply, allow=allowed if error.status == 405 else None)
 
     async def _health(self, request: Request, reply: Reply) -> None:
         replica = self.door.replica
@@ -264,14 +278,14 @@ class Handler:
         """Tells why there is no answer of control's, in the shape that its own errors have."""
         if isinstance(error, Upstream):
             error = Unavailable(
-                f"The control process does not answer ({error.message})",
+                f"The control process does not answer ({error.said})",
                 retry_after=1 if error.field == CONNECT else None,  # later than that, it may have been done
                 hint="Calls to endpoints go on; it is started again by itself. `tandem doctor` tells more.",
             )
         fields = [JSON]
         if error.retry_after is not None:
             fields.append((b"retry-after", b"%d" % max(0, round(error.retry_after + 0.5))))
-        told = {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}
+        told = {"code": error.code, "message": error.said, "hint": error.hint, "field": error.field}
         reply.send(error.status, fields, msgspec.json.encode({"error": told}))
 
 

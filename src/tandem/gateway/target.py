@@ -9,15 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tandem.core.errors import TandemError
 from tandem.gateway.snapshot import Served
-
-
-class Raised(TandemError):
-    """A user's own code failed. Its words may repeat what it was given: they go to the caller and into the sealed content."""
-
-    code, status = "decision_failed", 500
-    words = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +19,9 @@ class Answer:
     status: int = 200
     body: bytes = b""
     attributes: Mapping[str, object] = field(default_factory=dict)
-    """For the trace."""
+    """For the trace, in the clear: nothing of what was asked or answered."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """What it found; kept with the content, sealed, where content is kept at all."""
     content_type: bytes = b"application/json"
 
 

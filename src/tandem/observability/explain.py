@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -18,6 +18,7 @@ class Kept(msgspec.Struct, frozen=True):
     request: bytes
     answer: bytes
     cut: bool = False
+    notes: dict[str, object] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Text:
     answer: str = ""
     cut: bool = False
     """Whether it was longer than what is kept."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """What was found beside the answer: a prediction's probability, the reasons for a review."""
     erased: bool = False
     """Whether its subject was erased, so that nobody can read it any more."""
 
@@ -77,4 +80,9 @@ def _text(traces: Traces, subjects: Subjects, call: Trace) -> Text | None:
     if plain is None:
         return Text(erased=True)
     kept = msgspec.msgpack.decode(plain, type=Kept)
-    return Text(request=kept.request.decode(errors="replace"), answer=kept.answer.decode(errors="replace"), cut=kept.cut)
+    return Text(
+        request=kept.request.decode(errors="replace"),
+        answer=kept.answer.decode(errors="replace"),
+        cut=kept.cut,
+        notes=kept.notes,
+    )

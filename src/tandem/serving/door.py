@@ -48,10 +48,8 @@ class Predictions:
         request = oip.parse(question.body, model.signature)
         prediction = await self._models.predict(model, request.rows, explain=request.explain, deadline=question.seconds)
         body = oip.respond(request, prediction, name=ref.name, version=str(ref.version), columns=model.signature.names)
-        attributes: dict[str, object] = {"rows": len(request.rows)}
-        if len(prediction.probabilities) == 1:
-            attributes["probability"] = prediction.probabilities[0]
-        return Answer(body=body, attributes=attributes)
+        notes = {"probability": prediction.probabilities[0]} if len(prediction.probabilities) == 1 else {}
+        return Answer(body=body, attributes={"rows": len(request.rows)}, notes=notes)
 
     def _card(self, served: Served) -> tuple[ServedModel, str]:
         """The version as the models want it; decoded once, for versions never change."""

@@ -82,9 +82,9 @@ def parse(body: bytes, signature: Signature) -> Request:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         where = path.rstrip("`").lstrip(".") or "body"
-        raise Invalid(f"The inference request does not have its form: {message}.", field=where, hint=_FORM) from None
+        raise Invalid("The inference request does not have its form.", words=f"{message}.", field=where, hint=_FORM) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"The inference request is not JSON: {error}.", field="body", hint=_FORM) from None
+        raise Invalid("The inference request is not JSON.", words=f"{error}.", field="body", hint=_FORM) from None
     if not asked.inputs:
         raise Invalid("The inference request has no inputs.", field="inputs", hint=signature.hint)
     first = asked.inputs[0]
@@ -108,7 +108,8 @@ def _outputs(asked: Infer) -> tuple[str, ...]:
     for number, wanted in enumerate(asked.outputs):
         if wanted.name not in USUAL + ON_REQUEST:
             raise Invalid(
-                f"The model has no output '{wanted.name}'.",
+                "The model has no such output.",
+                words=f"'{wanted.name}' was asked for.",
                 field=f"outputs[{number}].name",
                 hint=f"It has: {', '.join(USUAL + ON_REQUEST)}.",
             )
@@ -128,7 +129,12 @@ def _matrix(tensor: Tensor, signature: Signature) -> list[list[float]]:
     rows, width = tensor.shape
     names = _named(tensor, signature, where)
     if width != len(names):
-        raise Invalid(f"{where} has {width} columns; {len(names)} are expected.", field=f"{where}.shape", hint=signature.hint)
+        raise Invalid(
+            f"{where} has not {len(names)} columns, as expected.",
+            words=f"It has {width}.",
+            field=f"{where}.shape",
+            hint=signature.hint,
+        )
     values = (
         tensor.data
         if rows <= ROWS and _is_plain(tensor, rows * width)
@@ -172,7 +178,8 @@ def _columns(tensors: Sequence[Tensor], signature: Signature) -> list[list[float
             raise Invalid(f"Column '{tensor.name}' is sent twice.", field=f"{where}.name", hint="Send each column once.")
         if tensor.shape not in shapes:
             raise Invalid(
-                f"{where} '{tensor.name}' has the shape {tensor.shape}; [{rows}] or [{rows}, 1] is expected.",
+                f"{where} '{tensor.name}' has another shape than [{rows}] or [{rows}, 1].",
+                words=f"It has {tensor.shape}.",
                 field=f"{where}.shape",
                 hint="Every column has as many rows as the first.",
             )
@@ -193,7 +200,7 @@ def _ordered(columns: dict[str, list[float]], rows: int, signature: Signature) -
 
 
 def _unknown(name: str, signature: Signature, where: str) -> Invalid:
-    return Invalid(f"The model takes no column '{name}'.", field=where, hint=signature.hint)
+    return Invalid("The model takes no such column.", words=f"'{name}' was sent.", field=where, hint=signature.hint)
 
 
 def _flat(tensor: Tensor, rows: int, width: int, where: str) -> list[Any]:
@@ -205,14 +212,24 @@ def _flat(tensor: Tensor, rows: int, width: int, where: str) -> list[Any]:
             hint="Send data as JSON: set binary_data=False in the client.",
         )
     if not 0 < rows <= ROWS or width < 1:
-        raise Invalid(f"{where} has the shape {tensor.shape}; 1 to {ROWS:,} rows are answered.", field=f"{where}.shape")
+        raise Invalid(f"1 to {ROWS:,} rows are answered.", words=f"{where} has the shape {tensor.shape}.", field=f"{where}.shape")
     data = tensor.data
     if data and isinstance(data[0], list):
         if len(data) != rows or any(not isinstance(row, list) or len(row) != width for row in data):
-            raise Invalid(f"The nested data of {where} do not have the shape {tensor.shape}.", field=f"{where}.data", hint=_SHAPE)
+            raise Invalid(
+                f"The nested data of {where} do not have its shape.",
+                words=f"It is {tensor.shape}.",
+                field=f"{where}.data",
+                hint=_SHAPE,
+            )
         return [value for row in data for value in row]
     if len(data) != rows * width:
-        raise Invalid(f"{where} has {len(data)} values for the shape {tensor.shape}.", field=f"{where}.data", hint=_SHAPE)
+        raise Invalid(
+            f"{where} has {len(data)} values, which is not its shape.",
+            words=f"That is {tensor.shape}.",
+            field=f"{where}.data",
+            hint=_SHAPE,
+        )
     return data
 
 
@@ -246,7 +263,7 @@ def _reader(datatype: str, where: str) -> Callable[[Any, str], float]:
         def whole(value: Any, place: str) -> float:
             if type(value) is not int or not low <= value <= high:
                 raise Invalid(
-                    f"{place} is {_show(value)}, which is no {datatype}.", field=place, hint="Send whole numbers in range."
+                    f"{place} is no {datatype}.", words=f"It is {_show(value)}.", field=place, hint="Send whole numbers in range."
                 )
             return float(value)
 
@@ -254,7 +271,8 @@ def _reader(datatype: str, where: str) -> Callable[[Any, str], float]:
     if datatype == "BOOL":
         return _bool
     raise Invalid(
-        f"{where} has the datatype '{datatype}'; the model takes numbers.",
+        f"The model takes numbers; {where} has another datatype.",
+        words=f"It is '{datatype}'.",
         field=f"{where}.datatype",
         hint=f"Use one of: {', '.join(sorted(FLOATS))}, {', '.join(WHOLES)}, BOOL.",
     )
@@ -266,7 +284,10 @@ def _float(value: Any, place: str) -> float:
     if type(value) is int and abs(value) <= 2**1023:
         return float(value)
     raise Invalid(
-        f"{place} is {_show(value)}, not a number.", field=place, hint="Send JSON numbers, or null for a missing value."
+        f"{place} is not a number.",
+        words=f"It is {_show(value)}.",
+        field=place,
+        hint="Send JSON numbers, or null for a missing value.",
     )
 
 
@@ -278,7 +299,9 @@ def _finite(value: float, place: str) -> float:
 
 def _bool(value: Any, place: str) -> float:
     if type(value) is not bool:
-        raise Invalid(f"{place} is {_show(value)}, not true or false.", field=place, hint="Send JSON truth values.")
+        raise Invalid(
+            f"{place} is not true or false.", words=f"It is {_show(value)}.", field=place, hint="Send JSON truth values."
+        )
     return 1.0 if value else 0.0
 
 

@@ -56,15 +56,17 @@ class Field:
         if value != value:
             return self._missing(where)
         if self.low is not None and value < self.low:
-            raise Invalid(f"{where} is {value:g}, below the lowest value {self.low:g}.", field=where, hint=_RANGE)
+            raise Invalid(f"{where} is below the lowest value {self.low:g}.", words=f"It is {value:g}.", field=where, hint=_RANGE)
         if self.high is not None and value > self.high:
-            raise Invalid(f"{where} is {value:g}, above the highest value {self.high:g}.", field=where, hint=_RANGE)
+            raise Invalid(
+                f"{where} is above the highest value {self.high:g}.", words=f"It is {value:g}.", field=where, hint=_RANGE
+            )
         if value in (math.inf, -math.inf):
             raise Invalid(f"{where} is not a finite number.", field=where, hint="Leave infinities out.")
         if self.dtype == "int" and value != int(value):
-            raise Invalid(f"{where} is {value:g}, not a whole number.", field=where, hint="Send a whole number.")
+            raise Invalid(f"{where} is not a whole number.", words=f"It is {value:g}.", field=where, hint="Send a whole number.")
         if self.dtype == "bool" and value not in (0.0, 1.0):
-            raise Invalid(f"{where} is {value:g}, not true or false.", field=where, hint="Send true or false.")
+            raise Invalid(f"{where} is not true or false.", words=f"It is {value:g}.", field=where, hint="Send true or false.")
         return value
 
     def _missing(self, where: str) -> float:
@@ -126,8 +128,9 @@ class Signature:
             for name in row:
                 if name not in known:
                     raise Invalid(
-                        f"rows[{number}] has a column '{name}' that the model does not take.",
-                        field=f"rows[{number}].{name}",
+                        f"rows[{number}] has a column that the model does not take.",
+                        words=f"It is '{name}'.",
+                        field=f"rows[{number}]",
                         hint=self.hint,
                     )
             found.append([field.number(row.get(field.name), f"rows[{number}].{field.name}") for field in self.fields])

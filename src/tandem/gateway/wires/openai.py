@@ -107,7 +107,7 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
 
 
 def _beyond(name: str, value: int, top: int) -> Invalid:
-    return Invalid(f"{name} must be between 1 and {top}, not {value}.", field=name)
+    return Invalid(f"{name} must be between 1 and {top}.", words=f"It is {value}.", field=name)
 
 
 def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:
@@ -157,7 +157,9 @@ def _invalid(error: Exception) -> Invalid:
     field = text.rpartition("`$.")[2].rstrip("`") if "`$." in text else None
     if "missing required field" in text:
         field = text.split("`")[1]
-    return Invalid(f"The request is not valid: {text}.", field=field, hint="Send the JSON that OpenAI's API reference describes.")
+    return Invalid(
+        "The request is not valid.", words=f"{text}.", field=field, hint="Send the JSON that OpenAI's API reference describes."
+    )
 
 
 def refusal(error: TandemError, trace: str) -> tuple[int, Headers, bytes]:

@@ -11,7 +11,7 @@ from tandem.core.errors import Invalid, NotFound, TandemError
 from tandem.gateway import route
 from tandem.gateway.call import NOTHING_SENT, Call, open_nested
 from tandem.gateway.snapshot import Served
-from tandem.gateway.target import Answer, Nested, Question, Raised, Target
+from tandem.gateway.target import Answer, Nested, Question, Target
 from tandem.gateway.upstream import Headers, Hosts
 from tandem.gateway.wires import openai
 
@@ -75,11 +75,10 @@ class Answering:
         try:
             answer = await self.targets[call.kind].answer(question)
         except TandemError as error:
-            if isinstance(error, Raised):
-                call.keep(error.words.encode())
             call.end(error.code, NOTHING_SENT, error.message)
             raise
         call.attributes.update(answer.attributes)
+        call.notes = answer.notes
         call.keep(answer.body)
         call.end("ok", NOTHING_SENT)
         return answer
@@ -143,6 +142,5 @@ def refusal(error: TandemError, trace: str) -> tuple[int, Headers, bytes]:
     headers: Headers = [JSON, (b"x-tandem-trace-id", trace.encode())]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(0, round(error.retry_after + 0.5))))
-    message = f"{error.message} {error.words}" if isinstance(error, Raised) else error.message
-    body = {"error": message, "code": error.code, "field": error.field, "hint": error.hint, "trace": trace}
+    body = {"error": error.said, "code": error.code, "field": error.field, "hint": error.hint, "trace": trace}
     return error.status, headers, msgspec.json.encode(body)
