@@ -99,7 +99,7 @@ async def house(
         publisher.write(snapshot, 1, [(digest(vault.derive(PEPPER), KEY), DEMO)])
         journal = Journal(home / "journal")
         door = Door(
-            replica=Replica(home / "replica.db", vault.derive(PEPPER), clock),
+            replica=Replica(home / "replica.db", vault.derive(PEPPER), clock, vault.derive("lent-keys")),
             purse=Purse(ledger=Ledger(home / "ledger.db", clock), boot=journal.boot, clock=clock),
             journal=journal,
             vault=vault,
