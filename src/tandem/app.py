@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tandem.core.clock import SystemClock
+from tandem.core.errors import TandemError, Unavailable
 from tandem.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     from tandem.gateway.upstream import Hosts
     from tandem.gateway.wires.served import Answering
     from tandem.gateway.worker import Bind, serve
+    from tandem.governance import lend
     from tandem.governance.admit import Purse
     from tandem.governance.digest import PEPPER
     from tandem.governance.ledger import Ledger
@@ -48,7 +52,7 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     vault = Vault.load(home, os.environ)
     journal = Journal(home / "journal")
     held = Door(
-        replica=Replica(home / "replica.db", vault.derive(PEPPER), clock),
+        replica=Replica(home / "replica.db", vault.derive(PEPPER), clock, vault.derive(lend.PURPOSE)),
         purse=Purse(ledger=Ledger(home / "ledger.db", clock), boot=journal.boot, clock=clock),
         journal=journal,
         vault=vault,
@@ -183,9 +187,11 @@ def app(settings: Settings) -> App:
     def close() -> None:
         for part in (mover, compiler):
             part.stop()
-        jobs.close()
-        while mover.step():
-            pass
+        for last in (jobs.close, mover.drain):
+            try:
+                last()
+            except (TandemError, OSError) as error:  # what is left, the next start does
+                told(error)
 
     def work() -> None:
         loaded.sweep()
@@ -209,7 +215,15 @@ def control(settings: Settings) -> None:
             f"\n  The admin key of this home, shown once:\n\n    {built.admin}\n\n  Keep it; `tandem login` asks for it.\n",
             flush=True,
         )
-    threads = [threading.Thread(target=work, name=name, daemon=True) for name, work in built.background.items()]
+
+    def whole(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except (TandemError, OSError) as error:  # half a control process would go unnoticed; the next one tries again
+            log("control", error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threads = [threading.Thread(target=whole, args=(work,), name=name, daemon=True) for name, work in built.background.items()]
     for thread in threads:
         thread.start()
     control_socket(settings.home).unlink(missing_ok=True)
@@ -226,6 +240,10 @@ def control(settings: Settings) -> None:
 
 
 def log(process: str, error: BaseException) -> None:
-    """A bug, told once on stderr."""
-    print(f"tandem {process}: a bug: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    traceback.print_exception(error)
+    """What went wrong, told once on stderr; a bug with where it is."""
+    with suppress(OSError):  # a log that takes nothing is no reason to stop
+        if isinstance(error, Unavailable):
+            print(f"tandem {process}: {error}", file=sys.stderr, flush=True)
+            return
+        print(f"tandem {process}: a bug: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        traceback.print_exception(error)

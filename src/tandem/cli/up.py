@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ import click
 
 from tandem.core.errors import Conflict, Invalid, TandemError
 from tandem.settings import Settings, load
+from tandem.store.room import check_room, translated
 
 ALREADY = 3
 """Exit code of a second start on the same home."""
@@ -155,7 +156,7 @@ class Supervisor:
         try:
             self._given.settings()
         except TandemError as error:
-            click.echo(f"tandem: nothing was renewed: {error}", err=True)
+            _say(f"nothing was renewed: {error}")
             return
         for name in [name for name in self._children if name.startswith("door")]:
             reader, writer = os.pipe()
@@ -164,7 +165,7 @@ class Supervisor:
             with os.fdopen(reader, "rb") as said:
                 accepted = said.read(1)  # ends empty when the process dies before it accepts
             if not accepted:
-                click.echo(f"tandem: the new {name} did not start; the old one goes on.", err=True)
+                _say(f"the new {name} did not start; the old one goes on.")
                 fresh.kill()
                 fresh.wait()
                 continue
@@ -191,7 +192,7 @@ class Supervisor:
                 self._deaths[name] = self._deaths.get(name, 0) + 1 if young else 0
                 wait = min(LONGEST_WAIT, 0.1 * 2 ** (self._deaths[name] - 1)) if young else 0.0
                 self._due[name] = now + wait
-                click.echo(f"tandem: {name} ended with {code}; it is started again{f' in {wait:g} s' if wait else ''}.", err=True)
+                _say(f"{name} ended with {code}; it is started again{f' in {wait:g} s' if wait else ''}.")
             if now >= self._due[name]:
                 del self._due[name]
                 self._start(name)
@@ -221,6 +222,12 @@ class Supervisor:
             old.kill()
             old.wait()
         return 1 if failed else 0
+
+
+def _say(text: str) -> None:
+    """Tells on stderr; a log on a full disk is no reason for the supervisor to end."""
+    with suppress(OSError):
+        click.echo(f"tandem: {text}", err=True)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -271,7 +278,10 @@ def up(
     The first start prints the admin key once, or takes it from TANDEM_ADMIN_KEY.
     """
     given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
-    held = hold(given.settings().home)
+    settings = given.settings()
+    with translated(f"The home {settings.home}"):
+        held = hold(settings.home)
+    check_room(settings.home)
     code = Supervisor(given).run()
     os.close(held)
     raise SystemExit(code)
@@ -329,9 +339,13 @@ def control(
 
 @contextmanager
 def _once() -> Iterator[None]:
-    """What a child refuses on purpose it would refuse again: it says why once, and the supervisor ends."""
+    """What a child refuses on purpose it would refuse again: it says why once, and the supervisor ends.
+
+    What another time may mend, such as a full disk, ends this child alone.
+    """
     try:
-        yield
+        with translated("The home"):
+            yield
     except TandemError as error:
         if error.retryable:
             raise

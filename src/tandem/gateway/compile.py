@@ -17,7 +17,7 @@ import msgspec
 from tandem.core.asset import Ref, Version
 from tandem.core.clock import MICROS, Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target
-from tandem.core.errors import Invalid, NotFound, TandemError
+from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
 from tandem.core.money import Price
 from tandem.core.policy import Window
 from tandem.gateway.prices import VENDORS, models_of, price_of
@@ -72,8 +72,12 @@ class Compiler:
         """Versions whose files cannot be laid out, and why; `tandem doctor` tells."""
 
     def current(self) -> Snapshot:
-        """The snapshot as it was last compiled; changes committed meanwhile are compiled first."""
-        self.publish()
+        """The snapshot as it was last compiled; changes committed meanwhile are compiled first, if they can be written."""
+        try:
+            self.publish()
+        except (Unavailable, OSError):  # `run` tells why and tries again; what there is can be read meanwhile
+            if self._seen is None:
+                raise
         return self._snapshot
 
     def publish(self) -> int:

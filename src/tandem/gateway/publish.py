@@ -10,6 +10,9 @@ import msgspec
 
 from tandem.core.principal import Principal
 from tandem.gateway.snapshot import SCHEMA, Snapshot
+from tandem.store.room import transaction, translated
+
+REPLICA = "The policy for the doors"
 
 
 class Publisher:
@@ -17,7 +20,8 @@ class Publisher:
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
-        self._db.executescript(SCHEMA)
+        with translated(REPLICA):
+            self._db.executescript(SCHEMA)
 
     def key_version(self) -> int:
         """The version of the key feed that the replica holds."""
@@ -32,23 +36,22 @@ class Publisher:
         """Swaps in a snapshot and applies key changes of the feed's `version`, together.
 
         A revoked key stays as a row without body, so that workers which hold it learn of it.
+
+        Raises:
+            Unavailable: the disk is full, or somebody else holds the file.
         """
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db, REPLICA):
             if snapshot is not None:
                 body = msgspec.msgpack.encode(snapshot)
                 self._db.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?)", (snapshot.version, body))
             for digest, principal in keys:
                 who = None if principal is None else msgspec.msgpack.encode(principal)
                 self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (digest, version, who))
-            self._db.execute("COMMIT")
-        except sqlite3.Error:
-            self._db.execute("ROLLBACK")
-            raise
 
     def beat(self, at: int) -> None:
         """Says that control lives and has nothing newer."""
-        self._db.execute("INSERT OR REPLACE INTO beat VALUES (1, ?)", (at,))
+        with translated(REPLICA):
+            self._db.execute("INSERT OR REPLACE INTO beat VALUES (1, ?)", (at,))
 
     def close(self) -> None:
         self._db.close()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tandem.core.errors import Unavailable
 from tandem.gateway.door import Handler, streams
 from tandem.gateway.http1 import Server
 
@@ -48,7 +49,7 @@ async def serve(handler: Handler, bind: Bind, *, ready: Callable[[], None], faul
     else:
         await server.listen_on(socket.socket(fileno=bind.socket), ssl=secure)
     ready()
-    upkeep = [asyncio.create_task(_refresh(handler)), asyncio.create_task(_tend(handler))]
+    upkeep = [asyncio.create_task(_refresh(handler)), asyncio.create_task(_tend(handler, fault))]
     try:
         await stop.wait()
         handler.draining = True
@@ -60,7 +61,9 @@ async def serve(handler: Handler, bind: Bind, *, ready: Callable[[], None], faul
         await handler.answering.close()
         await handler.control.close()
         handler.door.purse.close()
-        handler.door.journal.close()
+        left = handler.door.journal.close()
+        if left:
+            fault(Unavailable(f"The disk took {left} bytes of the journal no more; their calls are booked at their reservation."))
 
 
 async def _refresh(handler: Handler) -> None:
@@ -70,10 +73,16 @@ async def _refresh(handler: Handler) -> None:
         await asyncio.sleep(REFRESH_SECONDS)
 
 
-async def _tend(handler: Handler) -> None:
-    door = handler.door
+async def _tend(handler: Handler, fault: Callable[[BaseException], None]) -> None:
+    door, told = handler.door, ""
     while True:
-        await door.purse.tend()
+        try:
+            await door.purse.tend()
+            told = ""
+        except Unavailable as error:  # what could not be handed back ends with its lease; the next round tries again
+            if str(error) != told:
+                told = str(error)
+                fault(error)
         if door.journal.fault is not None:
             door.journal.flush()
         await asyncio.sleep(TEND_SECONDS)

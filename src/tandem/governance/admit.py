@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -153,6 +154,7 @@ class Purse:
 
         Raises:
             OverBudget: a fresh read of the ledger shows that a cap has no room.
+            Unavailable: the ledger cannot be written.
         """
         waited = 0.0
         while True:
@@ -267,12 +269,13 @@ class Purse:
         self.slices.pop(account).deadline = 0.0
 
     def close(self) -> None:
-        """Hands everything back and ends the thread."""
+        """Hands everything back and ends the thread; what the ledger does not take now is free when its lease ends."""
         self._thread.shutdown(wait=True)
         back = [(p.lease, scope, window, max(0, p.free)) for (scope, window), p in self.slices.items()]
         self.slices.clear()
-        if back:
-            self.ledger.give_back(self.boot, back)
+        with suppress(Unavailable):
+            if back:
+                self.ledger.give_back(self.boot, back)
         self.ledger.close()
 
 

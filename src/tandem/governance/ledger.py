@@ -32,6 +32,7 @@ from tandem.core.ids import new_id
 from tandem.core.policy import Budget, Window
 from tandem.observability.move import Batch
 from tandem.observability.record import Begun, Ended
+from tandem.store.room import transaction, translated
 
 LEASE_SECONDS = 15
 OPEN, REAPED = 0, 1
@@ -148,24 +149,22 @@ class Account:
 
 
 class Ledger:
-    """One connection to the ledger file. Safe for several threads; several processes share the file."""
+    """One connection to the ledger file. Safe for several threads; several processes share the file.
+
+    Whatever writes raises `Unavailable` while the disk is full or the file is held by others for too long.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.RLock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._db.executescript(SCHEMA)
+        with translated("The ledger"):
+            self._db.executescript(SCHEMA)
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+        with self._lock, transaction(self._db, "The ledger"):
+            yield self._db
 
     def close(self) -> None:
         with self._lock:

@@ -16,6 +16,8 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tandem.store.room import translated
+
 NONCE = 12
 
 
@@ -62,7 +64,8 @@ class Subjects:
                 return None
             key = os.urandom(32)
             sealed = self._vault.seal("subject", key, subject.encode())
-            self._db.execute("INSERT INTO subjects VALUES (?, ?, ?)", (subject, sealed, make_at))
+            with translated("The keys of the subjects"):
+                self._db.execute("INSERT INTO subjects VALUES (?, ?, ?)", (subject, sealed, make_at))
             return key
 
     def seal(self, subject: str, content: bytes, now: int) -> bytes:
@@ -84,7 +87,7 @@ class Subjects:
 
     def erase(self, subject: str) -> bool:
         """Deletes the subject's key; True when there was one."""
-        with self._lock:
+        with self._lock, translated("The keys of the subjects"):
             return self._db.execute("DELETE FROM subjects WHERE subject = ?", (subject,)).rowcount > 0
 
     def close(self) -> None:

@@ -11,17 +11,21 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tandem.core.errors import Unavailable
 from tandem.core.ids import new_id
-from tandem.observability.record import Begun, Record, frame
+from tandem.observability.record import Begun, Closed, Record, frame
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 SYNC_SECONDS = 0.05
 BACKLOG_BYTES = 64 * 1024 * 1024
-"""What may wait in memory while the disk takes nothing; beyond it the oldest calls stay open."""
+"""What may wait in memory while the disk takes nothing; beyond it calls that end stay open on the books."""
+REFUSED_BYTES = 8 * 1024 * 1024
+"""The part of it that calls which were refused may take: what was begun must find room beside them."""
 
 to_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 """macOS has no fdatasync."""
@@ -42,7 +46,7 @@ class Journal:
         self._file = self._open()
         self._written = 0
         self._full: list[int] = []
-        self._backlog: list[bytes] = []
+        self._backlog: deque[bytes] = deque()
         self._backlog_bytes = 0
         self._write_fault: str | None = None
         self._sync_fault: str | None = None
@@ -80,7 +84,10 @@ class Journal:
         data = b"".join([frame(record) for record in records])
         if self._backlog:
             self.flush()
-        if (self._backlog or not self._append(data)) and self._backlog_bytes + len(data) <= BACKLOG_BYTES:
+        if not self._backlog and self._append(data):
+            return
+        limit = BACKLOG_BYTES if any(_was_begun(record) for record in records) else REFUSED_BYTES
+        if self._backlog_bytes + len(data) <= limit:
             self._backlog.append(data)
             self._backlog_bytes += len(data)
 
@@ -89,7 +96,7 @@ class Journal:
         while self._backlog:
             if not self._append(self._backlog[0]):
                 return False
-            self._backlog_bytes -= len(self._backlog.pop(0))
+            self._backlog_bytes -= len(self._backlog.popleft())
         return True
 
     def _append(self, data: bytes) -> bool:
@@ -104,7 +111,7 @@ class Journal:
         self._write_fault = None
         self._written += done
         self._dirty = True
-        if self._written >= self._segment_bytes:
+        if self._written >= self._segment_bytes and not self._backlog:  # what waits is sealed under this segment's key
             self._rotate()
         return True
 
@@ -139,6 +146,7 @@ class Journal:
                 to_disk(copy)
                 self._sync_fault = None
             except OSError as error:
+                self._dirty = True
                 self._sync_fault = error.strerror or str(error)
             finally:
                 os.close(copy)
@@ -150,16 +158,28 @@ class Journal:
             try:
                 to_disk(old)
             except OSError as error:
+                self._dirty = True
                 self._sync_fault = error.strerror or str(error)
                 return
             os.close(self._full.pop(0))
 
-    def close(self) -> None:
-        """Syncs and lets go of the boot lock; the mover then empties what is left."""
+    def close(self) -> int:
+        """Syncs and lets go of the boot lock; the mover then empties what is left.
+
+        Returns:
+            Bytes that the disk did not take and that are gone.
+        """
         self.flush()
         self._stop.set()
         self._syncer.join(timeout=2)
         self._finish()
-        to_disk(self._file)
+        with suppress(OSError):  # what is written outlives the process all the same
+            to_disk(self._file)
         os.close(self._file)
         os.close(self._lock)
+        return self._backlog_bytes
+
+
+def _was_begun(record: Record) -> bool:
+    """Whether a record is of a call that something was begun for, so that money or an answer hangs on it."""
+    return not isinstance(record, Closed) or bool(record.trace.attempts)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tandem.core.clock import MICROS, Clock, iso
+from tandem.core.errors import Unavailable
 from tandem.core.money import Usage
 from tandem.core.trace import Attempt, Trace
 from tandem.observability.content import SegmentSeal, Subjects, Vault
@@ -120,13 +121,22 @@ class Mover:
                 if self._clock.monotonic() >= due:
                     due = self._clock.monotonic() + UPKEEP_SECONDS
                     self.keep(self._retention_days)
-            except (OSError, sqlite3.Error) as error:
+            except (Unavailable, OSError, sqlite3.Error) as error:
                 moved = 0
                 if str(error) != told:
                     told = str(error)
                     fault(error)
             if moved == 0:
                 self._stop.wait(IDLE_SECONDS)
+
+    def drain(self) -> None:
+        """Passes until nothing is left to move.
+
+        Raises:
+            Unavailable: a store cannot be written; the journal keeps the rest.
+        """
+        while self.step():
+            pass
 
     def keep(self, days: int) -> Sequence[str]:
         """Drops what is older than `days`: whole days of traces, and what the books remember of their attempts."""

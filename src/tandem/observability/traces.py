@@ -18,6 +18,7 @@ import msgspec
 
 from tandem.core.errors import NotFound
 from tandem.core.trace import Attempt, Trace
+from tandem.store.room import transaction, translated
 
 SCHEMA = """
 PRAGMA journal_mode=WAL;
@@ -125,7 +126,8 @@ class Traces:
         if not make and not path.exists():
             return None
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.executescript(SCHEMA)
+        with translated("The trace store"):
+            connection.executescript(SCHEMA)
         self._open[day] = connection
         for old in sorted(self._open)[:-8]:
             self._open.pop(old).close()
@@ -136,7 +138,11 @@ class Traces:
         return sorted((path.stem[7:] for path in self.folder.glob("traces-*.db")), reverse=True)
 
     def store(self, entries: Sequence[Entry], attempts: Sequence[tuple[str, Attempt]]) -> None:
-        """Writes closed calls and ended attempts (with their trace id); a second time changes nothing."""
+        """Writes closed calls and ended attempts (with their trace id); a second time changes nothing.
+
+        Raises:
+            Unavailable: the disk is full, or somebody else holds the file.
+        """
         with self._lock:
             days: dict[str, tuple[list[Entry], list[tuple[str, Attempt]]]] = {}
             for entry in entries:
@@ -146,13 +152,8 @@ class Traces:
             for day in sorted(days):
                 db = self._day(day, make=True)
                 assert db is not None
-                db.execute("BEGIN IMMEDIATE")
-                try:
+                with transaction(db, "The trace store"):
                     self._insert(db, *days[day])
-                    db.execute("COMMIT")
-                except sqlite3.Error:
-                    db.execute("ROLLBACK")
-                    raise
 
     @staticmethod
     def _insert(db: sqlite3.Connection, entries: Iterable[Entry], attempts: Iterable[tuple[str, Attempt]]) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tandem.core.errors import Broken, Conflict, Invalid, TandemError, Unavailable
+from tandem.store.room import is_full, no_room
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for its turn before it gives up."""
@@ -80,7 +81,7 @@ class Sql:
         """The only writing transaction of this moment; commits at the end, rolls back on any error.
 
         Raises:
-            Unavailable: the turn did not come within `BUSY_SECONDS`, or the database cannot be reached.
+            Unavailable: the turn did not come within `BUSY_SECONDS`, the disk is full, or the database cannot be reached.
             Conflict: a constraint of the schema refused the change.
         """
         hooks: dict[str, Callable[[], None]] = {}
@@ -166,6 +167,9 @@ def translated() -> Iterator[None]:
             f"The database refused the change: {_first_line(error)}.", hint="Read the current state and try again."
         ) from error
     except (exc.OperationalError, exc.TimeoutError, exc.InterfaceError) as error:
+        cause = error.orig if isinstance(error, exc.DBAPIError) else None
+        if cause is not None and is_full(cause):
+            raise no_room("The database", cause) from error
         raise Unavailable(
             f"The database did not answer: {_first_line(error)}.", hint="`tandem doctor` looks at each store.", retry_after=1.0
         ) from error
