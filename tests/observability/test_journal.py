@@ -7,6 +7,10 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +25,7 @@ from tandem.core.policy import Budget
 from tandem.core.trace import Attempt, Span, Trace
 from tandem.governance.ledger import Ledger
 from tandem.observability.content import SegmentSeal, Subjects
-from tandem.observability.journal import Journal
+from tandem.observability.journal import REFUSED_BYTES, Journal
 from tandem.observability.move import Mover
 from tandem.observability.record import Begun, Closed, Ended, Hold, frame, frames
 from tandem.observability.traces import Traces, day_of
@@ -195,27 +199,127 @@ def test_a_killed_worker_is_buried_with_its_books_straight(office: Office) -> No
     assert office.mover.step() == 0
 
 
+@contextmanager
+def no_room(size: int = 0) -> Iterator[None]:
+    """No file of this process may grow beyond `size` bytes: what a full disk is to whoever writes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
 def test_a_full_disk_refuses_new_calls_and_keeps_started_ones(office: Office) -> None:
     journal = Journal(office.folder)
     first = begun()
     journal.begin(first)
     size = os.fstat(journal._file).st_size
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
-    try:
+    with no_room(size + 10):
         with pytest.raises(Unavailable, match="journal cannot be written"):
             journal.begin(begun())
         journal.write(ended(first), closed(first))  # waits in memory
         assert journal.fault is not None
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, ignored)
     assert journal.flush()
     assert journal.fault is None
     journal.begin(begun())
     office.mover.step()
     assert [call.outcome for call in office.traces.find(first.trace, team="t").calls] == ["ok"]
+    journal.close()
+
+
+def test_what_waited_for_room_is_readable_though_its_segment_was_full(office: Office) -> None:
+    journal = Journal(office.folder, segment_bytes=1000)
+    first = journal.segment
+    seal = SegmentSeal(office.vault, first)
+    waiting = [begun() for _ in range(5)]
+    for record in waiting[:2]:
+        journal.begin(record)
+    with no_room():
+        for record in waiting:
+            journal.write(ended(record), closed(record, seal.seal(record.call.encode()), subject="ann"))
+    assert journal.flush()
+    journal.begin(begun())
+    assert journal.segment != first
+    office.mover.step()
+    for record in waiting:
+        sealed = office.traces.sealed(record.call, record.trace)
+        assert sealed is not None
+        assert office.subjects.open(*sealed) == record.call.encode()
+    assert journal.close() == 0
+
+
+def test_refused_calls_leave_room_in_memory_for_those_that_were_begun(office: Office) -> None:
+    journal = Journal(office.folder)
+    first, seal = begun(), SegmentSeal(office.vault, journal.segment)
+    journal.begin(first)
+    with no_room():
+        for size in (2**20, 2**16, 2**12, 0):  # to the brim
+            for _ in range(20):
+                journal.write(closed(begun(), seal.seal(bytes(size))))
+        journal.write(ended(first), closed(first))
+    assert journal.flush()
+    office.mover.step()
+    assert office.traces.counts()["calls"] < 80
+    assert REFUSED_BYTES < next(office.folder.glob("*.jnl")).stat().st_size < REFUSED_BYTES + 2**12
+    assert [call.outcome for call in office.traces.find(first.trace, team="t").calls] == ["ok"]
+    journal.close()
+
+
+def test_what_a_journal_cannot_write_when_it_closes_is_told_and_booked_at_its_reservation(office: Office) -> None:
+    journal = Journal(office.folder)
+    first = begun(reserved=500)
+    journal.begin(first)
+    with no_room():
+        journal.write(ended(first), closed(first))
+        assert journal.close() > 0
+    office.mover.step()
+    (crashed,) = office.traces.find(first.trace, team="t").calls
+    assert (crashed.outcome, crashed.cost) == ("crashed", 500)
+
+
+def test_a_mover_without_room_says_so_and_moves_everything_once_later(office: Office) -> None:
+    office.ledger.set_budget(Budget(scope="key/demo", cap=1000))
+    journal = Journal(office.folder)
+    first = begun()
+    journal.begin(first)
+    journal.write(ended(first), closed(first))
+    with no_room():
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=r"cannot be written: the disk takes no more"):
+                office.mover.step()
+    assert office.mover.step() == 3
+    assert office.mover.step() == 0
+    assert office.traces.counts() == {"calls": 1, "attempts": 1}
+    assert office.ledger.spend("key/demo", since=0, until=2**62) == (100, 1, 0)
+    journal.close()
+
+
+def test_a_mover_that_runs_outlives_a_full_disk(office: Office) -> None:
+    journal = Journal(office.folder)
+    first = begun()
+    journal.begin(first)
+    journal.write(ended(first), closed(first))
+    told: list[BaseException] = []
+    heard = threading.Event()
+
+    def fault(error: BaseException) -> None:
+        told.append(error)
+        heard.set()
+
+    mover = threading.Thread(target=office.mover.run, args=(fault,))
+    with no_room():
+        mover.start()
+        assert heard.wait(10)
+    deadline = time.monotonic() + 10
+    while office.traces.counts()["calls"] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    office.mover.stop()
+    mover.join()
+    assert {type(error) for error in told} == {Unavailable}
     journal.close()
 
 
