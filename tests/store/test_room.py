@@ -20,7 +20,7 @@ from tandem.core.errors import Unavailable
 from tandem.core.policy import Budget
 from tandem.governance.ledger import Ledger, Want
 from tandem.store import room
-from tandem.store.room import is_full, transaction, translated
+from tandem.store.room import check_room, is_full, transaction, translated
 from tandem.store.sql import Sql
 
 
@@ -120,3 +120,9 @@ def test_the_control_database_says_that_there_is_no_room_and_goes_on_with_it(tmp
     with sql.read() as conn:
         assert conn.execute(text("SELECT body FROM things")).scalars().all() == ["second"]
     sql.close()
+
+
+def test_a_start_needs_room_for_what_the_doors_keep(tmp_path: Path) -> None:
+    check_room(tmp_path)
+    with pytest.raises(Unavailable, match=r"The disk is full: .* MiB free, and a start needs 1073741832\."):
+        check_room(tmp_path, 2**50)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import click
 
 from tandem.core.errors import Conflict, Invalid, TandemError
+from tandem.observability.reserve import RESERVE_BYTES
 from tandem.settings import Settings, load
 from tandem.store.room import check_room, translated
 
@@ -281,7 +282,7 @@ def up(
     settings = given.settings()
     with translated(f"The home {settings.home}"):
         held = hold(settings.home)
-    check_room(settings.home)
+    check_room(settings.home, settings.server.workers * RESERVE_BYTES)
     code = Supervisor(given).run()
     os.close(held)
     raise SystemExit(code)

@@ -3,7 +3,8 @@
 A record is one `write` to the page cache (about a microsecond), so it outlives the process; a thread
 syncs the file to disk every 50 ms, so a power loss takes at most that interval. The worker holds a
 lock on its boot file for as long as it lives: whoever can take that lock knows that it is dead.
-It knows nothing of where records go afterwards.
+Where the disk is full, the ends of calls that run are written out of a reserve, and no call begins before
+that is whole again. It knows nothing of where records go afterwards.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tandem.core.errors import Unavailable
 from tandem.core.ids import new_id
-from tandem.observability.record import Begun, Closed, Record, frame
+from tandem.observability.record import Begun, Closed, Ended, Record, frame
+from tandem.observability.reserve import FULL, OWED_BYTES, RESERVE_BYTES, STEP_BYTES, Reserve, reserve_of
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 SYNC_SECONDS = 0.05
 BACKLOG_BYTES = 64 * 1024 * 1024
-"""What may wait in memory while the disk takes nothing; beyond it calls that end stay open on the books."""
+"""What may wait in memory while the disk takes nothing at all; beyond it calls that end stay open on the books."""
 REFUSED_BYTES = 8 * 1024 * 1024
 """The part of it that calls which were refused may take: what was begun must find room beside them."""
+DROPPED = "The disk was full when this call ended: what was sent and answered is not kept."
 
 to_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 """macOS has no fdatasync."""
@@ -34,7 +38,7 @@ to_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 class Journal:
     """The writer; one per door worker, used from its event loop only."""
 
-    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, reserve_bytes: int = RESERVE_BYTES) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.boot = new_id("bot")
@@ -46,9 +50,13 @@ class Journal:
         self._file = self._open()
         self._written = 0
         self._full: list[int] = []
-        self._backlog: deque[bytes] = deque()
+        self._reserve = Reserve(reserve_of(folder, self.boot), reserve_bytes)
+        self._running = 0
+        self._owed: deque[bytes] = deque()
+        self._refused: deque[bytes] = deque()
         self._backlog_bytes = 0
         self._write_fault: str | None = None
+        self._no_room = False
         self._sync_fault: str | None = None
         self._dirty = False
         self._stop = threading.Event()
@@ -63,7 +71,7 @@ class Journal:
     @property
     def fault(self) -> str | None:
         """Why the journal takes nothing at the moment; None while it does."""
-        return self._sync_fault or self._write_fault
+        return self._sync_fault or self._write_fault or self._reserve.fault
 
     def begin(self, record: Begun) -> None:
         """Writes that an attempt is about to start.
@@ -71,48 +79,84 @@ class Journal:
         Raises:
             Unavailable: the disk takes nothing; the attempt must not start.
         """
-        waiting = bool(self._backlog) and not self.flush()
-        if waiting or self._sync_fault is not None or not self._append(frame(record)):
+        waiting = (self._owed or self._refused) and not self._catch_up()
+        if waiting or self._sync_fault or self._reserve.fault or not self._append(frame(record)):
             raise Unavailable(
                 f"The journal cannot be written ({self.fault}), so no new call is taken.",
                 hint="Free space on the disk that holds the home directory; calls resume by themselves.",
                 retry_after=1,
             )
+        self._running += 1
 
     def write(self, *records: Record) -> None:
-        """Writes records of calls that already run, in one piece; waits in memory while the disk is full."""
-        data = b"".join([frame(record) for record in records])
-        if self._backlog:
-            self.flush()
-        if not self._backlog and self._append(data):
+        """Writes records of calls that already run, in one piece.
+
+        On a full disk, what is owed to a call that was begun goes out of the reserve; the rest waits in memory.
+        """
+        data = b""
+        for record in records:
+            data += frame(record)
+            if isinstance(record, Ended):
+                self._running -= 1
+        clear = not (self._owed or self._refused) or self._catch_up()
+        if clear and self._reserve.fault is None and self._append(data):
             return
-        limit = BACKLOG_BYTES if any(_was_begun(record) for record in records) else REFUSED_BYTES
-        if self._backlog_bytes + len(data) <= limit:
-            self._backlog.append(data)
+        owed = any(_was_begun(record) for record in records)
+        if owed and not self._owed and self._end(records, data):
+            return
+        if self._backlog_bytes + len(data) <= (BACKLOG_BYTES if owed else REFUSED_BYTES):
+            (self._owed if owed else self._refused).append(data)
             self._backlog_bytes += len(data)
 
     def flush(self) -> bool:
-        """Tries to write what waits; True when nothing waits any more."""
-        while self._backlog:
-            if not self._append(self._backlog[0]):
+        """Makes the reserve whole again and writes what waits, as far as there is room; True when nothing waits any more."""
+        self._reserve.fill()
+        return self._catch_up()
+
+    def _catch_up(self) -> bool:
+        while self._owed:
+            if not self._draw(self._owed[0]):
                 return False
-            self._backlog_bytes -= len(self._backlog.popleft())
+            self._backlog_bytes -= len(self._owed.popleft())
+        while self._refused:
+            if self._reserve.fault is not None or not self._append(self._refused[0]):
+                return False
+            self._backlog_bytes -= len(self._refused.popleft())
+        return True
+
+    def _end(self, records: tuple[Record, ...], data: bytes) -> bool:
+        """Writes the end of a call out of the reserve; its content only as far as every other call's end has room beside it."""
+        short = self._reserve.fault is not None or self._no_room
+        spare = self._reserve.left - self._running * OWED_BYTES - STEP_BYTES  # of the last step, others may have taken some
+        if short and len(data) > spare:
+            data = b"".join([frame(_without_content(record)) for record in records])
+        return self._draw(data)
+
+    def _draw(self, data: bytes) -> bool:
+        while not self._append(data):
+            if not (self._no_room and self._reserve.give(len(data))):
+                return False
         return True
 
     def _append(self, data: bytes) -> bool:
+        done = 0
         try:
             done = os.write(self._file, data)
-            if done < len(data):  # a disk that filled up in the middle: take the torn piece back
-                os.ftruncate(self._file, self._written)
-                raise OSError(28, "No space left on device")
+            while done < len(data):  # a disk that filled up in the middle: the next write says why
+                done += os.write(self._file, data[done:])
         except OSError as error:
             self._write_fault = error.strerror or str(error)
+            self._no_room = error.errno in FULL
+            if done:  # take the torn piece back
+                with suppress(OSError):
+                    os.ftruncate(self._file, self._written)
             return False
         self._write_fault = None
+        self._no_room = False
         self._written += done
         self._dirty = True
-        if self._written >= self._segment_bytes and not self._backlog:  # what waits is sealed under this segment's key
-            self._rotate()
+        if self._written >= self._segment_bytes and not (self._owed or self._refused):
+            self._rotate()  # not before: what waits is sealed under this segment's key
         return True
 
     def _open(self) -> int:
@@ -167,9 +211,11 @@ class Journal:
         """Syncs and lets go of the boot lock; the mover then empties what is left.
 
         Returns:
-            Bytes that the disk did not take and that are gone.
+            Bytes about calls that were begun which the disk did not take and which are gone.
         """
-        self.flush()
+        self._catch_up()
+        self._reserve.drop()
+        self._catch_up()  # what was refused finds room in what the reserve had left
         self._stop.set()
         self._syncer.join(timeout=2)
         self._finish()
@@ -177,9 +223,15 @@ class Journal:
             to_disk(self._file)
         os.close(self._file)
         os.close(self._lock)
-        return self._backlog_bytes
+        return sum(len(data) for data in self._owed)
 
 
 def _was_begun(record: Record) -> bool:
     """Whether a record is of a call that something was begun for, so that money or an answer hangs on it."""
     return not isinstance(record, Closed) or bool(record.trace.attempts)
+
+
+def _without_content(record: Record) -> Record:
+    if not isinstance(record, Closed) or not record.content:
+        return record
+    return Closed(replace(record.trace, attributes={**record.trace.attributes, "note": DROPPED}), b"")

@@ -23,6 +23,7 @@ from tandem.core.money import Usage
 from tandem.core.trace import Attempt, Trace
 from tandem.observability.content import SegmentSeal, Subjects, Vault
 from tandem.observability.record import Begun, Closed, Ended, frames
+from tandem.observability.reserve import reserve_of
 from tandem.observability.traces import Entry, Traces
 
 READ_BYTES = 4 * 1024 * 1024
@@ -101,6 +102,8 @@ class Mover:
         offsets = self._books.offsets()
         segments = sorted(self._folder.glob("*.jnl"))
         dead = {boot for boot in {path.name.split(".")[0] for path in segments} if self._is_dead(boot)}
+        for boot in dead:  # before anything is written: what it kept free may be the only room there is
+            reserve_of(self._folder, boot).unlink(missing_ok=True)
         expiry = self._clock.now()  # before reading: what was begun under a lease that ends by now is in what we read
         moved = 0
         for path in segments:

@@ -76,16 +76,16 @@ def transaction(db: sqlite3.Connection, what: str) -> Iterator[None]:
             raise
 
 
-def check_room(home: Path) -> None:
-    """Looks whether a platform can start on the disk that holds `home`.
+def check_room(home: Path, kept: int = 0) -> None:
+    """Looks whether a platform can start on the disk that holds `home` and keep `kept` bytes of it free for itself.
 
     Raises:
-        Unavailable: less than `START_BYTES` are free.
+        Unavailable: less than `START_BYTES` and these are free.
     """
-    free = shutil.disk_usage(home).free
-    if free < START_BYTES:
+    free, need = shutil.disk_usage(home).free, START_BYTES + kept
+    if free < need:
         raise Unavailable(
-            f"The disk is full: {home} has {free / 2**20:.1f} MiB free, and a start needs {START_BYTES // 2**20}.",
+            f"The disk is full: {home} has {free / 2**20:.1f} MiB free, and a start needs {need // 2**20}.",
             hint=f"{HINT}, or give another --home.",
         )
 
