@@ -92,7 +92,7 @@ class App:
 
 def app(settings: Settings) -> App:
     """Builds the control process of a home: stores, law, registry, jobs, routes."""
-    from tandem.api import assets, datasets, doctor, endpoints, hot, makers, policy, principals, runs, traces
+    from tandem.api import assets, datasets, doctor, endpoints, guards, hot, makers, policy, principals, runs, traces
     from tandem.api.server import Face, build
     from tandem.console import pages
     from tandem.data.repo import Contracts
@@ -173,6 +173,7 @@ def app(settings: Settings) -> App:
             policy.routes(ledger, registry, audit, sql, clock),
             assets.routes(registry, promotions),
             makers.routes(registry),
+            guards.routes(registry),
             datasets.routes(registry, loaded, home / "work"),
             runs.routes(past, jobs, registry),
             endpoints.routes(table, vault, compiler.current, settings.server.address),

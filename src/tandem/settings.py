@@ -100,6 +100,8 @@ class EndpointOptions:
     max_output_tokens: int = 4096
     timeouts: Timeouts = field(default_factory=Timeouts)
     record_content: bool = True
+    guards: str | None = None
+    """`policy/NAME@ALIAS` that looks at what comes in and goes out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +285,7 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
         max_output_tokens=options.max_output_tokens,
         timeouts=options.timeouts,
         record_content=options.record_content,
+        guards=options.guards,
         managed=_managed(text, path, f"endpoints.{name}"),
         route=tuple(Target(target=t.target, weight=t.weight, priority=t.priority) for t in options.route),
     )

@@ -40,6 +40,7 @@ from tandem_sdk.errors import (
 )
 from tandem_sdk.gates import Gate
 from tandem_sdk.keys import Key, NewKey, Principal
+from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, Provider
 from tandem_sdk.runs import Run
 from tandem_sdk.traces import Attempt, Call, Content, Span, Trace, TraceRow, Usage
@@ -63,12 +64,15 @@ __all__ = [
     "Conflict",
     "Content",
     "Decision",
+    "Detector",
     "Endpoint",
     "Estimate",
+    "Finding",
     "Forbidden",
     "Gate",
     "GateRefused",
     "GateReport",
+    "Guard",
     "Invalid",
     "Key",
     "Lineage",
@@ -96,6 +100,7 @@ __all__ = [
     "Timeouts",
     "Trace",
     "TraceRow",
+    "Trial",
     "Unauthenticated",
     "Unavailable",
     "Unreachable",

@@ -15,6 +15,7 @@ from tandem_sdk.decisions import Decisions
 from tandem_sdk.endpoints import Endpoints
 from tandem_sdk.gates import Gates
 from tandem_sdk.keys import Keys, Principal
+from tandem_sdk.policies import Policies
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
 from tandem_sdk.runs import Runs
@@ -48,6 +49,7 @@ class Client:
         self.assets = Assets(self._wire)
         self.datasets = Datasets(self._wire)
         self.runs = Runs(self._wire)
+        self.policies = Policies(self._wire)
         self.prompts = Prompts(self._wire)
         self.decisions = Decisions(self._wire)
         self.endpoints = Endpoints(self._wire)

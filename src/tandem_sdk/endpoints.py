@@ -44,6 +44,8 @@ class Endpoint:
     max_output_tokens: int = 4096
     timeouts: Timeouts = Timeouts()
     record_content: bool = True
+    guards: str | None = None
+    """The policy that looks at what comes in and goes out, as `policy/NAME@ALIAS`."""
     managed: str | None = None
     """Where `tandem.toml` declares it; then it is read-only here."""
 
@@ -69,6 +71,7 @@ class Endpoints:
         max_output_tokens: int | None = None,
         timeouts: Timeouts | None = None,
         record_content: bool | None = None,
+        guards: str | None = None,
     ) -> Endpoint:
         """Makes or replaces an endpoint; what is None takes the platform's default.
 
@@ -79,6 +82,7 @@ class Endpoints:
         told = {
             "kind": kind, "route": [plain(target) for target in route], "team": team, "retries": retries,
             "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "record_content": record_content,
+            "guards": guards,
         }  # fmt: skip
         body = {field: value for field, value in told.items() if value is not None}
         return read_reply(Endpoint, self._wire.send("PUT", f"{API}/endpoints/{segment(name)}", body))

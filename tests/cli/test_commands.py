@@ -492,6 +492,35 @@ def test_prompts(tandem, platform: FakePlatform, tmp_path: Path) -> None:
     assert "user:\nSay {{ it }}." in out
 
 
+def test_policies(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/policies/strict", {"ref": "policy/strict@1", "kind": "policy", "name": "strict", "version": 1})
+    assert tandem("policy", "add", "strict", "--guard", "card=mask", "--guard", "injection=block:in").out == "policy/strict@1\n"
+    assert platform.asked[-1].json() == {
+        "guards": [
+            {"detector": "card", "action": "mask", "on": ["in", "out"]},
+            {"detector": "injection", "action": "block", "on": ["in"]},
+        ]
+    }
+    found = [{"detector": "card", "on": "in", "action": "mask", "count": 1}]
+    platform.on("POST", "/api/v1/policies/strict/try", {"passes": True, "text": "pay <CARD-1>", "found": found})
+    out = tandem("policy", "try", "policy/strict@production", "pay 4111 1111 1111 1111").out
+    assert "mask" in out
+    assert "pay <CARD-1>" in out
+    assert platform.asked[-1].json() == {"text": "pay 4111 1111 1111 1111", "on": "in", "version": "production"}
+    platform.on("POST", "/api/v1/policies/strict/try", {"passes": False, "text": "", "found": found})
+    assert "It does not pass." in tandem("policy", "try", "strict", "-", "--out", stdin="x").out
+    assert platform.asked[-1].json() == {"text": "x", "on": "out", "version": None}
+    platform.on("GET", "/api/v1/detectors", [{"name": "card", "finds": "payment card numbers", "forms": ["card"]}])
+    assert "payment card numbers" in tandem("policy", "detectors").out
+
+
+@pytest.mark.parametrize("word", ["card", "card=shout", "card=mask:up"])
+def test_a_guard_that_is_none_is_explained(tandem, word: str) -> None:
+    done = tandem("policy", "add", "strict", "--guard", word)
+    assert done.code == 2
+    assert "DETECTOR=ACTION" in done.err
+
+
 SOURCE = """
 from dataclasses import dataclass
 from tandem import decisions

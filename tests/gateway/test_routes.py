@@ -213,3 +213,22 @@ def test_what_is_not_there_is_told(place: Place) -> None:
     ):
         with pytest.raises(NotFound, match="ghost"):
             act()
+
+
+def test_guards_are_changed_by_those_who_may_approve(place: Place) -> None:
+    guarded = replace(CHAT, guards="policy/strict@production")
+    place.routes.put_endpoint(guarded, by=EDITOR)
+    place.routes.put_endpoint(replace(guarded, retries=3), by=EDITOR)
+    for less in (CHAT, replace(guarded, guards="policy/lax@production")):
+        with pytest.raises(Forbidden, match="approve"):
+            place.routes.put_endpoint(less, by=EDITOR)
+    with pytest.raises(Forbidden, match="approve"):
+        place.routes.delete_endpoint("assistant", by=EDITOR)
+    place.routes.put_endpoint(CHAT, by=person("approver"))
+    place.routes.delete_endpoint("assistant", by=EDITOR)
+
+
+@pytest.mark.parametrize("guards", ["policy/strict", "policy/strict@2", "prompt/strict@production", "strict"])
+def test_guards_are_an_alias_of_a_policy(place: Place, guards: str) -> None:
+    with pytest.raises(Invalid):
+        place.routes.put_endpoint(replace(CHAT, guards=guards), by=EDITOR)

@@ -28,6 +28,7 @@ GOOD: dict[Kind, tuple[dict[str, Any], dict[str, str], tuple[Ref, ...]]] = {
         {"decide.py": FILE},
         (),
     ),
+    "policy": ({"guards": [{"detector": "card", "action": "mask", "on": ["in", "out"]}]}, {}, ()),
 }
 
 BAD: list[tuple[Kind, str, dict[str, Any]]] = [
@@ -55,6 +56,11 @@ BAD: list[tuple[Kind, str, dict[str, Any]]] = [
     ("prompt", "meta.variables.name", {"variables": {"name": "text"}}),
     ("prompt", "meta.variables.name", {"variables": {"name": ["string"]}}),
     ("prompt", "meta.model", {"model": 3}),
+    ("policy", "meta.guards", {"guards": None}),
+    ("policy", "meta.guards[0].action", {"guards": [{"detector": "card", "action": "shout"}]}),
+    ("policy", "meta.guards[0].detector", {"guards": [{"detector": "weather"}]}),
+    ("policy", "meta.guards[0].on", {"guards": [{"detector": "card", "on": []}]}),
+    ("policy", "meta.guards[1]", {"guards": [{"detector": "card"}, {"detector": "card", "on": ["in"]}]}),
     ("decision", "meta.source", {"source": digest_of(b"another")}),
     ("decision", "meta.source", {"source": None}),
     ("decision", "meta.entry", {"entry": "os.system('x')"}),

@@ -54,6 +54,7 @@ class EndpointIn(BaseModel):
     max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     timeouts: TimeoutsIn = TimeoutsIn()
     record_content: bool = True
+    guards: Name | None = None
 
 
 class ProviderIn(BaseModel):
@@ -97,6 +98,7 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
             route=tuple(Target(**target.model_dump()) for target in body.route),
             timeouts=Timeouts(**body.timeouts.model_dump()),
             record_content=body.record_content,
+            guards=body.guards,
         )
         present = current().endpoints.get(name)  # a promotion may have made it, then the table does not know it
         if present is not None and not scope_of(by).admits(present.team):

@@ -43,6 +43,7 @@ def list_endpoints(as_json: bool) -> None:
 @click.option("--retries", type=click.IntRange(0, 10), help="Further attempts after the first.")
 @click.option("--max-output-tokens", type=click.IntRange(1), help="For requests that declare no bound of their own.")
 @click.option("--record-content/--no-record-content", default=None, help="Whether prompts and answers are kept, encrypted.")
+@click.option("--guards", metavar="policy/NAME@ALIAS", help="The policy that looks at what comes in and goes out.")
 @as_json
 def set_endpoint(
     name: str,
@@ -52,6 +53,7 @@ def set_endpoint(
     retries: int | None,
     max_output_tokens: int | None,
     record_content: bool | None,
+    guards: str | None,
     as_json: bool,
 ) -> None:
     """Make or replace the endpoint NAME."""
@@ -64,6 +66,7 @@ def set_endpoint(
             retries=retries,
             max_output_tokens=max_output_tokens,
             record_content=record_content,
+            guards=guards,
         )
     if as_json:
         emit(stored)

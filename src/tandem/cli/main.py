@@ -32,6 +32,7 @@ SECTIONS = {
     "Make": {
         "data": Row("tandem.cli.data:data", "Datasets: add, show, contract."),
         "train": Row("tandem.cli.train:train", "Train a model on a dataset."),
+        "policy": Row("tandem.cli.policy:policy", "Policies: add guards, try them, list detectors."),
         "prompt": Row("tandem.cli.prompt:prompt", "Prompts: add, show."),
         "decision": Row("tandem.cli.decision:decision", "Decisions: add."),
         "run": Row("tandem.cli.run:run", "Runs: list, show, wait, cancel."),

@@ -27,6 +27,7 @@ COMMANDS = {
     "model": "tandem train NAME --data dataset/NAME --target COLUMN",
     "prompt": "tandem prompt add NAME FILE",
     "decision": "tandem decision add NAME FILE",
+    "policy": "tandem policy add NAME --guard DETECTOR=ACTION",
 }
 """What makes the first asset of each kind."""
 ASIDE = frozenset(

@@ -46,6 +46,8 @@ class Endpoint:
     timeouts: Timeouts = field(default_factory=Timeouts)
     record_content: bool = True
     """Whether prompts and answers are kept (encrypted) for the trace."""
+    guards: str | None = None
+    """`policy/NAME@ALIAS` that looks at what comes in and goes out; None: `policy/default@production`, where there is one."""
     managed: str | None = None
     """`file:LINE` when `tandem.toml` declares it; then it is read-only elsewhere."""
 

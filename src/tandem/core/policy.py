@@ -1,4 +1,4 @@
-"""Policy: what a Principal may spend and what a version must prove. Budgets and gates."""
+"""Policy: what a Principal may spend, what a version must prove, what may not pass. Budgets, gates and guards."""
 
 from __future__ import annotations
 
@@ -32,3 +32,17 @@ class Gate:
     margin: float = 0.02
     """The loss against the champion that non-inferiority tolerates, in units of the metric."""
     require: Literal["improved", "non-inferior"] = "non-inferior"
+
+
+Action = Literal["allow", "observe", "mask", "block"]
+Side = Literal["in", "out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What happens to what a detector finds on its way in or out."""
+
+    detector: str
+    """`card`, or one of its forms such as `credential/github`; the form's row wins over the detector's."""
+    action: Action = "block"
+    on: tuple[Side, ...] = ("in", "out")

@@ -263,6 +263,10 @@ class Call:
         self.attempts.append(attempt)
         self._pending.append(Ended(self.trace, attempt, running.reservation.holds, self.scopes))
 
+    def stage(self, name: str, start: int) -> None:
+        """Notes a stage that began at `start` and ends now."""
+        self.spans.append(Span(name=name, start=start, end=self.door.clock.now()))
+
     @property
     def capped(self) -> bool:
         """Whether the attempt under way spends from a hard cap."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tandem.core.asset import Ref, Version
+from tandem.core.asset import Kind, Ref, Version
 from tandem.core.clock import MICROS, Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
@@ -141,7 +141,8 @@ class Compiler:
             endpoints=endpoints,
             prices=self._price_rows(endpoints, providers),
             served=served,
-            prompts=self._prompts(),
+            prompts=self._named("prompt"),
+            policies=self._named("policy"),
             budgets=budgets,
         )
 
@@ -218,10 +219,11 @@ class Compiler:
                 }
         return {}
 
-    def _prompts(self) -> dict[str, Served]:
-        prompts: dict[str, Served] = {}
-        for asset in self._s.registry.assets("prompt", ALL):
-            for version in self._s.registry.versions("prompt", asset.name, ALL)[:50]:
+    def _named(self, kind: Kind) -> dict[str, Served]:
+        """The versions of a kind that has no files, by every name they answer to."""
+        named: dict[str, Served] = {}
+        for asset in self._s.registry.assets(kind, ALL):
+            for version in self._s.registry.versions(kind, asset.name, ALL)[:50]:
                 entry = Served(
                     ref=str(version.ref),
                     members="",
@@ -229,11 +231,11 @@ class Compiler:
                     meta=msgspec.json.encode(version.meta),
                     attributes={"team": version.team, "created_by": version.created_by},
                 )
-                prompts[entry.ref] = entry
+                named[entry.ref] = entry
                 for alias, number in asset.aliases.items():
                     if number == version.version:
-                        prompts[f"prompt/{asset.name}@{alias}"] = entry
-        return prompts
+                        named[f"{kind}/{asset.name}@{alias}"] = entry
+        return named
 
     def _endpoints(self, served: Mapping[str, Served]) -> dict[str, Endpoint]:
         """Declared endpoints with their aliases resolved, and one for every model and decision in production."""

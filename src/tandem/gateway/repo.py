@@ -92,6 +92,7 @@ class Routes:
                 if not scope_of(by).admits(present.team):
                     raise Conflict(f"The name '{endpoint.name}' is taken by another team.", hint="Choose another name.")
                 authorise(by, "write", present.team)
+                _need_approval(_noun(present, Endpoint), endpoint.guards, by)
             return self._put(conn, endpoints, endpoint, by, expected_etag, team=endpoint.team)
 
     def provider(self, name: str, scope: Scope) -> tuple[Provider, int]:
@@ -157,6 +158,7 @@ class Routes:
             if not scope_of(by).admits(row.team):
                 raise _none(endpoints, name)
             authorise(by, "write", row.team)
+            _need_approval(_noun(row, Endpoint), None, by)
             self._delete(conn, endpoints, row, by, through, team=row.team)
 
     def _put(self, conn: Connection, table: Table, noun: Noun, by: Principal, expected: int | None, *, team: str | None) -> int:
@@ -235,6 +237,16 @@ def check_provider(provider: Provider) -> None:
             )
 
 
+def _need_approval(present: Endpoint, guards: str | None, by: Principal) -> None:
+    """Who makes an endpoint chooses its guards; to take them away or change them is an approver's.
+
+    Raises:
+        Forbidden: `by` is none.
+    """
+    if present.guards is not None and present.guards != guards:
+        authorise(by, "approve", present.team)
+
+
 def check_endpoint(endpoint: Endpoint) -> None:
     """Looks at an Endpoint before it is kept.
 
@@ -266,6 +278,10 @@ def check_endpoint(endpoint: Endpoint) -> None:
             raise Invalid(f"{who} has a weight of {target.weight}.", hint="Use zero or more.", field=f"route[{place}].weight")
     if not any(target.weight > 0 for target in endpoint.route):
         raise Invalid(f"{who} gives no target any weight.", hint="Give one a weight above 0.", field="route")
+    if endpoint.guards is not None:
+        policy = Ref.parse(endpoint.guards)
+        if policy.kind != "policy" or policy.alias is None:
+            raise Invalid(f"{who} has guards that are no policy's alias.", hint="Write policy/NAME@ALIAS.", field="guards")
     if endpoint.retries < 0:
         raise Invalid(f"{who} has {endpoint.retries} retries.", hint="Use zero or more.", field="retries")
     if endpoint.max_output_tokens < 1:

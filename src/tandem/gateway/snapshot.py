@@ -81,6 +81,8 @@ class Snapshot:
     """Models and decisions, by `kind/name@version`."""
     prompts: Mapping[str, Served] = field(default_factory=dict)
     """Prompts, by every name they answer to: `prompt/explain@3`, `prompt/explain@production`."""
+    policies: Mapping[str, Served] = field(default_factory=dict)
+    """Policies with guards, by every name they answer to: `policy/strict@1`, `policy/strict@production`."""
     budgets: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     """Scopes with a cap, and over which windows."""
 

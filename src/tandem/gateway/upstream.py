@@ -21,10 +21,12 @@ from tandem.core.errors import Rejected, TandemError, Upstream
 from tandem.core.money import Usage
 from tandem.gateway import route
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
+from tandem.gateway.guard import Guarding, let_out
 from tandem.gateway.providers.base import Verb, Wire, load
 from tandem.gateway.snapshot import Host, Snapshot
 from tandem.gateway.sse import Frames, data
 from tandem.gateway.transport import CONNECT, Pool, Response
+from tandem.gateway.watched import Watched
 from tandem.observability.content import Vault
 
 Headers = list[tuple[bytes, bytes]]
@@ -126,7 +128,7 @@ class Hosts:
         self.places.clear()
 
 
-async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply) -> None:
+async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guards: Guarding | None = None) -> None:
     """Runs a call against its route and answers it.
 
     Raises:
@@ -146,7 +148,7 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply) -> No
         if number:
             await call.reserve(amount)
         try:
-            await _attempt(hosts, call, asked, target, reply)
+            await _attempt(hosts, call, asked, target, reply, guards)
             return
         except TandemError as error:
             if call.closed or not route.may_retry(error) or number + 1 == len(tries):
@@ -158,7 +160,7 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply) -> No
                 await asyncio.sleep(wait)
 
 
-async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, reply: Reply) -> None:
+async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, reply: Reply, guards: Guarding | None) -> None:
     name, _, model = target.target.partition("/")
     host = call.snapshot.hosts.get(name)
     if host is None:
@@ -191,9 +193,9 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
         if response.status >= 400:
             await _rejected(hosts, host, wire, response)
         if asked.stream and (response.header(b"content-type") or "").startswith("text/event-stream"):
-            await _stream(wire, call, asked, response, reply)
+            await _stream(wire, call, asked, response, reply, guards)
         else:
-            await _whole(wire, call, response, reply)
+            await _whole(wire, call, response, reply, guards)
     except Rejected as error:
         _end(call, error.code, NOTHING_SENT, error)
         raise
@@ -258,17 +260,25 @@ def _passed_back(call: Call, response: Response) -> Headers:
     return headers
 
 
-async def _whole(wire: Wire, call: Call, response: Response, reply: Reply) -> None:
-    body = response.arrived() or await response.read()
-    call.keep(body)
-    call.end("ok", wire.usage(body) or UNKNOWN)
+async def _whole(wire: Wire, call: Call, response: Response, reply: Reply, guards: Guarding | None) -> None:
+    body = kept = response.arrived() or await response.read()
+    usage = wire.usage(body) or UNKNOWN
+    if guards is not None and call.kind == "chat":
+        try:
+            kept, body = await let_out(call, guards, body)
+        except TandemError as error:
+            _end(call, error.code, usage, error)  # it was answered, and is paid for
+            raise
+    call.keep(kept)
+    call.end("ok", usage)
     call.close("ok", response.status)
     reply.send(response.status, _passed_back(call, response), body)
 
 
-async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply) -> None:
+async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply, guards: Guarding | None) -> None:
     """Passes frames on as they come; the commit point is the first one that is sent."""
     frames, usage, started = Frames(), None, False
+    watched = None if guards is None else Watched(call, guards)
     spare = asked.tokens_out + FRAMES_BESIDE if call.capped else None
     held = b""
     try:
@@ -289,17 +299,22 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
                     held += frame
                 elif not (alone and not asked.wants_usage):
                     out.append(frame)
-            if not out:
+            if not out and not held:
                 continue
-            chunk = b"".join(out)
-            call.keep(chunk)
+            if watched is None:
+                chunk = b"".join(out)
+                call.keep(chunk)
+            else:
+                chunk = watched.pass_on(out, last=bool(held))
+            if not chunk:
+                continue
             if not started:
                 started = True
                 call.first_byte()
                 reply.begin(response.status, _passed_back(call, response))
             reply.write(chunk)
             await reply.drain()
-        rest = frames.rest()
+        rest = frames.rest() if watched is None else b""
         if not held:
             raise Upstream("The provider's stream ended without its terminal frame.", code="truncated_stream")
     except TandemError as error:

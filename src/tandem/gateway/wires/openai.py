@@ -12,6 +12,7 @@ import msgspec
 from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import Invalid, Rejected, TandemError
 from tandem.gateway.call import Call
+from tandem.gateway.guard import READ, Guarding, guarding, let_in
 from tandem.gateway.http1 import Request
 from tandem.gateway.providers.openai import UNREADABLE
 from tandem.gateway.splice import splice
@@ -218,8 +219,17 @@ async def _answer(
     read = read_chat(body, headers) if call.kind == "chat" else read_embed(body, headers)
     endpoint = call.enter(read.address)
     call.subject = call.subject or read.subject
+    guards = guarding(call)
+    if guards is not None:
+        read = await _looked_at(call, guards, read, headers)
     asked = bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets))
-    await forward(hosts, call, asked, reply)
+    await forward(hosts, call, asked, reply, guards)
+
+
+async def _looked_at(call: Call, guards: Guarding, read: Read, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
+    """The request as its guards let it through."""
+    body = await let_in(call, guards, read.asked.body, READ)
+    return read_chat(body, headers) if call.kind == "chat" else read_embed(body, headers)
 
 
 def models(call: Call, name: str | None) -> tuple[int, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from time import monotonic
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from tandem.core.errors import Invalid, NotFound, TandemError
 from tandem.gateway import route
 from tandem.gateway.call import NOTHING_SENT, Call, open_nested
+from tandem.gateway.guard import guarding, let_in, let_out
 from tandem.gateway.snapshot import Served
 from tandem.gateway.target import Answer, Nested, Question, Target
 from tandem.gateway.upstream import Headers, Hosts
@@ -61,6 +63,9 @@ class Answering:
         if served is None or (direct and not _shown(call, served)):
             raise NotFound(f"{chosen.target}, which '{address}' serves, is not here.", hint="`tandem doctor` checks every route.")
         call.request = body
+        guards = guarding(call) if call.kind == "decide" and verb == "decide" else None
+        if guards is not None:
+            body = await let_in(call, guards, body, None)
         call.attributes["versions"] = {**_versions(call), served.ref: {"digest": served.digest, **served.attributes}}
         call.begin(served.ref, f"{verb} {endpoint.name}", {"tandem.asset": served.ref})
         question = Question(
@@ -79,7 +84,12 @@ class Answering:
             raise
         call.attributes.update(answer.attributes)
         call.notes = answer.notes
-        call.keep(answer.body)
+        if guards is not None:
+            kept, said = await let_out(call, guards, answer.body)
+            answer = replace(answer, body=said)
+        else:
+            kept = answer.body
+        call.keep(kept)
         call.end("ok", NOTHING_SENT)
         return answer
 

@@ -41,6 +41,7 @@ TABLE: dict[Kind, str] = {
     "model": "tandem.registry.kinds.model:Model",
     "prompt": "tandem.registry.kinds.prompt:Prompt",
     "decision": "tandem.registry.kinds.decision:Decision",
+    "policy": "tandem.registry.kinds.policy:Policy",
 }
 
 
