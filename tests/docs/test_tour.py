@@ -51,11 +51,13 @@ def test_the_tour_is_there() -> None:
 
 def test_the_record_is_of_the_story_that_is_told_now() -> None:
     """Its titles and claims are those of the demo's source."""
-    tree = ast.parse((ROOT / "src" / "tandem" / "cli" / "demo.py").read_text())
-    called = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    trees = [ast.parse((ROOT / "src" / "tandem" / "cli" / name).read_text()) for name in ("demo.py", "insurance.py")]
+    called = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
     titles = [call.args[0].value for call in called if call.func.attr == "title" and isinstance(call.args[0], ast.Constant)]  # type: ignore[attr-defined]
     claims = [call.args[1].value for call in called if call.func.attr == "check" and isinstance(call.args[1], ast.Constant)]  # type: ignore[attr-defined]
-    assert len(titles) == 7
+    assert len(titles) == 10
     assert [title for title in titles if title not in RECORD] == []
     assert [claim for claim in claims if f"ok: {claim}" not in RECORD] == []
     assert not any("FAILED" in line for line in RECORD)

@@ -42,6 +42,8 @@ def test_the_wheel_starts_and_shows_the_console(tmp_path: Path, install: Callabl
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("tandem_ai-*.whl")
     install(tmp_path / "clean", "--constraint", str(ROOT / "requirements.lock"), str(wheel))
+    for file in ("healthcare/second_opinion.py", "insurance/world.py"):
+        assert list((tmp_path / "clean").glob(f"lib/python*/site-packages/tandem/cli/examples/{file}")), file
     port, home = free_port(), tmp_path / "home"
     environment = {**os.environ, "TANDEM_ADMIN_KEY": "tdm_wheel"}
     environment.pop("PYTHONPATH", None)

@@ -11,7 +11,6 @@ import csv
 import json
 import os
 import random
-import shlex
 import signal
 import socket
 import subprocess
@@ -19,13 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tandem.cli import insurance
+from tandem.cli.story import Story, Upstream, example
 from tandem.core.errors import Broken, Invalid, Unreachable
 from tandem.core.ids import new_id
 
@@ -51,66 +51,6 @@ kind = "chat"
 max_output_tokens = 256
 route = [{{ target = "{name}/{model}" }}]
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    """The language model the story talks to."""
-
-    name: str
-    url: str
-    model: str
-    key: str
-    bill: str | None = None
-    """Where the mock tells what it billed; None for a real provider, which has no such address."""
-
-
-@dataclass(slots=True)
-class Story:
-    """The steps, how they went, and the words they were told in."""
-
-    folder: Path
-    url: str
-    environment: dict[str, str]
-    failed: list[str] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-
-    def title(self, text: str) -> None:
-        click.echo()
-        click.secho(text, bold=True)
-
-    def say(self, text: str) -> None:
-        click.echo(f"  {text}")
-
-    def check(self, held: bool, what: str) -> None:
-        """A claim of the story; a claim that does not hold fails the demo."""
-        click.secho(f"  {'ok' if held else 'FAILED'}: {what}", fg="green" if held else "red")
-        if not held:
-            self.failed.append(what)
-
-    def run(self, *words: str, code: int = 0, quiet: bool = False) -> str:
-        """Runs `tandem WORDS`, prints what it printed, and expects an exit code."""
-        shown = " ".join(shlex.quote(word) for word in words if word != "--json")
-        if not quiet:
-            click.secho(f"  $ tandem {shown}", fg="cyan")
-        done = subprocess.run(
-            [sys.executable, "-m", "tandem", *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            check=False,
-        )
-        said = (done.stdout + done.stderr).rstrip()
-        if said and not quiet:
-            click.echo("\n".join(f"    {line}" for line in said.splitlines()))
-        if done.returncode != code:
-            self.check(False, f"`tandem {shown}` ended with {done.returncode} instead of {code}{': ' + said if quiet else ''}")
-        return done.stdout
-
-    def ask(self, *words: str) -> Any:
-        """The same as a value: runs with --json, prints nothing."""
-        return json.loads(self.run(*words, "--json", quiet=True) or "{}")
 
 
 @click.command(short_help="Tell the whole story on real data.")
@@ -155,6 +95,7 @@ def tell(story: Story, upstream: Upstream) -> None:
     _chat(story, upstream)
     trace = _decide(story, rows)
     _proof(story, trace)
+    insurance.tell(story, upstream)
 
 
 def _data(story: Story) -> None:
@@ -276,7 +217,7 @@ def _decide(story: Story, rows: Sequence[dict[str, str]]) -> str:
     (story.folder / "explain.txt").write_text(PROMPT)
     story.run("prompt", "add", "explain", "explain.txt", "--var", "probability:number", "--var", "evidence:string")
     story.run("promote", "prompt/explain@1", "production")
-    story.run("decision", "add", "second-opinion", str(example("second_opinion.py")), "--entry", "second_opinion")
+    story.run("decision", "add", "second-opinion", str(example("healthcare", "second_opinion.py")), "--entry", "second_opinion")
     story.run("promote", "decision/second-opinion@1", "production")
     uncertain = ""
     told: dict[str, int] = {}
@@ -313,12 +254,6 @@ def _proof(story: Story, trace: str) -> None:
         story.run("trace", "show", trace)
         (story.folder / "trace.json").write_text(json.dumps(story.ask("trace", "show", trace, "--content"), indent=1))
     story.run("audit", "verify")
-
-
-def example(name: str) -> Path:
-    """A file of examples/healthcare: beside this module in an installed wheel, in the repository else."""
-    installed = Path(__file__).parent / "healthcare" / name
-    return installed if installed.exists() else Path(__file__).parents[3] / "examples" / "healthcare" / name
 
 
 def write_biopsies(path: Path) -> list[dict[str, str]]:
