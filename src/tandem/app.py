@@ -97,10 +97,16 @@ def app(settings: Settings) -> App:
     from tandem.console import pages
     from tandem.data.repo import Contracts
     from tandem.data.tasks import Datasets
+    from tandem.evaluation.look import Look
     from tandem.evaluation.promote import Promotions
+    from tandem.evaluation.repo import Evaluations
+    from tandem.evaluation.suite import KIND as EVALUATE
+    from tandem.evaluation.suite import Stores, make_evaluate
     from tandem.gateway.compile import Compiler, Sources
     from tandem.gateway.declare import declare
+    from tandem.gateway.inside import Inside
     from tandem.gateway.repo import Routes
+    from tandem.governance import lend
     from tandem.governance.audit import Audit
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
@@ -153,10 +159,24 @@ def app(settings: Settings) -> App:
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     jobs.register("train", make_train(registry, clock, lake=home / "lake", work=home / "work"))
     loaded = Datasets(registry, past, Contracts(sql, audit, clock), lake=home / "lake", work=home / "work")
-    promotions, sessions = Promotions(registry, clock), Sessions(keys, vault, clock)
+    inside, evaluations = Inside(settings.server.address, vault.derive(lend.PURPOSE), clock), Evaluations(sql, clock)
+    evaluating = Stores(
+        registry=registry,
+        evaluations=evaluations,
+        subjects=subjects,
+        traces=recorded,
+        calls=inside,
+        records=compiler.records,
+        now=clock.now,
+        lake=home / "lake",
+    )
+    jobs.register(EVALUATE, make_evaluate(evaluating))
+    looked = Look(registry, evaluations, subjects)
+    promotions, sessions = Promotions(registry, evaluations, clock), Sessions(keys, vault, clock)
     shown = pages.Sources(
         registry=registry,
         runs=past,
+        look=looked,
         traces=recorded,
         subjects=subjects,
         ledger=ledger,
@@ -175,7 +195,7 @@ def app(settings: Settings) -> App:
             makers.routes(registry),
             guards.routes(registry),
             datasets.routes(registry, loaded, home / "work"),
-            runs.routes(past, jobs, registry),
+            runs.routes(past, jobs, registry, looked),
             endpoints.routes(table, vault, compiler.current, settings.server.address),
             traces.routes(recorded, subjects),
             doctor.routes(home, compiler, table, audit, ledger),
@@ -193,6 +213,7 @@ def app(settings: Settings) -> App:
                 last()
             except (TandemError, OSError) as error:  # what is left, the next start does
                 told(error)
+        inside.close()
 
     def work() -> None:
         loaded.sweep()

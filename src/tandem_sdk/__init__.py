@@ -42,13 +42,15 @@ from tandem_sdk.gates import Gate
 from tandem_sdk.keys import Key, NewKey, Principal
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, Provider
-from tandem_sdk.runs import Run
+from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
+from tandem_sdk.suites import Asking, Scoring
 from tandem_sdk.traces import Attempt, Call, Content, Span, Trace, TraceRow, Usage
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
 
 __all__ = [
     "Alias",
     "AliasState",
+    "Asking",
     "Asset",
     "AssetSummary",
     "Attempt",
@@ -72,6 +74,9 @@ __all__ = [
     "Gate",
     "GateRefused",
     "GateReport",
+    "GradedAnswer",
+    "GradedRow",
+    "GradedRows",
     "Guard",
     "Invalid",
     "Key",
@@ -92,6 +97,7 @@ __all__ = [
     "Run",
     "RunFailed",
     "Score",
+    "Scoring",
     "Span",
     "Spend",
     "TandemError",

@@ -19,6 +19,7 @@ from tandem_sdk.policies import Policies
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
 from tandem_sdk.runs import Runs
+from tandem_sdk.suites import Suites
 from tandem_sdk.traces import Traces
 from tandem_sdk.wire import API, Wire, read_replies, read_reply
 
@@ -51,6 +52,7 @@ class Client:
         self.runs = Runs(self._wire)
         self.policies = Policies(self._wire)
         self.prompts = Prompts(self._wire)
+        self.suites = Suites(self._wire)
         self.decisions = Decisions(self._wire)
         self.endpoints = Endpoints(self._wire)
         self.providers = Providers(self._wire)

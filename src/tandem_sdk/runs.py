@@ -1,4 +1,4 @@
-"""Runs: one execution each. Training, and waiting for it."""
+"""Runs: one execution each. Training, evaluating, and waiting for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tandem_sdk.assets import split
 from tandem_sdk.errors import RunFailed, TimedOut
 from tandem_sdk.verdicts import Estimate, estimates
 from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
@@ -48,6 +49,51 @@ class Run:
         return estimates(self.outputs.get("metrics"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradedAnswer:
+    """One answer of an evaluation."""
+
+    trace: str = ""
+    error: str = ""
+    """The code of the error that came instead; every grade is then 0."""
+    grades: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Metric → a word beside the grade, such as `no-claims`."""
+    seconds: float = 0.0
+    cost: int | None = None
+    """Nano-dollars; None when nobody knows the price."""
+    orders: tuple[str, ...] = ()
+    """What a judge said when the answer stood first, and when it stood second."""
+    text: str | None = None
+    """What was answered, where it is kept and was asked for."""
+    why: Mapping[str, object] | None = None
+    """Metric → why it was graded so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradedRow:
+    """One row of the dataset with its answers."""
+
+    row: str
+    grade: float
+    """The mean over the repeats."""
+    answers: tuple[GradedAnswer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradedRows:
+    """The worst rows of an evaluation."""
+
+    evaluation: str
+    prompt: str
+    suite: str
+    metric: str
+    whole: bool = True
+    """False while rows are missing."""
+    total: int = 0
+    lines: tuple[GradedRow, ...] = ()
+
+
 class Runs:
     """`client.runs`."""
 
@@ -88,6 +134,45 @@ class Runs:
             "positive": positive, "baseline": baseline,
         }  # fmt: skip
         return self.start("train", name, inputs)
+
+    def evaluate(
+        self,
+        prompt: str,
+        *,
+        suite: str,
+        repeats: int | None = None,
+        fresh: bool = False,
+        against: str | None = None,
+    ) -> Run:
+        """Starts to ask a prompt version the questions of a suite; returns at once.
+
+        Args:
+            prompt: `prompt/NAME[@VERSION]`.
+            suite: `suite/NAME[@VERSION]`.
+            repeats: how often each question is asked; None takes the suite's number.
+            fresh: asks everything again; else rows that this key had answered before are taken as they are.
+            against: the version whose answers a judge compares with; None takes the champion's.
+
+        Raises:
+            Invalid, NotFound: the inputs make no sense.
+        """
+        inputs = {"prompt": prompt, "suite": suite, "repeats": repeats, "fresh": fresh, "against": against}
+        return self.start("evaluate", split(prompt)[1], inputs)
+
+    def rows(self, id: str, *, metric: str | None = None, limit: int = 20, content: bool = False) -> GradedRows:
+        """The worst rows of an evaluating run.
+
+        Args:
+            id: the run.
+            metric: None takes the suite's own.
+            limit: how many, the worst first.
+            content: also what was answered, and why it was graded so.
+
+        Raises:
+            NotFound: the run evaluated nothing.
+        """
+        query = {"metric": metric, "limit": limit, "content": "true" if content else None}
+        return read_reply(GradedRows, self._wire.get(f"{API}/runs/{segment(id)}/rows", query))
 
     def start(self, kind: str, name: str, inputs: Mapping[str, object]) -> Run:
         """Starts a Run of any kind the platform knows."""

@@ -182,6 +182,111 @@ def test_train_without_waiting_and_failing(tandem, platform: FakePlatform) -> No
     assert "failed: There is no column 't'." in done.err
 
 
+EVALUATED = {
+    "evaluation": "evl_1",
+    "prompt": "prompt/explain@2",
+    "suite": "suite/explain@1",
+    "metric": "exact",
+    "metrics": {"exact": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 90}},
+    "reused": 12,
+    "asked": {
+        "rows": 90,
+        "answers": 180,
+        "errors": {"upstream": 2},
+        "labels": {"grounded: no-claims": 4},
+        "agreement": {"texts": 0.5, "grades": 0.9},
+        "judge": {"consistent": 0.8, "first": 0.55, "longer": None, "unreadable": 1},
+        "models": ["small"],
+        "seconds": {"p50": 0.5, "p95": 1.5},
+        "cost": 5454000,
+    },
+    "comparison": {
+        "passed": False,
+        "gate": {"metric": "exact", "require": "non-inferior"},
+        "verdict": {"outcome": "regressed", "metric": "exact", "difference": LOSS},
+        "reasons": ["exact regressed."],
+        "candidate_ref": "prompt/explain@2",
+        "champion_ref": "prompt/explain@1",
+    },
+}
+
+
+def test_eval(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/runs", Canned(status=202, body=run("queued")))
+    platform.on("GET", "/api/v1/runs/run_1", run("succeeded", outputs=EVALUATED))
+    done = tandem("eval", "explain@2", "--suite", "explain", "--repeats", "2", "--fresh")
+    assert done.code == 0
+    assert platform.asked[0].json() == {
+        "kind": "evaluate",
+        "name": "explain",
+        "inputs": {"prompt": "prompt/explain@2", "suite": "suite/explain", "repeats": 2, "fresh": True, "against": None},
+    }
+    for told in (
+        "exact   0.5000 [0.4000, 0.6000] on 90 rows",
+        "upstream × 2",
+        "grounded: no-claims × 4",
+        "the same text in 50% of the rows, the same grade in 90%",
+        "both orders alike 80%, the first shown preferred 55%, the longer answer won —, unreadable 1",
+        "12 rows answered before",
+        "0.005454 USD",
+        "regressed",
+        "- exact regressed.",
+    ):
+        assert told in done.out, told
+    assert tandem("eval", "explain@2", "--suite", "explain", "--json").json() == {"run": "run_1", **EVALUATED}
+    assert tandem("eval", "explain@2", "--suite", "explain", "--no-wait").out == "run_1\n"
+    assert tandem("eval", "explain@2").code == 2
+
+
+def test_an_evaluation_that_fails_says_why(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/runs", Canned(status=202, body=run("queued")))
+    platform.on("GET", "/api/v1/runs/run_1", run("failed", reason="A cap has no room (over_budget)."))
+    done = tandem("eval", "explain@2", "--suite", "explain")
+    assert (done.code, done.out) == (1, "")
+    assert "over_budget" in done.err
+
+
+def test_suites(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    scorers = [{"scorer": "regex", "name": "", "options": {"pattern": "^[0-9]{1,3}$"}, "weight": 1}]
+    meta = {
+        "data": "dataset/cases@1",
+        "endpoint": "assistant",
+        "scorers": scorers,
+        "sources": ["a", "b"],
+        "variables": {"q": "c"},
+    }
+    version = {"ref": "suite/explain@1", "kind": "suite", "name": "explain", "version": 1, "meta": meta}
+    platform.on("POST", "/api/v1/suites/explain", Canned(status=201, body=version))
+    platform.on("GET", "/api/v1/assets/suite/explain/1", version)
+    words = ["suite", "add", "suite/explain", "--data", "cases", "--endpoint", "assistant", "--var", "the:column:q"]
+    scored = ["--scorer", "regex,pattern=^[0-9]{1,3}$,name=short", "--scorer", "latency,seconds=2,weight=3"]
+    assert tandem(*words, *scored).out == "suite/explain@1\n"
+    sent = platform.asked[0].json()
+    assert sent["data"] == "dataset/cases"
+    assert sent["variables"] == {"q": "the:column"}
+    assert sent["scorers"] == [
+        {"scorer": "regex", "name": "short", "options": {"pattern": "^[0-9]{1,3}$"}, "weight": 1.0},
+        {"scorer": "latency", "name": "", "options": {"seconds": 2}, "weight": 3.0},
+    ]
+    for name, text in (("s.toml", 'data = "dataset/cases"\n'), ("s.json", '{"data": "dataset/cases"}')):
+        (tmp_path / name).write_text(text)
+        assert tandem("suite", "add", "explain", "--file", str(tmp_path / name), "--json").json()["ref"] == "suite/explain@1"
+        assert platform.asked[-1].json() == {"data": "dataset/cases"}
+    shown = tandem("suite", "show", "explain@1").out
+    assert "pattern=^[0-9]{1,3}$" in shown
+    assert "a, b" in shown
+    for wrong in (words[:3], [*words, *scored, "--file", str(tmp_path / "s.json")], [*words, "--scorer", "exact,weight=heavy"]):
+        assert tandem(*wrong).code == 2
+    (tmp_path / "bad.toml").write_text("data =")
+    assert tandem("suite", "add", "explain", "--file", str(tmp_path / "bad.toml")).code == 2
+
+
+def test_a_gate_needs_a_metric_or_a_suite(tandem, platform: FakePlatform) -> None:
+    platform.on("PUT", "/api/v1/gates/prompt/explain", {**GATE, "asset": "prompt/explain", "suite": "suite/explain"})
+    assert "suite/explain" in tandem("gate", "set", "prompt/explain", "--suite", "suite/explain").out
+    assert tandem("gate", "set", "prompt/explain").code == 2
+
+
 def test_runs(tandem, platform: FakePlatform) -> None:
     platform.on("GET", "/api/v1/runs", [DONE])
     platform.on("GET", "/api/v1/runs/run_1", DONE)
@@ -323,7 +428,7 @@ def test_gates(tandem, platform: FakePlatform) -> None:
         "margin": 0.02,
         "require": "non-inferior",
     }
-    assert tandem("gate", "list", "--json").json() == [GATE]
+    assert tandem("gate", "list", "--json").json() == [{**GATE, "suite": None}]
     assert "No gate is set" in tandem("gate", "list").out
 
 

@@ -24,7 +24,10 @@ from tandem.core.money import Usage, nano
 from tandem.core.policy import Budget
 from tandem.core.principal import LOCAL, Principal
 from tandem.data.ingest import ingest
+from tandem.evaluation.look import Look
 from tandem.evaluation.promote import Promotions
+from tandem.evaluation.repo import Evaluations
+from tandem.evaluation.suite import Stores, make_evaluate
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call, Door, open_call, open_nested
 from tandem.gateway.compile import Compiler, Sources
 from tandem.gateway.metrics import Metrics
@@ -37,6 +40,7 @@ from tandem.governance.digest import PEPPER
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
 from tandem.governance.sessions import Sessions
+from tandem.jobs.fake import InlineJobs
 from tandem.jobs.repo import Runs
 from tandem.observability.content import Subjects
 from tandem.observability.journal import Journal
@@ -48,6 +52,7 @@ from tandem.store.sql import Sql, migrate
 from tandem.store.vault import Vault
 from tandem.training.fit import fit
 from tandem.training.task import AlgorithmName, Task
+from tests.evaluation.place import Fake, reader
 
 EVIL = "<script>window.stolen=1</script>\"'><img src=x onerror=window.stolen=2>"
 """Planted wherever a caller or an author can write."""
@@ -95,7 +100,7 @@ class House:
         self.sql, self.blobs = Sql(url), Blobs(home / "blobs")
         self.audit = Audit(self.sql, self.vault, clock, home / "audit.head")
         self.keys, self.table = Keys(self.sql, self.vault, clock, self.audit), Routes(self.sql, clock, self.audit)
-        self.runs = Runs(self.sql, clock)
+        self.runs, self.evaluations = Runs(self.sql, clock), Evaluations(self.sql, clock)
         self.registry = Registry(self.sql, self.blobs, self.audit, clock)
         self.ledger, self.subjects = Ledger(home / "ledger.db", clock), Subjects(home / "subjects.db", self.vault)
         self.traces = Traces(home / "traces")
@@ -131,6 +136,7 @@ class House:
         shown = pages.Sources(
             registry=self.registry,
             runs=self.runs,
+            look=Look(self.registry, self.evaluations, self.subjects),
             traces=self.traces,
             subjects=self.subjects,
             ledger=self.ledger,
@@ -249,7 +255,7 @@ class House:
         self.keys.revoke("gone", admin)
         self.clock.advance(60)
         dataset = self.dataset(editor)
-        promotions = Promotions(self.registry, self.clock)
+        promotions = Promotions(self.registry, self.evaluations, self.clock)
         for algorithm in ("logistic", "gradient-boosting"):
             self.clock.advance(600)
             version = self.model(dataset, algorithm, editor)  # type: ignore[arg-type]
@@ -264,6 +270,7 @@ class House:
         asyncio.run(self._calls())
         self.ledger.set_budget(Budget(scope="org", cap=nano("25"), window="month"))
         self._unfinished(editor)
+        self._evaluated(dataset, editor)
         self.compiler.publish()
         return self
 
@@ -321,6 +328,33 @@ class House:
         self.clock.advance(2)
         self.runs.finish(failed.id, "failed", reason=f"There is no column 'diagnoses'. {EVIL}")
         self.marks |= {"running": running.id, "failed": failed.id}
+
+    def _evaluated(self, dataset: Version, by: Principal) -> None:
+        """Two versions of the prompt asked the same, the second of them worse."""
+        scorers = [{"scorer": "contains"}, {"scorer": "regex", "options": {"pattern": "the.*|<"}}]
+        meta = {"data": str(dataset.ref), "endpoint": "assistant", "scorers": scorers, "expected": "diagnosis", "repeats": 2}
+        meta["variables"] = {"probability": "mean_radius", "evidence": "diagnosis"}
+        self.registry.publish("suite", "explain", members={}, meta=meta, parents=(str(dataset.ref),), by=by)
+        told = self.registry.find(Ref.parse("prompt/explain@1"), ALL).meta
+        self.registry.publish("prompt", "explain", members={}, meta={**told, "model": "assistant"}, by=by)
+        rows = reader([{"mean_radius": 10.0 + n, "diagnosis": "benign" if n % 3 else "malignant"} for n in range(40)])
+        for version, words in ((1, "It is malignant, or benign."), (2, f"It is benign. {EVIL}")):
+            stores = Stores(
+                registry=self.registry,
+                evaluations=self.evaluations,
+                subjects=self.subjects,
+                traces=self.traces,
+                calls=Fake(lambda last, body, words=words: words),  # type: ignore[misc]
+                records=lambda endpoint: True,
+                now=self.clock.now,
+                lake=self.home / "lake",
+            )
+            jobs = InlineJobs(self.runs, self.clock)
+            jobs.register("evaluate", make_evaluate(stores, rows=rows))
+            inputs = {"prompt": f"prompt/explain@{version}", "suite": "suite/explain@1", "by": msgspec.to_builtins(by)}
+            run = self.runs.create("evaluate", "explain", inputs=inputs, by=by)
+            jobs.start("evaluate", run.id, inputs)
+            self.marks["evaluated"] = run.id
 
     # --- calls, each through the door's own state machine and journal
 
@@ -458,6 +492,9 @@ def every_page(house: House) -> Mapping[str, str]:
         "model-production": "/assets/model/tumor/production",
         "dataset": "/assets/dataset/biopsies/1",
         "prompt": "/assets/prompt/explain/1",
+        "prompt-evaluated": "/assets/prompt/explain/2",
+        "suite": "/assets/suite/explain/1",
+        "run-evaluated": f"/runs/{house.marks['evaluated']}",
         "decision": "/assets/decision/second-opinion/1",
         "traces": "/traces",
         "trace-decide": f"/traces/{house.marks['decide']}?content=1",

@@ -24,6 +24,9 @@ PAGES = [
     "model-production",
     "dataset",
     "prompt",
+    "prompt-evaluated",
+    "suite",
+    "run-evaluated",
     "decision",
     "traces",
     "trace-decide",
@@ -476,3 +479,19 @@ async def test_an_address_that_is_nothing_is_a_page(house: House) -> None:
         browser = await client.get("/nonsense", headers={"accept": "text/html,*/*;q=0.8"})
     assert browser.status_code == 404
     assert "/nonsense is nothing here." in Page(browser.text).text
+
+
+async def test_an_evaluation_shows_its_verdict_its_worst_rows_and_what_was_answered(house: House) -> None:
+    async with house.client("ops") as client:
+        shown = await page(client, f"/runs/{house.marks['evaluated']}")
+        assert "regressed" in shown.text
+        assert "-0.3500 [-0.5049, -0.2213]" in shown.text
+        assert "10 of 40 rows" in shown.text
+        assert "It is benign." in shown.text
+        assert "the same text in 100 % of the rows" in shown.text
+        assert "/assets/suite/explain/1" in shown.links
+        prompt = await page(client, "/assets/prompt/explain/2")
+        assert f"/runs/{house.marks['evaluated']}" in prompt.links
+        assert "0.6500 [0.4951, 0.7787]" in prompt.text
+        suite = await page(client, "/assets/suite/explain/1")
+        assert "the.*|<" in suite.text

@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm
 
 from tandem.core.errors import Invalid
 from tandem.core.score import Estimate
-from tandem.evaluation import delong, matched, resampled
+from tandem.evaluation import delong, matched, resampled, tango
 from tandem.evaluation.compare import compare, outcome
 from tandem.evaluation.evidence import OutOfFold
 from tandem.scorers.base import SCORERS, load
@@ -183,9 +183,9 @@ def test_tango_interval_solves_its_defining_equation() -> None:
     theirs = Sample.of(labels.astype(int), np.where(old, labels, 1 - labels))
     got = matched.difference("accuracy", ours, theirs)
     assert got.value == pytest.approx((won - lost) / n)
-    assert matched._score(won, lost, n, got.low) == pytest.approx(1.959964, abs=1e-4)
-    assert matched._score(won, lost, n, got.high) == pytest.approx(-1.959964, abs=1e-4)
-    assert matched._score(won, lost, n, 0.0) ** 2 == pytest.approx((won - lost) ** 2 / (won + lost))
+    assert tango._score(won, lost, n, got.low) == pytest.approx(1.959964, abs=1e-4)
+    assert tango._score(won, lost, n, got.high) == pytest.approx(-1.959964, abs=1e-4)
+    assert tango._score(won, lost, n, 0.0) ** 2 == pytest.approx((won - lost) ** 2 / (won + lost))
 
 
 def false_passes_allowed(trials: int) -> int:
@@ -215,7 +215,7 @@ def test_a_loss_of_exactly_the_margin_in_accuracy_rarely_passes() -> None:
     passes = 0
     for _ in range(2_000):
         won, lost, _ = random.multinomial(250, (0.03, 0.08, 0.89))
-        low = matched._bound(int(won), int(lost), 250, 1.959963984540054, -1.0, (won - lost) / 250)
+        low = tango._bound(int(won), int(lost), 250, 1.959963984540054, -1.0, (won - lost) / 250)
         passes += low > -0.05
     assert passes <= false_passes_allowed(2_000)
 

@@ -101,6 +101,13 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/detectors"): Rule(may=READ),
     ("POST", "/policies/{name}"): Rule(may=WRITE, path="/policies/red", ok=201, json=GUARDS, stranger=409),
     ("POST", "/policies/{name}/try"): Rule(may=READ, path="/policies/red/try", json={"text": "hello"}, stranger=404),
+    ("POST", "/suites/{name}"): Rule(
+        may=WRITE,
+        path="/suites/red",
+        ok=201,
+        json={"data": "dataset/red", "endpoint": "assistant", "scorers": [{"scorer": "regex", "options": {"pattern": "x"}}]},
+        stranger=404,
+    ),
     ("POST", "/decisions/{name}"): Rule(
         may=WRITE, path="/decisions/red", ok=201, json={"source": SOURCE, "entry": "answer"}, stranger=409
     ),
@@ -117,6 +124,7 @@ MATRIX: dict[tuple[str, str], Rule] = {
         stranger=404,
     ),
     ("GET", "/runs/{identifier}"): Rule(may=READ, path="/runs/{run}", stranger=404),
+    ("GET", "/runs/{identifier}/rows"): Rule(may=READ, path="/runs/{run}/rows", ok=NONE_SUCH, stranger=404),
     ("POST", "/runs/{identifier}/cancel"): Rule(may=WRITE, path="/runs/{run}/cancel", ok=202, stranger=404),
     ("GET", "/endpoints"): Rule(may=READ),
     ("PUT", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/red-{role}", json=ENDPOINT, stranger=403),

@@ -171,7 +171,7 @@ def test_a_prompt_without_a_gate_moves_and_is_marked(here: House) -> None:
 
 def test_a_prompt_with_a_gate_is_held_to_it(here: House) -> None:
     prompt = here.prompt()
-    here.registry.set_gate(Gate(asset="prompt/support", metric="judge"), by=person("admin"))
+    here.registry.set_gate(Gate(asset="prompt/support", metric="judge", suite="suite/support"), by=person("admin"))
     with pytest.raises(Blocked):
         here.registry.promote(prompt.ref, "production", by=APPROVER)
     assert not here.registry.promote(prompt.ref, "production", evidence=[here.gate_score(prompt, None)], by=APPROVER).ungated
@@ -376,3 +376,19 @@ def test_of_eight_with_the_same_etag_one_wins(here: House) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["conflict"] * 7 + ["moved"]
+
+
+@pytest.mark.parametrize(
+    ("gate", "field"),
+    [
+        (Gate(asset="prompt/support"), "suite"),
+        (Gate(asset="prompt/*"), "suite"),
+        (Gate(asset="model/tumor", suite="suite/support"), "suite"),
+        (Gate(asset="prompt/support", suite="model/tumor"), "suite"),
+        (Gate(asset="prompt/support", suite="suite/support@newest"), "suite"),
+    ],
+)
+def test_prompts_are_judged_by_suites_and_nothing_else_is(here: House, gate: Gate, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        here.registry.set_gate(gate, by=person("admin"))
+    assert caught.value.field == field

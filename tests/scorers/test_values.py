@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from tandem.scorers.auc import midranks, placements
 from tandem.scorers.base import load
-from tandem.scorers.intervals import wilson
+from tandem.scorers.proportions import wilson
 from tandem.scorers.sample import Floats, Sample, Truths
 
 

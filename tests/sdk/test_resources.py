@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tandem
 import tandem_sdk
-from tandem_sdk import Client, GateRefused, Invalid, Message, RunFailed, Target, TimedOut
+from tandem_sdk import Asking, Client, GateRefused, Invalid, Message, RunFailed, Scoring, Target, TimedOut
 from tandem_sdk.assets import split
 from tandem_sdk.calls import tensors
 from tandem_sdk.fake import Canned, FakePlatform
@@ -333,6 +333,56 @@ def test_gates(platform: FakePlatform, client: Client) -> None:
     assert client.gates.set("model/tumor", metric="roc_auc", minimum=0.95, require="improved").minimum == 0.95
     assert platform.asked[0].json() == {"alias": "production", "metric": "roc_auc", "minimum": 0.95, "require": "improved"}
     assert client.gates.list()[0].require == "improved"
+
+
+def test_a_gate_with_a_suite_brings_its_own_metric(platform: FakePlatform, client: Client) -> None:
+    stored = {"asset": "prompt/explain", "metric": "exact", "margin": 0.05, "suite": "suite/explain"}
+    platform.on("PUT", "/api/v1/gates/prompt/explain", stored)
+    assert client.gates.set("prompt/explain", suite="suite/explain").metric == "exact"
+    assert platform.asked[0].json() == {"alias": "production", "require": "non-inferior", "suite": "suite/explain"}
+
+
+def test_suites_and_evaluations(platform: FakePlatform, client: Client) -> None:
+    platform.on("POST", "/api/v1/suites/explain", {"ref": "suite/explain@1", "kind": "suite", "name": "explain", "version": 1})
+    scorers = [Scoring(scorer="exact"), Scoring(scorer="latency", name="fast", options={"seconds": 2}, weight=2)]
+    made = client.suites.add(
+        "explain",
+        data="dataset/cases",
+        endpoint="assistant",
+        scorers=scorers,
+        variables={"q": "question"},
+        expected="wanted",
+        asking=Asking(rows=50, repeats=2),
+    )
+    assert made.ref == "suite/explain@1"
+    assert platform.asked[0].json() == {
+        "data": "dataset/cases",
+        "endpoint": "assistant",
+        "scorers": [
+            {"scorer": "exact", "name": "", "options": {}, "weight": 1.0},
+            {"scorer": "latency", "name": "fast", "options": {"seconds": 2}, "weight": 2},
+        ],
+        "variables": {"q": "question"},
+        "expected": "wanted",
+        "sources": [],
+        "metric": "",
+        "rows": 50,
+        "repeats": 2,
+        "seed": 7,
+        "temperature": 0.0,
+        "max_tokens": 512,
+    }
+    platform.on("POST", "/api/v1/runs", {"id": "run_1", "kind": "evaluate"})
+    assert client.runs.evaluate("prompt/explain@2", suite="suite/explain", fresh=True).id == "run_1"
+    told = platform.asked[1].json()
+    assert (told["kind"], told["name"], told["inputs"]["fresh"]) == ("evaluate", "explain", True)
+    answer = {"trace": "trc_1", "grades": {"exact": 0.0}, "seconds": 0.5, "cost": 7, "text": "no", "why": {"exact": {}}}
+    line = {"row": "r1", "grade": 0, "answers": [answer]}
+    body = {"evaluation": "evl_1", "prompt": "prompt/explain@2", "suite": "suite/explain@1", "metric": "exact", "lines": [line]}
+    platform.on("GET", "/api/v1/runs/run_1/rows", body)
+    rows = client.runs.rows("run_1", limit=3, content=True)
+    assert platform.asked[2].query == {"limit": "3", "content": "true"}
+    assert (rows.lines[0].grade, rows.lines[0].answers[0].text) == (0.0, "no")
 
 
 def test_traces_and_audit(platform: FakePlatform, client: Client) -> None:

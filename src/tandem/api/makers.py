@@ -1,8 +1,8 @@
-"""Prompts and decisions over HTTP: the assets that people write by hand."""
+"""Prompts, suites and decisions over HTTP: the assets that people write by hand."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -10,10 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tandem.api.assets import version_body
 from tandem.api.wire import Caller, answer
+from tandem.core.asset import Ref
 from tandem.core.errors import Invalid
 from tandem.decisions.describe import describe
 from tandem.decisions.worker import SOURCE
-from tandem.governance.authorise import authorise
+from tandem.evaluation.look import known_columns
+from tandem.governance.authorise import authorise, scope_of
+from tandem.registry.kinds.suite import REPEATS, ROWS, TOKENS
 from tandem.registry.registry import Registry
 from tandem.store.blobs import digest_of
 
@@ -46,8 +49,39 @@ class DecisionIn(BaseModel):
     entry: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 
 
+class ScoringIn(BaseModel):
+    """One scorer of a suite."""
+
+    model_config = ConfigDict(extra="forbid")
+    scorer: Annotated[str, Field(max_length=64)]
+    name: Annotated[str, Field(max_length=64)] = ""
+    options: dict[Annotated[str, Field(max_length=64)], Any] = Field(default_factory=dict)
+    weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+
+
+Column = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class SuiteIn(BaseModel):
+    """A suite: which rows of a dataset are asked, where, and how the answers are judged."""
+
+    model_config = ConfigDict(extra="forbid")
+    data: Annotated[str, Field(max_length=140)]
+    endpoint: Annotated[str, Field(min_length=1, max_length=140)]
+    scorers: Annotated[list[ScoringIn], Field(min_length=1, max_length=20)]
+    variables: Annotated[dict[Column, Column], Field(max_length=64)] = Field(default_factory=dict)
+    expected: Column | None = None
+    sources: Annotated[list[Column], Field(max_length=64)] = Field(default_factory=list)
+    metric: Annotated[str, Field(max_length=64)] = ""
+    rows: Annotated[int, Field(ge=1, le=ROWS)] | None = None
+    repeats: Annotated[int, Field(ge=1, le=REPEATS)] = 1
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    max_tokens: Annotated[int, Field(ge=1, le=TOKENS)] = 512
+
+
 def routes(registry: Registry) -> APIRouter:
-    """The routes that publish prompts and decisions."""
+    """The routes that publish prompts, suites and decisions."""
     router = APIRouter(tags=["assets"])
 
     @router.post("/prompts/{name}", status_code=201)
@@ -63,6 +97,25 @@ def routes(registry: Registry) -> APIRouter:
         if body.model is not None:
             meta["model"] = body.model
         return answer(version_body(registry.publish("prompt", name, members={}, meta=meta, by=by), {}), 201)
+
+    @router.post("/suites/{name}", status_code=201)
+    def add_suite(name: str, body: SuiteIn, by: Caller) -> Response:
+        """Publishes a suite's next version, pinned to a version of its dataset."""
+        authorise(by, "write")
+        data = Ref.parse(body.data)
+        if data.kind != "dataset":
+            raise Invalid(f"{data} is no dataset.", field="data", hint="Write dataset/NAME[@VERSION].")
+        pinned = registry.find(data, scope_of(by))
+        columns = known_columns(pinned.meta)
+        named = [*body.variables.values(), *body.sources, *([body.expected] if body.expected else [])]
+        missing = [column for column in named if columns and column not in columns]
+        if missing:
+            raise Invalid(
+                f"{pinned.ref} lacks a column that the suite names.", field=missing[0], hint=f"It has: {', '.join(columns)}."
+            )
+        meta = {**body.model_dump(), "data": str(pinned.ref)}
+        version = registry.publish("suite", name, members={}, meta=meta, parents=(str(pinned.ref),), by=by)
+        return answer(version_body(version, {}), 201)
 
     @router.post("/decisions/{name}", status_code=201)
     def add_decision(name: str, body: DecisionIn, by: Caller) -> Response:

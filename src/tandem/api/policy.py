@@ -17,6 +17,8 @@ from tandem.core.errors import Invalid
 from tandem.core.money import nano
 from tandem.core.policy import Budget, Gate, Window
 from tandem.core.principal import Principal
+from tandem.evaluation.look import gate_metric
+from tandem.evaluation.suite import MARGIN
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, authorise, scope_of
 from tandem.governance.ledger import Account, Ledger
@@ -41,10 +43,11 @@ class GateIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     alias: str = Field("production", pattern="^[a-z][a-z0-9._-]{0,62}$")
-    metric: str = Field("roc_auc", max_length=64)
+    metric: str | None = Field(None, max_length=64, description="roc_auc, or for a suite its own metric, unless named")
     minimum: float | None = Field(None, ge=0, le=1)
-    margin: float = Field(0.02, ge=0, le=1)
+    margin: float | None = Field(None, ge=0, le=1, description="0.02, or 0.05 for a suite, unless named")
     require: Literal["improved", "non-inferior"] = "non-inferior"
+    suite: str | None = Field(None, max_length=140, description="For prompts: the suite they are evaluated with")
 
 
 def check_scope(scope: str) -> str:
@@ -119,8 +122,19 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
     def set_gate(kind: str, name: str, body: GateIn, by: Caller) -> Response:
         """Sets what a version of an asset must prove; `*` as the name is the default of its kind."""
         asset = f"{kind}/{name}" if name == "*" else str(Ref.parse(f"{kind}/{name}"))
+        authorise(by, "admin")
+        plain, metric = Gate(asset=asset), body.metric
+        if body.suite is not None:
+            metric = gate_metric(registry, body.suite, metric, scope_of(by))
+        margin = body.margin if body.margin is not None else plain.margin if body.suite is None else MARGIN
         gate = Gate(
-            asset=asset, alias=body.alias, metric=body.metric, minimum=body.minimum, margin=body.margin, require=body.require
+            asset=asset,
+            alias=body.alias,
+            metric=metric or plain.metric,
+            minimum=body.minimum,
+            margin=margin,
+            require=body.require,
+            suite=body.suite,
         )
         registry.set_gate(gate, by=by)
         return answer(asdict(gate))

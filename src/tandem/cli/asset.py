@@ -18,11 +18,11 @@ META_CHARACTERS = 400
 
 @click.group()
 def asset() -> None:
-    """Assets: datasets, models, prompts, decisions."""
+    """Assets: datasets, models, prompts, decisions, policies, suites."""
 
 
 @asset.command("list")
-@click.option("--kind", metavar="KIND", help="Only dataset, model, prompt or decision.")
+@click.option("--kind", metavar="KIND", help="Only dataset, model, prompt, decision, policy or suite.")
 @as_json
 def list_assets(kind: str | None, as_json: bool) -> None:
     """List assets with their newest version and aliases."""

@@ -34,6 +34,8 @@ SECTIONS = {
         "train": Row("tandem.cli.train:train", "Train a model on a dataset."),
         "policy": Row("tandem.cli.policy:policy", "Policies: add guards, try them, list detectors."),
         "prompt": Row("tandem.cli.prompt:prompt", "Prompts: add, show."),
+        "suite": Row("tandem.cli.suite:suite", "Suites: add, show. What prompts are evaluated with."),
+        "eval": Row("tandem.cli.evaluate:evaluate", "Ask a prompt the questions of a suite."),
         "decision": Row("tandem.cli.decision:decision", "Decisions: add."),
         "run": Row("tandem.cli.run:run", "Runs: list, show, wait, cancel."),
         "asset": Row("tandem.cli.asset:asset", "Assets: list, show, lineage."),

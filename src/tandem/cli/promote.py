@@ -24,14 +24,14 @@ def promote(asset: str, alias: str, etag: str | None, as_json: bool) -> None:
             done = tandem.assets.promote(asset, alias, int(etag) if etag is not None and etag.isdigit() else etag)
         except GateRefused as refused:
             if not as_json:
-                _report(refused.report, None)
+                tell(refused.report, None)
             raise
     if as_json:
         emit(done)
         return
     kind_name = asset.partition("@")[0]
     click.echo(f"{kind_name}@{alias} is now {done.ref or f'{kind_name}@{done.version}'}.")
-    _report(done.report, done)
+    tell(done.report, done)
     if done.endpoint:
         click.echo(f"The endpoint '{done.endpoint}' serves it.")
 
@@ -51,7 +51,7 @@ def rollback(asset: str, alias: str, as_json: bool) -> None:
     click.echo(f"{kind_name}@{alias} is back at {kind_name}@{alias_now.version}.")
 
 
-def _report(report: GateReport | None, done: Promotion | None) -> None:
+def tell(report: GateReport | None, done: Promotion | None) -> None:
     """Prints what a gate concluded: verdict, estimates with intervals, reasons."""
     if report is None:
         click.echo("No gate applied.")

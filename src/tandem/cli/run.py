@@ -28,7 +28,15 @@ def list_runs(limit: int, as_json: bool) -> None:
         emit(runs)
         return
     rows = [
-        (run.id, run.kind, run.name, run.state, f"{run.progress:.0%}", moment(run.created_at), run.asset or run.reason)
+        (
+            run.id,
+            run.kind,
+            run.name,
+            run.state,
+            f"{run.progress:.0%}",
+            moment(run.created_at),
+            run.asset or run.reason or run.outputs.get("prompt"),
+        )
         for run in runs
     ]
     table(("run", "kind", "name", "state", "done", "made", "outcome"), rows)

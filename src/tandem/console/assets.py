@@ -13,7 +13,9 @@ from tandem.console.desk import POLICY, Desk
 from tandem.console.graph import Graph, layout
 from tandem.core.asset import KINDS, Kind, Ref, Version
 from tandem.core.errors import NotFound
+from tandem.evaluation.look import Look
 from tandem.governance.authorise import Scope, scope_of
+from tandem.registry.kinds.suite import read
 from tandem.registry.nouns import Move
 from tandem.registry.registry import Registry
 
@@ -28,10 +30,11 @@ COMMANDS = {
     "prompt": "tandem prompt add NAME FILE",
     "decision": "tandem decision add NAME FILE",
     "policy": "tandem policy add NAME --guard DETECTOR=ACTION",
+    "suite": "tandem suite add NAME --data dataset/NAME --endpoint NAME --expect COLUMN --scorer exact",
 }
 """What makes the first asset of each kind."""
 ASIDE = frozenset(
-    {"metrics", "importances", "contract", "profile", "template", "messages", "variables", "environment", "signature"}
+    {"metrics", "importances", "contract", "profile", "template", "messages", "variables", "environment", "signature", "scorers"}
 )
 """Meta that has a place of its own on the page, where it has the expected form."""
 
@@ -68,7 +71,7 @@ def moves(registry: Registry, ref: Ref, scope: Scope) -> list[Move]:
     return sorted(found, key=lambda move: (move.alias.moved_at, move.alias.etag), reverse=True)
 
 
-def routes(desk: Desk, registry: Registry) -> APIRouter:
+def routes(desk: Desk, registry: Registry, look: Look) -> APIRouter:
     """The pages of Asset."""
     router = desk.router()
 
@@ -99,6 +102,7 @@ def routes(desk: Desk, registry: Registry) -> APIRouter:
         by = desk.enter(request)
         scope = scope_of(by)
         found = registry.find(Ref.parse(f"{kind}/{name}@{version}"), scope)
+        suite = read(found.meta) if found.kind == "suite" else None
         history = [move for move in moves(registry, found.ref, scope) if move.alias.version == found.version]
         values = {
             "version_of": found,
@@ -112,6 +116,9 @@ def routes(desk: Desk, registry: Registry) -> APIRouter:
             "columns": facts.columns(found.meta),
             "turns": facts.turns(found.meta) if found.kind == "prompt" else (),
             "source": _source(registry, found),
+            "evaluations": look.of(found, by) if found.kind == "prompt" else (),
+            "scorers": suite.scorers if suite is not None else (),
+            "judged_by": suite.judged_by if suite is not None else "",
             "rest": {name: value for name, value in found.meta.items() if name not in ASIDE},
         }
         return desk.page(request, "version.html", str(found.ref), values, by=by)

@@ -94,6 +94,37 @@ class Report(msgspec.Struct, frozen=True):
         return line(self.candidate, [] if self.gate.minimum is None else [(self.gate.minimum, "minimum")])
 
 
+class Agreed(msgspec.Struct, frozen=True):
+    """How alike repeats were, as shares of the rows."""
+
+    texts: float
+    grades: float
+
+
+class Judging(msgspec.Struct, frozen=True):
+    """How a judge behaved, as shares; None where there was nothing to share."""
+
+    consistent: float
+    first: float | None = None
+    longer: float | None = None
+    unreadable: int = 0
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """How the asking of an evaluation went."""
+
+    rows: int
+    answers: int
+    errors: dict[str, int] = {}
+    labels: dict[str, int] = {}
+    agreement: Agreed | None = None
+    cost: int | None = None
+    """Nano-dollars."""
+    seconds: dict[str, float] = {}
+    models: tuple[str, ...] = ()
+    judge: Judging | None = None
+
+
 class _Column(msgspec.Struct):
     name: str
     dtype: str = ""
@@ -173,6 +204,11 @@ def shares(found: object) -> tuple[Share, ...]:
 def report(found: object) -> Report | None:
     """A gate's report."""
     return _read(found, Report)
+
+
+def asked(found: object) -> Asked | None:
+    """How the asking of an evaluation went."""
+    return _read(found, Asked)
 
 
 def outcome(version: Mapping[str, object]) -> str | None:

@@ -10,6 +10,7 @@ from tandem.console import assets, endpoints, files, home, policy, principals, r
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current
 from tandem.core.clock import Clock
+from tandem.evaluation.look import Look
 from tandem.governance.audit import Audit
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
@@ -26,6 +27,8 @@ class Sources:
 
     registry: Registry
     runs: Runs
+    look: Look
+    """Shows evaluations."""
     traces: Traces
     subjects: Subjects
     ledger: Ledger
@@ -45,9 +48,9 @@ def routes(sources: Sources) -> APIRouter:
     for part in (
         home.routes(desk, s.traces, s.runs, s.ledger, s.audit, s.current),
         endpoints.routes(desk, s.current),
-        assets.routes(desk, s.registry),
+        assets.routes(desk, s.registry, s.look),
         traces.routes(desk, s.traces, s.subjects, s.current),
-        runs.routes(desk, s.runs, s.registry),
+        runs.routes(desk, s.runs, s.registry, s.look),
         principals.routes(desk, s.keys),
         policy.routes(desk, s.ledger, s.audit),
         files.routes(desk),

@@ -10,17 +10,22 @@ from tandem.console.assets import pictures
 from tandem.console.desk import Desk
 from tandem.core.asset import Ref, Version
 from tandem.core.errors import Invalid, NotFound
+from tandem.core.principal import Principal
 from tandem.core.run import ENDED, Run
+from tandem.evaluation.look import Lines, Look
+from tandem.evaluation.suite import KIND as EVALUATE
 from tandem.governance.authorise import Scope, scope_of
 from tandem.jobs.repo import Runs
 from tandem.registry.registry import Registry
 
 PAGE = 100
-ASIDE = frozenset({"asset", "metrics", "environment"})
+WORST = 10
+"""Rows of an evaluation that its page shows."""
+ASIDE = frozenset({"asset", "metrics", "environment", "comparison", "asked"})
 """Outputs that have a place of their own on the page."""
 
 
-def routes(desk: Desk, runs: Runs, registry: Registry) -> APIRouter:
+def routes(desk: Desk, runs: Runs, registry: Registry, look: Look) -> APIRouter:
     """The pages of Run."""
     router = desk.router()
 
@@ -42,12 +47,26 @@ def routes(desk: Desk, runs: Runs, registry: Registry) -> APIRouter:
             "now": desk.clock.now(),
             "made": made,
             "pictures": () if made is None else pictures(made),
+            "comparison": facts.report(run.outputs.get("comparison")),
+            "asked": facts.asked(run.outputs.get("asked")) if run.kind == EVALUATE else None,
+            "lines": _lines(look, run, by),
             "metrics": facts.metrics(run.outputs.get("metrics")),
             "outputs": {name: value for name, value in run.outputs.items() if name not in ASIDE},
         }
         return desk.page(request, "run.html", f"Run {run.name}", values, by=by)
 
     return router
+
+
+def _lines(look: Look, run: Run, by: Principal) -> Lines | None:
+    """The worst rows of an evaluation, with what was answered."""
+    if run.kind != EVALUATE:
+        return None
+    try:
+        found = look(run, by, metric=None, limit=WORST, content=True)
+    except (Invalid, NotFound):  # nothing was asked yet
+        return None
+    return found if found.lines else None
 
 
 def _made(registry: Registry, run: Run, scope: Scope) -> Version | None:

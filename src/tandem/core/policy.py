@@ -32,6 +32,8 @@ class Gate:
     margin: float = 0.02
     """The loss against the champion that non-inferiority tolerates, in units of the metric."""
     require: Literal["improved", "non-inferior"] = "non-inferior"
+    suite: str | None = None
+    """For prompts: the suite they are evaluated with, `suite/NAME` for its newest version or `suite/NAME@VERSION`."""
 
 
 Action = Literal["allow", "observe", "mask", "block"]

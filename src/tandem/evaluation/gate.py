@@ -32,9 +32,12 @@ class GateReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class Check:
+    """One thing that a gate looked at."""
+
     held: bool
     reason: str
+    """A sentence for people; empty where there is nothing to say."""
 
 
 def judge(gate: Gate, candidate: OutOfFold, champion: OutOfFold | None) -> GateReport:
@@ -50,17 +53,17 @@ def judge(gate: Gate, candidate: OutOfFold, champion: OutOfFold | None) -> GateR
         estimate = scorer.score(sample(candidate.labels, candidate.probabilities, threshold=candidate.threshold))
     except Invalid as error:
         return GateReport(passed=False, gate=gate, candidate=None, verdict=None, reasons=(error.message,))
-    checks = [_size(candidate), *_minimum(gate, estimate, scorer.more_is_better)]
+    checks = [_size(candidate), *minimum(gate, estimate, scorer.more_is_better)]
     verdict: Verdict | None = None
     if champion is None:
-        checks.append(_Check(True, "There is no champion yet, so nothing to compare with."))
+        checks.append(Check(True, "There is no champion yet, so nothing to compare with."))
     else:
         try:
             verdict = compare(gate.metric, candidate, champion, margin=gate.margin)
         except Invalid as error:
-            checks.append(_Check(False, error.message))
+            checks.append(Check(False, error.message))
         else:
-            checks.append(_comparison(gate, verdict))
+            checks.append(comparison(gate, verdict))
     return GateReport(
         passed=all(check.held for check in checks),
         gate=gate,
@@ -70,18 +73,18 @@ def judge(gate: Gate, candidate: OutOfFold, champion: OutOfFold | None) -> GateR
     )
 
 
-def _size(candidate: OutOfFold) -> _Check:
+def _size(candidate: OutOfFold) -> Check:
     rows, positives = len(candidate.labels), sum(candidate.labels)
     rarer = min(positives, rows - positives)
     if enough(rows, rarer):
-        return _Check(True, "")
-    return _Check(
+        return Check(True, "")
+    return Check(
         False,
         f"Not enough data: {rows} rows with {rarer} of the rarer class; a verdict needs {MINIMUM_ROWS} and {MINIMUM_PER_CLASS}.",
     )
 
 
-def _minimum(gate: Gate, estimate: Estimate, more_is_better: bool) -> list[_Check]:
+def minimum(gate: Gate, estimate: Estimate, more_is_better: bool) -> list[Check]:
     """The bound on the bad side must keep the minimum: the lower one, or for losses the upper one as a maximum."""
     if gate.minimum is None:
         return []
@@ -89,14 +92,15 @@ def _minimum(gate: Gate, estimate: Estimate, more_is_better: bool) -> list[_Chec
     held = bound >= gate.minimum if more_is_better else bound <= gate.minimum
     side, word = ("lower", "minimum") if more_is_better else ("upper", "maximum")
     keeps = "keeps" if held else "does not keep"
-    return [_Check(held, f"{gate.metric} is {show(estimate)}: its {side} bound {keeps} the {word} {gate.minimum:g}.")]
+    return [Check(held, f"{gate.metric} is {show(estimate)}: its {side} bound {keeps} the {word} {gate.minimum:g}.")]
 
 
-def _comparison(gate: Gate, verdict: Verdict) -> _Check:
+def comparison(gate: Gate, verdict: Verdict) -> Check:
+    """Whether the verdict is one that the gate lets pass."""
     passing = ("improved",) if gate.require == "improved" else ("improved", "non-inferior")
     held = verdict.outcome in passing
     difference = "" if verdict.difference is None else f"the difference to the champion is {show(verdict.difference, sign=True)}"
-    return _Check(
+    return Check(
         held, f"{gate.metric} {verdict.outcome}: {difference}, margin {gate.margin:g}; the gate requires {gate.require}."
     )
 

@@ -1,19 +1,12 @@
-"""The difference of two accuracies on the same rows: Tango's score interval, which is McNemar's test at zero.
-
-Source: Tango 1998, Statistics in Medicine 17:891-908. Better than Wald where few rows disagree.
-"""
+"""The difference of two accuracies on the same rows; see `tango.py`."""
 
 from __future__ import annotations
 
-import math
-
 from tandem.core.score import Estimate
-from tandem.scorers.intervals import Z
+from tandem.evaluation.tango import METHOD, tango
 from tandem.scorers.sample import Sample
 
-METHOD = "Tango's score interval for matched proportions (McNemar's test at zero)"
-STEPS = 60
-"""Halvings of an interval of length two: far below the precision of a float."""
+__all__ = ["METHOD", "difference"]
 
 
 def difference(metric: str, candidate: Sample, champion: Sample) -> Estimate:
@@ -21,28 +14,4 @@ def difference(metric: str, candidate: Sample, champion: Sample) -> Estimate:
     del metric  # this module knows one
     right, old_right = candidate.predicted == candidate.labels, champion.predicted == champion.labels
     won, lost = int((right & ~old_right).sum()), int((~right & old_right).sum())
-    n = candidate.n
-    value = (won - lost) / n
-    low = _bound(won, lost, n, Z, -1.0, value)
-    high = _bound(won, lost, n, -Z, value, 1.0)
-    return Estimate(value=value, low=low, high=high, n=n)
-
-
-def _bound(won: int, lost: int, n: int, level: float, low: float, high: float) -> float:
-    """Where the score statistic, which falls with the difference, passes `level`."""
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _score(won, lost, n, middle) > level else (low, middle)
-    return (low + high) / 2
-
-
-def _score(won: int, lost: int, n: int, delta: float) -> float:
-    """Tango's statistic for the hypothesis that the difference is `delta`."""
-    linear = -won - lost + (2 * n - won + lost) * delta
-    constant = -lost * delta * (1 - delta)
-    against = (math.sqrt(max(0.0, linear * linear - 8 * n * constant)) - linear) / (4 * n)
-    variance = n * (2 * against + delta * (1 - delta))
-    distance = won - lost - n * delta
-    if variance <= 0:
-        return math.copysign(math.inf, distance) if distance else 0.0
-    return distance / math.sqrt(variance)
+    return tango(won, lost, candidate.n)

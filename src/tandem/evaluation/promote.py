@@ -14,13 +14,19 @@ from tandem.core.policy import Gate
 from tandem.core.principal import Principal
 from tandem.core.score import Estimate, Score
 from tandem.evaluation.child import judge_apart
+from tandem.evaluation.repo import Evaluations
+from tandem.evaluation.suitegate import Evidence, judge_suite
 from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.gates import gate_score
+from tandem.registry.kinds.suite import read
 from tandem.registry.registry import Registry
 
 EVIDENCE = "oof.json"
 """The member of a model that holds its out-of-fold predictions."""
 ENDPOINT_KINDS = {"model": "predict", "decision": "decide"}
+MODEL = "Train a better candidate"
+BETTER: dict[str, str] = {"prompt": "Write a better prompt"}
+"""What to do about a refusal, where it is not `MODEL`."""
 
 
 class GateRefused(Blocked):
@@ -36,8 +42,8 @@ class GateRefused(Blocked):
 class Promotions:
     """Promotes versions through their gates."""
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
-        self._registry, self._clock = registry, clock
+    def __init__(self, registry: Registry, evaluations: Evaluations, clock: Clock) -> None:
+        self._registry, self._evaluations, self._clock = registry, evaluations, clock
 
     def promote(self, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None = None) -> dict[str, Any]:
         """Judges the version against the current champion and moves the alias.
@@ -57,12 +63,15 @@ class Promotions:
         evidence: list[Score] = []
         if gate is not None:
             champion = self._champion(version, alias, by)
-            report = self._judge(gate, version, self._opponent(version, champion, by))
+            if gate.suite is not None:
+                report = self._by_suite(gate, version, champion, by)
+            else:
+                report = self._judge(gate, version, self._opponent(version, champion, by))
             if not report["passed"]:
                 raise GateRefused(
                     f"{version.ref} was not promoted to {alias}: {' '.join(report['reasons'])}",
                     report=report,
-                    hint="Train a better candidate, or change what the gate asks with `tandem gate set`.",
+                    hint=f"{BETTER.get(version.kind, MODEL)}, or change what the gate asks with `tandem gate set`.",
                 )
             evidence = [self._score(gate, version, champion, report, by)]
         moved = self._registry.promote(
@@ -106,6 +115,33 @@ class Promotions:
         report = judge_apart(gate, self._registry.member(version, EVIDENCE), other)
         return {**report, "candidate_ref": str(version.ref), "champion_ref": None if champion is None else str(champion.ref)}
 
+    def _by_suite(self, gate: Gate, version: Version, champion: Version | None, by: Principal) -> dict[str, Any]:
+        """The report on a prompt: its evaluation and the champion's with the suite's version of now."""
+        suite = self._registry.find(Ref.parse(str(gate.suite)), scope_of(by))
+        candidate = self._evidence(version, suite, by)
+        other = None if champion is None else self._evidence(champion, suite, by)
+        report = judge_suite(gate, read(suite.meta), candidate, other)
+        times = len([one for one in self._evaluations.of(str(version.ref), scope_of(by), suite=str(suite.ref)) if one.done_at])
+        often = f"{version.ref} was evaluated {times} times with {suite.ref}; the newest counts." if times > 1 else ""
+        return {
+            **msgspec.to_builtins(report),
+            "reasons": [*report.reasons, *([often] if often else [])],
+            "candidate_ref": str(version.ref),
+            "champion_ref": None if champion is None else str(champion.ref),
+            "suite": str(suite.ref),
+            "evaluations": [candidate.evaluation.id, *([] if other is None else [other.evaluation.id])],
+        }
+
+    def _evidence(self, version: Version, suite: Version, by: Principal) -> Evidence:
+        found = self._evaluations.newest(str(version.ref), str(suite.ref), scope_of(by))
+        if found is None:
+            raise Blocked(
+                f"{version.ref} has not been evaluated with {suite.ref}, so there is nothing its gate could judge.",
+                hint=f"Run: tandem eval {version.ref} --suite {suite.ref}",
+                code="no_evidence",
+            )
+        return Evidence(evaluation=found, rows=self._evaluations.rows(found.id))
+
     def _score(self, gate: Gate, version: Version, champion: Version | None, report: dict[str, Any], by: Principal) -> Score:
         verdict = report["verdict"]
         return gate_score(
@@ -113,7 +149,7 @@ class Promotions:
             None if champion is None else champion.ref,
             gate=gate,
             passed=report["passed"],
-            estimate=msgspec.convert(report["candidate"], Estimate),
+            estimate=None if report["candidate"] is None else msgspec.convert(report["candidate"], Estimate),
             outcome=None if verdict is None else verdict["outcome"],
             by=by.name,
             now=self._clock.now(),

@@ -80,6 +80,11 @@ class Compiler:
                 raise
         return self._snapshot
 
+    def records(self, address: str) -> bool:
+        """Whether the content of an endpoint's calls is kept; a model that is named directly keeps it."""
+        endpoint = self.current().endpoints.get(address)
+        return endpoint is None or endpoint.record_content
+
     def publish(self) -> int:
         """Writes the replica if anything changed; returns the version it now holds."""
         with self._lock:

@@ -48,6 +48,7 @@ def check_gate(gate: Gate) -> None:
         Ref.parse(f"{kind}/any@{gate.alias}")
     else:
         Ref.parse(f"{gate.asset}@{gate.alias}")
+    _check_suite(gate, kind)
     if not 0 <= gate.margin < float("inf"):
         raise Invalid(
             f"The margin {gate.margin} is no tolerated loss.", hint="Use zero or more, in units of the metric.", field="margin"
@@ -56,6 +57,19 @@ def check_gate(gate: Gate) -> None:
         raise Invalid(f"The minimum {gate.minimum} is no bound.", hint="Use a finite number.", field="minimum")
     if gate.require not in ("improved", "non-inferior"):
         raise Invalid(f"'{gate.require}' is nothing a gate can require.", hint="Use improved or non-inferior.", field="require")
+
+
+def _check_suite(gate: Gate, kind: str) -> None:
+    """Prompts are judged by suites, everything else by the evidence it carries."""
+    if gate.suite is None:
+        if kind == "prompt":
+            raise Invalid("A prompt has no predictions to be judged by.", hint="Name a suite: --suite suite/NAME.", field="suite")
+        return
+    if kind != "prompt":
+        raise Invalid(f"A suite evaluates prompts, not a {kind}.", hint="Leave the suite out.", field="suite")
+    suite = Ref.parse(gate.suite)
+    if suite.kind != "suite" or suite.alias is not None:
+        raise Invalid(f"{suite} is no suite to judge by.", hint="Write suite/NAME or suite/NAME@VERSION.", field="suite")
 
 
 def gate_score(

@@ -42,7 +42,7 @@ class Registry:
         """Makes the next version; the same content as the newest one is the newest one.
 
         Args:
-            kind: `dataset`, `model`, `prompt` or `decision`.
+            kind: `dataset`, `model`, `prompt`, `decision`, `policy` or `suite`.
             name: the asset; the team that publishes first has it.
             members: file name → its bytes, or the path of a file to copy.
             meta: what the version says about itself (`kinds/` says what each kind must); JSON.
@@ -185,7 +185,13 @@ class Registry:
                 action="gate.set",
                 subject=f"{gate.asset}@{gate.alias}",
                 team=by.team,
-                detail={"metric": gate.metric, "minimum": gate.minimum, "margin": gate.margin, "require": gate.require},
+                detail={
+                    "metric": gate.metric,
+                    "minimum": gate.minimum,
+                    "margin": gate.margin,
+                    "require": gate.require,
+                    "suite": gate.suite,
+                },
             )
             bump(conn)
 

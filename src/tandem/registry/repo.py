@@ -119,6 +119,7 @@ gates = Table(
     Column("require", Text, nullable=False),
     Column("set_at", BigInteger, nullable=False),
     Column("set_by", Text, nullable=False),
+    Column("suite", Text),
 )
 
 scores = Table(
@@ -308,6 +309,7 @@ class GateRows:
             "minimum": gate.minimum,
             "margin": gate.margin,
             "require": gate.require,
+            "suite": gate.suite,
             "set_at": now,
             "set_by": by,
         }
@@ -413,7 +415,15 @@ def _move(row: Row[Any]) -> Move:
 
 
 def _gate(row: Row[Any]) -> Gate:
-    return Gate(asset=row.asset, alias=row.alias, metric=row.metric, minimum=row.minimum, margin=row.margin, require=row.require)
+    return Gate(
+        asset=row.asset,
+        alias=row.alias,
+        metric=row.metric,
+        minimum=row.minimum,
+        margin=row.margin,
+        require=row.require,
+        suite=row.suite,
+    )
 
 
 def _score(row: Row[Any]) -> Score:

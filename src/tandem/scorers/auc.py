@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from tandem.core.score import Estimate
-from tandem.scorers.intervals import Z, wilson
+from tandem.scorers.proportions import Z, wilson
 from tandem.scorers.sample import Floats, Sample
 
 

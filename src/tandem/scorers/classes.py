@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from tandem.core.score import Estimate
-from tandem.scorers.intervals import bootstrap, wilson
+from tandem.scorers.intervals import bootstrap
+from tandem.scorers.proportions import wilson
 from tandem.scorers.sample import Floats, Sample
 
 

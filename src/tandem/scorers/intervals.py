@@ -1,8 +1,7 @@
-"""Intervals: Wilson for proportions, seeded percentile bootstrap for functions of sums."""
+"""Intervals: seeded percentile bootstrap for functions of sums. Proportions have theirs in `proportions.py`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,23 +10,11 @@ from tandem.core.score import Estimate
 from tandem.scorers.base import Additive
 from tandem.scorers.sample import Floats, Sample
 
-Z = 1.959963984540054
-"""97.5 % point of the standard normal distribution: two-sided 95 %."""
 RESAMPLES = 2_000
 SEED = 20_240_601
 """The same data give the same interval, always."""
 CELLS = 4_000_000
 """Index entries drawn at one time, which bounds the memory of a bootstrap."""
-
-
-def wilson(hits: int, n: int) -> Estimate:
-    """A proportion with Wilson's score interval (Wilson 1927); 0 in [0, 1] where there were no trials."""
-    if not n:
-        return Estimate(value=0.0, low=0.0, high=1.0, n=0)
-    share = hits / n
-    middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
-    return Estimate(value=share, low=min(max(0.0, middle - half), share), high=max(min(1.0, middle + half), share), n=n)
 
 
 def bootstrap(scorer: Additive, sample: Sample) -> Estimate:

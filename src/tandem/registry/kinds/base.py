@@ -42,6 +42,7 @@ TABLE: dict[Kind, str] = {
     "prompt": "tandem.registry.kinds.prompt:Prompt",
     "decision": "tandem.registry.kinds.decision:Decision",
     "policy": "tandem.registry.kinds.policy:Policy",
+    "suite": "tandem.registry.kinds.suite:Suites",
 }
 
 
