@@ -31,6 +31,8 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     """Runs one door worker until it is told to end. Imports nothing heavy."""
     import uvloop
 
+    from tandem.data.corpus.shelf import Shelf
+    from tandem.decisions.answer import Answers
     from tandem.decisions.target import Decisions
     from tandem.gateway.call import Door
     from tandem.gateway.door import Handler
@@ -71,7 +73,8 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
 
     async def main() -> None:
         decide = Decisions(workers=settings.decisions.workers, seconds=settings.decisions.deadline_seconds)
-        answering = Answering(Hosts(vault), {"predict": Predictions(), "decide": decide})
+        documents = Answers(Shelf(home / "search"))
+        answering = Answering(Hosts(vault), {"predict": Predictions(), "decide": decide, "chat": documents})
         handler = Handler(door=held, answering=answering, control=Pool(f"unix:{control_socket(home)}"))
         await serve(handler, bind, ready=ready, fault=lambda error: log("door", error))
 
@@ -92,9 +95,12 @@ class App:
 
 def app(settings: Settings) -> App:
     """Builds the control process of a home: stores, law, registry, jobs, routes."""
-    from tandem.api import assets, datasets, doctor, endpoints, guards, hot, makers, policy, principals, runs, traces
+    from tandem.api import assets, datasets, doctor, endpoints, guards, hot, indexes, makers, policy, principals, runs, traces
     from tandem.api.server import Face, build
     from tandem.console import pages
+    from tandem.data.corpus.indexes import Indexes
+    from tandem.data.corpus.shelf import Shelf
+    from tandem.data.corpus.tasks import make_index
     from tandem.data.repo import Contracts
     from tandem.data.tasks import Datasets
     from tandem.evaluation.look import Look
@@ -158,6 +164,7 @@ def app(settings: Settings) -> App:
     compiler.publish()
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     jobs.register("train", make_train(registry, clock, lake=home / "lake", work=home / "work"))
+    shelf = Shelf(home / "search")
     loaded = Datasets(registry, past, Contracts(sql, audit, clock), lake=home / "lake", work=home / "work")
     inside, evaluations = Inside(settings.server.address, vault.derive(lend.PURPOSE), clock), Evaluations(sql, clock)
     evaluating = Stores(
@@ -172,9 +179,12 @@ def app(settings: Settings) -> App:
     )
     jobs.register(EVALUATE, make_evaluate(evaluating))
     looked = Look(registry, evaluations, subjects)
+    jobs.register("index", make_index(registry, shelf, inside, work=home / "work"))
+    searched = Indexes(registry, shelf, inside, sql, audit)
     promotions, sessions = Promotions(registry, evaluations, clock), Sessions(keys, vault, clock)
     shown = pages.Sources(
         registry=registry,
+        indexes=searched,
         runs=past,
         look=looked,
         traces=recorded,
@@ -195,6 +205,7 @@ def app(settings: Settings) -> App:
             makers.routes(registry),
             guards.routes(registry),
             datasets.routes(registry, loaded, home / "work"),
+            indexes.routes(registry, past, jobs, searched, home / "work"),
             runs.routes(past, jobs, registry, looked),
             endpoints.routes(table, vault, compiler.current, settings.server.address),
             traces.routes(recorded, subjects),
@@ -208,7 +219,7 @@ def app(settings: Settings) -> App:
     def close() -> None:
         for part in (mover, compiler):
             part.stop()
-        for last in (jobs.close, mover.drain):
+        for last in (jobs.close, inside.close, mover.drain):
             try:
                 last()
             except (TandemError, OSError) as error:  # what is left, the next start does

@@ -102,6 +102,8 @@ class EndpointOptions:
     record_content: bool = True
     guards: str | None = None
     """`policy/NAME@ALIAS` that looks at what comes in and goes out."""
+    model: str = ""
+    """Of a route into an index: who writes the answers, `provider/model` or a chat endpoint; empty: `extractive`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +288,7 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
         timeouts=options.timeouts,
         record_content=options.record_content,
         guards=options.guards,
+        model=options.model,
         managed=_managed(text, path, f"endpoints.{name}"),
         route=tuple(Target(target=t.target, weight=t.weight, priority=t.priority) for t in options.route),
     )

@@ -16,7 +16,7 @@ wrong is a `TandemError` with code, status, hint, field and trace id.
 from tandem_sdk.assets import Alias, AliasState, Asset, AssetSummary, Lineage, Move, Node, Version, VersionDetail
 from tandem_sdk.audit import AuditReport, AuditRow
 from tandem_sdk.budgets import Budget, Spend
-from tandem_sdk.calls import Chat, Decision, Message, Piece, Prediction
+from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
 from tandem_sdk.client import Client, __version__
 from tandem_sdk.endpoints import Endpoint, Target, Timeouts
 from tandem_sdk.errors import (
@@ -39,6 +39,7 @@ from tandem_sdk.errors import (
     Upstream,
 )
 from tandem_sdk.gates import Gate
+from tandem_sdk.indexes import Document, Documents, Found, Hit
 from tandem_sdk.keys import Key, NewKey, Principal
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, Provider
@@ -62,15 +63,19 @@ __all__ = [
     "Call",
     "Chat",
     "Check",
+    "Citation",
     "Client",
     "Conflict",
     "Content",
     "Decision",
     "Detector",
+    "Document",
+    "Documents",
     "Endpoint",
     "Estimate",
     "Finding",
     "Forbidden",
+    "Found",
     "Gate",
     "GateRefused",
     "GateReport",
@@ -78,6 +83,7 @@ __all__ = [
     "GradedRow",
     "GradedRows",
     "Guard",
+    "Hit",
     "Invalid",
     "Key",
     "Lineage",

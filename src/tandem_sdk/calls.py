@@ -56,6 +56,24 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """Where a claim of an answer from documents stands, word for word."""
+
+    number: int
+    """Its mark in the text, `[1]`."""
+    document: str
+    title: str = ""
+    heading: str = ""
+    page: int | None = None
+    start: int = 0
+    """Characters from the beginning of the document's text."""
+    end: int = 0
+    quote: str = ""
+    chunk: str = ""
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
     """An answer of a language model."""
 
@@ -65,6 +83,8 @@ class Chat:
     finish: str | None = None
     """Why it ended: `stop`, `length`…"""
     tokens: Tokens | None = None
+    citations: tuple[Citation, ...] = ()
+    """Of an endpoint that answers from documents."""
     trace: str | None = None
 
 
@@ -77,6 +97,8 @@ class Piece:
     finish: str | None = None
     tokens: Tokens | None = None
     """Only on the last piece, and only when the provider counts."""
+    citations: tuple[Citation, ...] = ()
+    """Only on the piece that ends an answer from documents."""
     trace: str | None = None
 
 
@@ -98,6 +120,7 @@ class _Inferred:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Said:
     content: str | None = None
+    citations: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +196,9 @@ def stream(wire: Wire, body: Mapping[str, object]) -> Iterator[Piece]:
             told = _event(data, trace)
             choice = told.choices[0] if told.choices else _Choice()
             yield Piece(
-                text=choice.delta.content or "", model=told.model, finish=choice.finish_reason, tokens=told.usage, trace=trace
-            )
+                text=choice.delta.content or "", model=told.model, finish=choice.finish_reason, tokens=told.usage,
+                citations=choice.delta.citations, trace=trace,
+            )  # fmt: skip
     raise Broken("The stream ended without its last event.", hint="The answer may not be whole.", trace=trace)
 
 
@@ -252,8 +276,9 @@ def _chat(reply: Reply) -> Chat:
         raise Broken("The model answered without a choice.", trace=reply.trace)
     choice = told.choices[0]
     return Chat(
-        text=choice.message.content or "", model=told.model, finish=choice.finish_reason, tokens=told.usage, trace=reply.trace
-    )
+        text=choice.message.content or "", model=told.model, finish=choice.finish_reason, tokens=told.usage,
+        citations=choice.message.citations, trace=reply.trace,
+    )  # fmt: skip
 
 
 def _event(data: str, trace: str | None) -> _Completion:

@@ -14,6 +14,7 @@ from tandem_sdk.datasets import Datasets
 from tandem_sdk.decisions import Decisions
 from tandem_sdk.endpoints import Endpoints
 from tandem_sdk.gates import Gates
+from tandem_sdk.indexes import Indexes
 from tandem_sdk.keys import Keys, Principal
 from tandem_sdk.policies import Policies
 from tandem_sdk.prompts import Prompts
@@ -49,6 +50,7 @@ class Client:
         """Whether any key was found."""
         self.assets = Assets(self._wire)
         self.datasets = Datasets(self._wire)
+        self.indexes = Indexes(self._wire)
         self.runs = Runs(self._wire)
         self.policies = Policies(self._wire)
         self.prompts = Prompts(self._wire)

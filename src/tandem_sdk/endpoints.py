@@ -14,7 +14,7 @@ class Target:
     """One place an endpoint can send a call to."""
 
     target: str
-    """`provider/model`, `model/tumor@2` or `decision/second-opinion@1`."""
+    """`provider/model`, `model/tumor@2` or `decision/second-opinion@1` or `index/policies@3`."""
     weight: float = 1.0
     """Share of the traffic among targets of the same priority; 0 means only as a fallback."""
     priority: int = 0
@@ -46,6 +46,8 @@ class Endpoint:
     record_content: bool = True
     guards: str | None = None
     """The policy that looks at what comes in and goes out, as `policy/NAME@ALIAS`."""
+    model: str = ""
+    """Of a route into an index: who writes the answers; empty: the built-in `extractive` model."""
     managed: str | None = None
     """Where `tandem.toml` declares it; then it is read-only here."""
 
@@ -72,6 +74,7 @@ class Endpoints:
         timeouts: Timeouts | None = None,
         record_content: bool | None = None,
         guards: str | None = None,
+        model: str | None = None,
     ) -> Endpoint:
         """Makes or replaces an endpoint; what is None takes the platform's default.
 
@@ -83,6 +86,7 @@ class Endpoints:
             "kind": kind, "route": [plain(target) for target in route], "team": team, "retries": retries,
             "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "record_content": record_content,
             "guards": guards,
+            "model": model,
         }  # fmt: skip
         body = {field: value for field, value in told.items() if value is not None}
         return read_reply(Endpoint, self._wire.send("PUT", f"{API}/endpoints/{segment(name)}", body))

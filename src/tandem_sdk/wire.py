@@ -90,7 +90,9 @@ class Wire:
             method, path, query=query, content=lambda: content, kind="application/json", patient=patient, retries=retries
         )
 
-    def upload(self, path: str, file: Path, kind: str, *, query: Query, on_progress: Callable[[int, int], None] | None) -> Reply:
+    def upload(
+        self, path: str, file: Path, kind: str, *, query: Query | None, on_progress: Callable[[int, int], None] | None
+    ) -> Reply:
         """Sends a file piece by piece; `on_progress(sent, total)` hears of bytes.
 
         Raises:
@@ -147,7 +149,7 @@ class Wire:
             try:
                 with self._translated():
                     response = self._http.request(
-                        method, self.url + path, params=params, content=content() if content else None, headers=headers,
+                        method, self.url + path, params=params or None, content=content() if content else None, headers=headers,
                         timeout=PATIENT if patient else TIMEOUT,
                     )  # fmt: skip
                 if response.status_code < 400:

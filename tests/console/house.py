@@ -23,6 +23,9 @@ from tandem.core.errors import Blocked, TandemError, Upstream
 from tandem.core.money import Usage, nano
 from tandem.core.policy import Budget
 from tandem.core.principal import LOCAL, Principal
+from tandem.data.corpus import hashed
+from tandem.data.corpus.indexes import Indexes
+from tandem.data.corpus.shelf import Shelf
 from tandem.data.ingest import ingest
 from tandem.evaluation.look import Look
 from tandem.evaluation.promote import Promotions
@@ -30,6 +33,7 @@ from tandem.evaluation.repo import Evaluations
 from tandem.evaluation.suite import Stores, make_evaluate
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call, Door, open_call, open_nested
 from tandem.gateway.compile import Compiler, Sources
+from tandem.gateway.inside import Inside
 from tandem.gateway.metrics import Metrics
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Replica
@@ -48,6 +52,7 @@ from tandem.observability.move import Mover
 from tandem.observability.traces import Traces
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs, digest_of
+from tandem.store.search import Chunk, Document, Refresh
 from tandem.store.sql import Sql, migrate
 from tandem.store.vault import Vault
 from tandem.training.fit import fit
@@ -118,6 +123,7 @@ class House:
             clock=clock,
         )
         self.compiler = Compiler(sources, replica=home / "replica.db", served=home / "served", max_age=None, environment={})
+        self.shelf = Shelf(home / "search")
         self.tokens: dict[str, str] = {}
         self.faults: list[BaseException] = []
         self.marks: dict[str, str] = {}
@@ -135,6 +141,7 @@ class House:
     def app(self) -> FastAPI:
         shown = pages.Sources(
             registry=self.registry,
+            indexes=Indexes(self.registry, self.shelf, Inside("http://127.0.0.1:9", b"", self.clock), self.sql, self.audit),
             runs=self.runs,
             look=Look(self.registry, self.evaluations, self.subjects),
             traces=self.traces,
@@ -303,6 +310,32 @@ class House:
             by=editor,
         )
         self.registry.promote(decision.ref, "production", by=approver)
+        self._documents(editor)
+
+    def _documents(self, editor: Principal) -> None:
+        """An index of three documents: one for the team, one of another's, one whose every word is an attack."""
+        corpus = self.shelf.corpus("handbook")
+        texts = {
+            "biopsy.md": ("A biopsy is reviewed by two pathologists within three days.", ("team/risk",)),
+            "prices.md": ("The price of a biopsy review is agreed with sales alone.", ("team/sales",)),
+            f"{EVIL}.md": (f"A biopsy {EVIL}", ("everyone",)),
+        }
+        documents = [
+            Document(
+                name=name, title=name, digest=digest_of(text.encode()), readers=readers, embedder=hashed.NAME,
+                chunks=(Chunk(text=text, start=0, end=len(text), page=1, heading=name),), vectors=hashed.embed(text),
+            )
+            for name, (text, readers) in texts.items()
+        ]  # fmt: skip
+        corpus.stage(Refresh(key="run_handbook", tick=corpus.tick(), documents=documents))
+        corpus.settle("run_handbook")
+        meta = {
+            "content": digest_of(b"handbook"),
+            "chunker": "recursive-v1:1200",
+            "embedder": hashed.NAME,
+            "store": "run_handbook",
+        }
+        self.registry.publish("index", "handbook", members={}, meta={**meta, "documents": 3, "chunks": 3}, by=editor)
 
     def _routes(self, admin: Principal) -> None:
         self.table.put_provider(

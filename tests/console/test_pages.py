@@ -413,6 +413,22 @@ async def test_a_decision_shows_its_source_and_a_prompt_its_words(house: House) 
     assert "system" in prompt.text
 
 
+async def test_an_index_is_searched_as_its_reader(house: House) -> None:
+    async with house.client("vera") as client:
+        shown = await page(client, "/assets/index/handbook/1?q=who+reviews+a+biopsy")
+        one = await page(client, "/assets/index/handbook/1?document=biopsy.md")
+        hidden = await page(client, "/assets/index/handbook/1?document=prices.md&q=price+of+a+biopsy+review")
+    assert "A biopsy is reviewed by two pathologists within three days." in shown.text
+    assert list(shown.all("mark"))
+    assert "by words 1" in shown.text
+    assert EVIL in shown.text
+    assert "two pathologists" in one.text
+    for text in (shown.text, one.text, hidden.text):
+        assert "agreed with sales" not in text
+    assert "There is no such document that you may read." in hidden.text
+    assert not house.faults
+
+
 async def test_an_asset_shows_its_moves(house: House) -> None:
     async with house.client("vera") as client:
         shown = await page(client, "/assets/model/tumor")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tandem.console
+from tandem.core.asset import KINDS
 
 HERE = Path(tandem.console.__file__).parent
 CSS = (HERE / "static" / "console.css").read_text()
@@ -19,10 +20,11 @@ PAIRS = [
     *((text, ground) for text in ("ink", "soft") for ground in GROUNDS),
     *(("accent", ground) for ground in (*GROUNDS, "accent-ground")),
     *((kind, f"{kind}-ground") for kind in ("good", "bad", "mild", "busy")),
-    *((kind, "panel") for kind in ("chat", "embed", "predict", "decide", "law", "dataset", "model", "prompt", "decision")),
-    *((kind, "ground") for kind in ("chat", "embed", "predict", "decide", "dataset", "model", "prompt", "decision")),
+    *((kind, "panel") for kind in ("chat", "embed", "predict", "decide", "law", *KINDS)),
+    *((kind, "ground") for kind in ("chat", "embed", "predict", "decide", *KINDS)),
     ("panel", "accent"),
     ("mild", "panel"),
+    ("ink", "accent-ground"),
 ]
 
 

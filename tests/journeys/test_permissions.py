@@ -116,6 +116,19 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ),
     ("GET", "/datasets/{name}/{version}/contract"): Rule(may=READ, path="/datasets/red/1/contract", stranger=404),
     ("PUT", "/datasets/{name}/contract"): Rule(may=WRITE, path="/datasets/red/contract", stranger=409),
+    ("POST", "/indexes/{name}/documents"): Rule(
+        may=WRITE,
+        path="/indexes/red/documents?document=more.txt",
+        ok=202,
+        send={"content": "More of it.", "headers": {"content-type": "text/plain"}},
+        stranger=409,
+    ),
+    ("GET", "/indexes/{name}/documents"): Rule(may=READ, path="/indexes/red/documents", stranger=404),
+    ("DELETE", "/indexes/{name}/documents"): Rule(
+        may=WRITE, path="/indexes/red/documents?document=gone-{role}.txt", stranger=404
+    ),
+    ("GET", "/indexes/{name}/chunks"): Rule(may=READ, path="/indexes/red/chunks?document=kept.txt", stranger=404),
+    ("POST", "/indexes/{name}/search"): Rule(may=READ, path="/indexes/red/search", json={"query": "kept"}, stranger=404),
     ("GET", "/runs"): Rule(may=READ),
     ("POST", "/runs"): Rule(
         may=WRITE,
@@ -200,6 +213,10 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
     red("POST", "/prompts/red", json={"template": "Say it"})
     red("POST", "/policies/red", json={"guards": [{"detector": "card"}]})
     red("PUT", "/endpoints/red", json=ENDPOINT)
+    for name in ("kept", *(f"gone-{role}" for role in ROLES)):
+        text = {"content": f"The words of {name}.", "headers": {**bearer(keys["approver"]), "content-type": "text/plain"}}
+        added = http.post(f"/api/v1/indexes/red/documents?document={name}.txt", **text).json()["id"]
+        until(lambda added=added: red("GET", f"/runs/{added}")["state"] == "succeeded")  # type: ignore[misc]
     for role in (*ROLES, "stranger"):
         for version in (1, 2):
             red("POST", f"/prompts/for-{role}", json={"template": f"text {version}"})

@@ -39,6 +39,7 @@ GOOD: dict[Kind, tuple[dict[str, Any], dict[str, str], tuple[Ref, ...]]] = {
         {},
         (ROWS,),
     ),
+    "index": ({"content": FILE, "chunker": "recursive-v1:1200", "embedder": "hashed-v1", "store": "run_1"}, {}, ()),
 }
 
 BAD: list[tuple[Kind, str, dict[str, Any]]] = [
@@ -97,6 +98,10 @@ BAD: list[tuple[Kind, str, dict[str, Any]]] = [
     ("decision", "meta.entry", {"entry": ""}),
     ("decision", "meta.input", {"input": {}}),
     ("decision", "meta.output", {"output": "number"}),
+    ("index", "meta.content", {"content": "md5:1"}),
+    ("index", "meta.chunker", {"chunker": ""}),
+    ("index", "meta.embedder", {"embedder": 7}),
+    ("index", "meta.store", {"store": None}),
 ]
 
 

@@ -56,7 +56,7 @@ def routes(registry: Registry, datasets: Datasets, staging: Path) -> APIRouter:
         if kind not in ("csv", "parquet", "jsonl"):
             raise Invalid(f"'{kind}' is no format.", hint="Send csv, parquet or jsonl.", field="format")
         request.state.body_bytes = UPLOAD_BYTES
-        path = await _received(request, staging, kind)
+        path = await received(request, staging, kind)
         try:
             version = await run_in_threadpool(datasets.ingest, path, name, id_column=id, time_column=time, by=by)
         finally:
@@ -80,7 +80,7 @@ def routes(registry: Registry, datasets: Datasets, staging: Path) -> APIRouter:
     return router
 
 
-async def _received(request: Request, staging: Path, suffix: str) -> Path:
+async def received(request: Request, staging: Path, suffix: str) -> Path:
     """The whole body as a file of its own; nothing is left behind when the sender goes away."""
     staging.mkdir(parents=True, exist_ok=True)
     handle, name = mkstemp(dir=staging, suffix=f".{suffix}")

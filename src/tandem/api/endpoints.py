@@ -55,6 +55,7 @@ class EndpointIn(BaseModel):
     timeouts: TimeoutsIn = TimeoutsIn()
     record_content: bool = True
     guards: Name | None = None
+    model: Annotated[str, Field(max_length=140)] = ""
 
 
 class ProviderIn(BaseModel):
@@ -99,6 +100,7 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
             timeouts=Timeouts(**body.timeouts.model_dump()),
             record_content=body.record_content,
             guards=body.guards,
+            model=body.model,
         )
         present = current().endpoints.get(name)  # a promotion may have made it, then the table does not know it
         if present is not None and not scope_of(by).admits(present.team):

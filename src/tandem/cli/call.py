@@ -81,6 +81,10 @@ def chat(
         emit(said)
         return
     click.echo("" if stream else _shown(said.text))
+    for cited in said.citations:
+        heading = f" › {cited.heading}" if cited.heading else ""
+        page = "" if cited.page is None else f", page {cited.page}"
+        click.echo(_shown(f"[{cited.number}] {cited.document}{heading}{page}, characters {cited.start} to {cited.end}"))
     _trace(said.trace)
 
 
@@ -92,6 +96,7 @@ def whole(pieces: Sequence[Piece]) -> Chat:
         model=last.model,
         finish=next((piece.finish for piece in reversed(pieces) if piece.finish), None),
         tokens=next((piece.tokens for piece in reversed(pieces) if piece.tokens), None),
+        citations=next((piece.citations for piece in reversed(pieces) if piece.citations), ()),
         trace=last.trace,
     )
 

@@ -37,13 +37,14 @@ def list_endpoints(as_json: bool) -> None:
     required=True,
     multiple=True,
     metavar="TARGET[,weight=W][,priority=P]",
-    help="provider/model, model/NAME@VERSION or decision/NAME@VERSION. Repeat it; lower priorities are asked first.",
+    help="provider/model, or model/, decision/ or index/NAME@ALIAS. Repeat it; lower priorities are asked first.",
 )
 @click.option("--team", help="Whose it is; the team 'default' is everybody's.")
 @click.option("--retries", type=click.IntRange(0, 10), help="Further attempts after the first.")
 @click.option("--max-output-tokens", type=click.IntRange(1), help="For requests that declare no bound of their own.")
 @click.option("--record-content/--no-record-content", default=None, help="Whether prompts and answers are kept, encrypted.")
 @click.option("--guards", metavar="policy/NAME@ALIAS", help="The policy that looks at what comes in and goes out.")
+@click.option("--model", metavar="MODEL", help="Who writes answers from index/NAME@ALIAS: provider/model or a chat endpoint.")
 @as_json
 def set_endpoint(
     name: str,
@@ -54,6 +55,7 @@ def set_endpoint(
     max_output_tokens: int | None,
     record_content: bool | None,
     guards: str | None,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """Make or replace the endpoint NAME."""
@@ -67,6 +69,7 @@ def set_endpoint(
             max_output_tokens=max_output_tokens,
             record_content=record_content,
             guards=guards,
+            model=model,
         )
     if as_json:
         emit(stored)

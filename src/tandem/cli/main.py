@@ -31,6 +31,7 @@ SECTIONS = {
     },
     "Make": {
         "data": Row("tandem.cli.data:data", "Datasets: add, show, contract."),
+        "docs": Row("tandem.cli.docs:docs", "Documents: add, list, search, delete."),
         "train": Row("tandem.cli.train:train", "Train a model on a dataset."),
         "policy": Row("tandem.cli.policy:policy", "Policies: add guards, try them, list detectors."),
         "prompt": Row("tandem.cli.prompt:prompt", "Prompts: add, show."),

@@ -8,11 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from tandem.console import facts
+from tandem.console import facts, indexes
 from tandem.console.desk import POLICY, Desk
 from tandem.console.graph import Graph, layout
 from tandem.core.asset import KINDS, Kind, Ref, Version
 from tandem.core.errors import NotFound
+from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
 from tandem.governance.authorise import Scope, scope_of
 from tandem.registry.kinds.suite import read
@@ -23,6 +24,7 @@ DEPTH = 5
 """Steps of lineage that a page draws, each way."""
 BOXES = 60
 """Versions that a drawing holds; the nearest come first."""
+Words = Annotated[str, Query(max_length=1000)]
 PNG = b"\x89PNG\r\n\x1a\n"
 COMMANDS = {
     "dataset": "tandem data add NAME FILE",
@@ -31,6 +33,7 @@ COMMANDS = {
     "decision": "tandem decision add NAME FILE",
     "policy": "tandem policy add NAME --guard DETECTOR=ACTION",
     "suite": "tandem suite add NAME --data dataset/NAME --endpoint NAME --expect COLUMN --scorer exact",
+    "index": "tandem docs add NAME FOLDER",
 }
 """What makes the first asset of each kind."""
 ASIDE = frozenset(
@@ -71,7 +74,7 @@ def moves(registry: Registry, ref: Ref, scope: Scope) -> list[Move]:
     return sorted(found, key=lambda move: (move.alias.moved_at, move.alias.etag), reverse=True)
 
 
-def routes(desk: Desk, registry: Registry, look: Look) -> APIRouter:
+def routes(desk: Desk, registry: Registry, look: Look, documents: Indexes) -> APIRouter:
     """The pages of Asset."""
     router = desk.router()
 
@@ -98,7 +101,7 @@ def routes(desk: Desk, registry: Registry, look: Look) -> APIRouter:
         return desk.page(request, "asset.html", str(ref), values, by=by)
 
     @router.get("/assets/{kind}/{name}/{version}")
-    def one(request: Request, kind: Kind, name: str, version: str) -> Response:
+    def one(request: Request, kind: Kind, name: str, version: str, q: Words = "", document: Words = "") -> Response:
         by = desk.enter(request)
         scope = scope_of(by)
         found = registry.find(Ref.parse(f"{kind}/{name}@{version}"), scope)
@@ -119,6 +122,7 @@ def routes(desk: Desk, registry: Registry, look: Look) -> APIRouter:
             "evaluations": look.of(found, by) if found.kind == "prompt" else (),
             "scorers": suite.scorers if suite is not None else (),
             "judged_by": suite.judged_by if suite is not None else "",
+            "held": indexes.held(documents, found, q, document, by) if found.kind == "index" else None,
             "rest": {name: value for name, value in found.meta.items() if name not in ASIDE},
         }
         return desk.page(request, "version.html", str(found.ref), values, by=by)

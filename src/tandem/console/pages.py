@@ -10,6 +10,7 @@ from tandem.console import assets, endpoints, files, home, policy, principals, r
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current
 from tandem.core.clock import Clock
+from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
 from tandem.governance.audit import Audit
 from tandem.governance.keys import Keys
@@ -26,6 +27,7 @@ class Sources:
     """What the pages ask."""
 
     registry: Registry
+    indexes: Indexes
     runs: Runs
     look: Look
     """Shows evaluations."""
@@ -48,7 +50,7 @@ def routes(sources: Sources) -> APIRouter:
     for part in (
         home.routes(desk, s.traces, s.runs, s.ledger, s.audit, s.current),
         endpoints.routes(desk, s.current),
-        assets.routes(desk, s.registry, s.look),
+        assets.routes(desk, s.registry, s.look, s.indexes),
         traces.routes(desk, s.traces, s.subjects, s.current),
         runs.routes(desk, s.runs, s.registry, s.look),
         principals.routes(desk, s.keys),

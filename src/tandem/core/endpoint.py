@@ -13,7 +13,7 @@ class Target:
     """One place an Endpoint can send a call to."""
 
     target: str
-    """`provider/model`, `model/tumor@2` or `decision/second-opinion@1`."""
+    """`provider/model`, `model/tumor@2`, `decision/second-opinion@1` or `index/policies@3`."""
     weight: float = 1.0
     """Share of the traffic among targets of the same priority; 0 means only as a fallback."""
     priority: int = 0
@@ -48,6 +48,8 @@ class Endpoint:
     """Whether prompts and answers are kept (encrypted) for the trace."""
     guards: str | None = None
     """`policy/NAME@ALIAS` that looks at what comes in and goes out; None: `policy/default@production`, where there is one."""
+    model: str = ""
+    """Of a route into an index: who writes the answers, `provider/model` or a chat endpoint; empty: `extractive`."""
     managed: str | None = None
     """`file:LINE` when `tandem.toml` declares it; then it is read-only elsewhere."""
 

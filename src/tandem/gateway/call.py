@@ -91,6 +91,8 @@ class Call:
     parent: CallId | None = None
     principal: Principal | None = None
     endpoint: Endpoint | None = None
+    granted: Endpoint | None = None
+    """Where this call goes because of how the endpoint around it was set up, whatever its caller may call directly."""
     subject: str | None = None
     request: bytes = b""
     answer: list[bytes] = field(default_factory=list)
@@ -141,7 +143,7 @@ class Call:
         assert self.principal is not None
         start = self.spans[-1].end if self.spans else self.start
         self.address = address
-        endpoint = self.endpoint = self.snapshot.resolve(address, self.principal, self.kind)
+        endpoint = self.endpoint = self.granted or self.snapshot.resolve(address, self.principal, self.kind)
         self.spans.append(Span(name="resolve", start=start, end=self.door.clock.now(), attributes={"endpoint": endpoint.name}))
         return endpoint
 

@@ -33,7 +33,7 @@ from tandem.store.vault import Vault
 
 LOOK_SECONDS = 0.1
 BEAT_SECONDS = 5
-SERVED_KINDS: Mapping[str, EndpointKind] = {"model": "predict", "decision": "decide"}
+SERVED_KINDS: Mapping[str, EndpointKind] = {"model": "predict", "decision": "decide", "index": "chat"}
 PRODUCTION = "production"
 
 
@@ -243,7 +243,7 @@ class Compiler:
         return named
 
     def _endpoints(self, served: Mapping[str, Served]) -> dict[str, Endpoint]:
-        """Declared endpoints with their aliases resolved, and one for every model and decision in production."""
+        """Declared endpoints with their aliases resolved, and one for every model, decision and index in production."""
         endpoints: dict[str, Endpoint] = {}
         for asset in self._s.registry.assets(None, ALL):
             if asset.kind in SERVED_KINDS and PRODUCTION in asset.aliases:
@@ -275,13 +275,13 @@ class Compiler:
                 if price is not None:
                     rows[f"{provider.name}/{model}"] = price
         for endpoint in endpoints.values():
-            for target in endpoint.route:
-                found = providers.get(target.target.partition("/")[0])
+            for target in (*[target.target for target in endpoint.route], endpoint.model):
+                found = providers.get(target.partition("/")[0])
                 if found is None or endpoint.kind not in ("chat", "embed"):
                     continue
-                price = self._price(target.target.partition("/")[2], found)
+                price = self._price(target.partition("/")[2], found)
                 if price is not None:
-                    rows[target.target] = price
+                    rows[target] = price
         return rows
 
     def _price(self, model: str, provider: Provider) -> Price | None:

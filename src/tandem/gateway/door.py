@@ -106,7 +106,8 @@ class Handler:
         if self.running > CALLS_LIMIT:
             self._refuse(call, Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1), reply)
             return
-        await openai.answer(self.answering.hosts, call, bearer(request), request.body, openai.passed_headers(request), reply)
+        passed, own = openai.passed_headers(request), self.answering.from_documents
+        await openai.answer(self.answering.hosts, call, bearer(request), request.body, passed, reply, own)
 
     def _refuse(self, call: Call, error: TandemError, reply: Reply, *, allow: str | None = None) -> None:
         status, headers, body = (openai if call.kind in ("chat", "embed") else served).refusal(error, call.trace)

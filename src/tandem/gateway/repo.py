@@ -16,6 +16,7 @@ from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider
 from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.principal import Principal
+from tandem.gateway.snapshot import INDEX
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import Scope, authorise, scope_of
 from tandem.registry.repo import bump
@@ -276,6 +277,7 @@ def check_endpoint(endpoint: Endpoint) -> None:
             )
         if not (math.isfinite(target.weight) and target.weight >= 0):
             raise Invalid(f"{who} has a weight of {target.weight}.", hint="Use zero or more.", field=f"route[{place}].weight")
+    _check_answering(endpoint, who)
     if not any(target.weight > 0 for target in endpoint.route):
         raise Invalid(f"{who} gives no target any weight.", hint="Give one a weight above 0.", field="route")
     if endpoint.guards is not None:
@@ -295,6 +297,23 @@ def check_endpoint(endpoint: Endpoint) -> None:
     ):
         if not (math.isfinite(seconds) and seconds > 0):
             raise Invalid(f"{who} has a {name} timeout of {seconds} s.", hint="Use more than zero.", field=f"timeouts.{name}")
+
+
+def _check_answering(endpoint: Endpoint, who: str) -> None:
+    """A route into indexes answers chats and leads nowhere else; a model that writes belongs to such a route."""
+    inward = [target.target.startswith(INDEX) for target in endpoint.route]
+    if any(inward) and (endpoint.kind != "chat" or not all(inward)):
+        raise Invalid(
+            f"{who} leads into an index and elsewhere, or answers {endpoint.kind} calls.",
+            hint="A route into index/NAME@ALIAS is of the kind chat and has no other targets.",
+            field="route",
+        )
+    if endpoint.model and (not all(inward) or endpoint.model.startswith(INDEX) or any(map(str.isspace, endpoint.model))):
+        raise Invalid(
+            f"{who} names a model that cannot write its answers.",
+            hint="Only for a route into index/NAME@ALIAS: provider/model, or the name of a chat endpoint.",
+            field="model",
+        )
 
 
 def _check_managed(table: Table, row: Row[Any]) -> None:

@@ -25,6 +25,8 @@ from tandem.core.principal import Principal
 from tandem.governance.digest import digest as digest_of
 from tandem.governance.lend import PREFIX, lent
 
+INDEX = "index/"
+"""How targets begin that are answered from documents."""
 KEYS_LIMIT = 50_000
 """Keys held in memory; a miss is one read of the replica."""
 
@@ -52,7 +54,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A model or decision version as the door hands it to the one who answers."""
+    """A model, decision or index version as the door hands it to the one who answers."""
 
     ref: str
     """`model/tumor@2`."""
@@ -78,7 +80,7 @@ class Snapshot:
     prices: Mapping[str, Price] = field(default_factory=dict)
     """By `provider/model`."""
     served: Mapping[str, Served] = field(default_factory=dict)
-    """Models and decisions, by `kind/name@version`."""
+    """Models, decisions and indexes, by `kind/name@version`."""
     prompts: Mapping[str, Served] = field(default_factory=dict)
     """Prompts, by every name they answer to: `prompt/explain@3`, `prompt/explain@production`."""
     policies: Mapping[str, Served] = field(default_factory=dict)
@@ -128,10 +130,17 @@ class Snapshot:
 
     def _direct(self, address: str, kind: EndpointKind) -> Endpoint | None:
         if kind in ("chat", "embed"):
-            known = "/" in address and address.partition("/")[0] in self.hosts
+            known = ("/" in address and address.partition("/")[0] in self.hosts) or (
+                kind == "chat" and is_index(address, self.served)
+            )
         else:
             known = address in self.served
         return Endpoint(name=address, kind=kind, route=(Target(target=address),)) if known else None
+
+
+def is_index(address: str, served: Mapping[str, Served]) -> bool:
+    """Whether an address names an index version that is served: `index/policies@3`."""
+    return address.startswith(INDEX) and address in served
 
 
 _ADDRESS = {

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tandem.core.principal import Principal
 from tandem.gateway.snapshot import Served
 
 
@@ -34,7 +35,7 @@ class Question:
     """What a target is asked."""
 
     verb: str
-    """`infer`, `metadata`, `ready` or `decide`."""
+    """`infer`, `metadata`, `ready`, `decide` or `chat`."""
     served: Served
     body: bytes
     seconds: float
@@ -43,6 +44,12 @@ class Question:
     nested: Nested
     prompt: Callable[[str], Served]
     """Finds a prompt by `prompt/name@version-or-alias`; raises NotFound."""
+    principal: Principal | None = None
+    """Who asks."""
+    at: int = 0
+    """When, UTC microseconds."""
+    model: str = ""
+    """The endpoint's: who writes an answer from documents."""
 
 
 class Target(Protocol):

@@ -5,6 +5,7 @@ Only what the door must know is decoded; every other byte of the request goes th
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from tandem.gateway.call import Call
 from tandem.gateway.guard import READ, Guarding, guarding, let_in
 from tandem.gateway.http1 import Request
 from tandem.gateway.providers.openai import UNREADABLE
+from tandem.gateway.snapshot import INDEX
 from tandem.gateway.splice import splice
 from tandem.gateway.upstream import Headers, Hosts, Prompted, Reply, forward
 
@@ -25,6 +27,10 @@ MOST_CHOICES = 128
 OPENING = ord("[")
 JSON = (b"content-type", b"application/json")
 PASSED_ON = (b"traceparent", b"tracestate", b"openai-beta")
+
+
+Own = Callable[[Call, Prompted, Reply, Guarding | None], Awaitable[None]]
+"""Answers a chat call whose route leads into an index, not to a host."""
 
 
 class _StreamOptions(msgspec.Struct):
@@ -195,11 +201,11 @@ def passed_headers(request: Request) -> tuple[tuple[bytes, bytes], ...]:
 
 
 async def answer(
-    hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply
+    hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply, own: Own
 ) -> None:
-    """Answers one chat or embeddings call, whatever happens."""
+    """Answers one chat or embeddings call, whatever happens; `own` answers those from documents."""
     try:
-        await _answer(hosts, call, token, body, headers, reply)
+        await _answer(hosts, call, token, body, headers, reply, own)
     except TandemError as error:
         if call.closed:
             raise
@@ -211,7 +217,7 @@ async def answer(
 
 
 async def _answer(
-    hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply
+    hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply, own: Own
 ) -> None:
     call.request = body
     if call.principal is None:
@@ -222,6 +228,9 @@ async def _answer(
     guards = guarding(call)
     if guards is not None:
         read = await _looked_at(call, guards, read, headers)
+    if endpoint.route[0].target.startswith(INDEX):
+        await own(call, read.asked, reply, guards)
+        return
     asked = bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets))
     await forward(hosts, call, asked, reply, guards)
 

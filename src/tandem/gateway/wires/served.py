@@ -1,20 +1,23 @@
-"""Calls that the platform answers itself: predictions and decisions. The act both wires share."""
+"""Calls that the platform answers itself: predictions, decisions, answers from documents. The act the wires share."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic
 
 import msgspec
 
+from tandem.core.endpoint import Endpoint, EndpointKind
+from tandem.core.endpoint import Target as Place
 from tandem.core.errors import Invalid, NotFound, TandemError
 from tandem.gateway import route
 from tandem.gateway.call import NOTHING_SENT, Call, open_nested
-from tandem.gateway.guard import guarding, let_in, let_out
+from tandem.gateway.guard import Guarding, guarding, let_in, let_out
 from tandem.gateway.snapshot import Served
 from tandem.gateway.target import Answer, Nested, Question, Target
-from tandem.gateway.upstream import Headers, Hosts
+from tandem.gateway.upstream import Headers, Hosts, Prompted, Reply
 from tandem.gateway.wires import openai
 
 JSON = (b"content-type", b"application/json")
@@ -57,15 +60,39 @@ class Answering:
             TandemError: refused, not found, or the target failed.
         """
         endpoint = call.enter(address)
+        guards = guarding(call) if call.kind == "decide" and verb == "decide" else None
+        if guards is not None:
+            body = await let_in(call, guards, body, None)
+        return await self._ask(call, verb, endpoint, body, guards)
+
+    async def from_documents(self, call: Call, asked: Prompted, reply: Reply, guards: Guarding | None) -> None:
+        """Answers a chat call whose endpoint leads into an index, whole or as a stream of the finished answer.
+
+        Args:
+            guards: have looked at the question already; they look at the answer.
+
+        Raises:
+            TandemError: as `ask`; nothing was sent to the caller yet.
+        """
+        assert call.endpoint is not None
+        answer = await self._ask(call, "chat", call.endpoint, asked.body, guards)
+        call.close("ok", answer.status)
+        trace = (b"x-tandem-trace-id", call.trace.encode())
+        if asked.stream:
+            reply.begin(answer.status, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), trace])
+            reply.write(as_stream(answer.body, with_usage=asked.wants_usage))
+            reply.end()
+        else:
+            reply.send(answer.status, [JSON, trace], answer.body)
+
+    async def _ask(self, call: Call, verb: str, endpoint: Endpoint, body: bytes, guards: Guarding | None) -> Answer:
+        address = call.address
         chosen = route.order(endpoint, call.door.dice)[0]
         served = call.snapshot.served.get(chosen.target)
         direct = endpoint.name == chosen.target  # an endpoint's own targets were looked at when it was compiled
         if served is None or (direct and not _shown(call, served)):
             raise NotFound(f"{chosen.target}, which '{address}' serves, is not here.", hint="`tandem doctor` checks every route.")
         call.request = body
-        guards = guarding(call) if call.kind == "decide" and verb == "decide" else None
-        if guards is not None:
-            body = await let_in(call, guards, body, None)
         call.attributes["versions"] = {**_versions(call), served.ref: {"digest": served.digest, **served.attributes}}
         call.begin(served.ref, f"{verb} {endpoint.name}", {"tandem.asset": served.ref})
         question = Question(
@@ -75,6 +102,9 @@ class Answering:
             seconds=endpoint.timeouts.total,
             trace=call.trace,
             nested=self._nested(call, monotonic() + endpoint.timeouts.total),
+            principal=call.principal,
+            at=call.start,
+            model=endpoint.model,
             prompt=lambda ref: _prompt(call, ref, _team(served)),
         )
         try:
@@ -98,10 +128,13 @@ class Answering:
             if kind not in ("chat", "embed", "predict"):
                 raise Invalid(f"A decision may chat, embed or predict, not {kind}.")
             call = open_nested(parent, kind, attributes)  # type: ignore[arg-type]  # checked above
+            own = self.from_documents
+            if parent.kind == "chat":  # our own code asks for what the endpoint's owner has set up, and only that
+                call.granted, own = _granted(parent, address, call.kind), _refused
             if kind == "predict":
                 return await self._nested_target(call, address, body)
             collected = Collected()
-            await openai.answer(self.hosts, call, None, body, (), collected)
+            await openai.answer(self.hosts, call, None, body, (), collected, own)
             return Answer(status=collected.status, body=collected.body)
 
         return nested
@@ -121,6 +154,45 @@ class Answering:
         for target in self.targets.values():
             await target.close()
         await self.hosts.close()
+
+
+def _granted(parent: Call, address: str, kind: EndpointKind) -> Endpoint:
+    """Where the model is asked that an endpoint over documents names, or the embedder that its index names.
+
+    Raises:
+        NotFound: it is not there, or is another team's.
+    """
+    around = parent.endpoint
+    assert around is not None
+    found = parent.snapshot.endpoints.get(address)
+    if found is not None and found.kind == kind and found.team in ("default", around.team):
+        return found
+    if found is None and "/" in address and address.partition("/")[0] in parent.snapshot.hosts:
+        return replace(around, kind=kind, name=address, route=(Place(target=address),), model="")
+    raise NotFound(
+        f"'{address}', which '{around.name}' needs for its answers, does not answer {kind} calls.",
+        hint="`tandem endpoint list` shows what there is; set the endpoint's model anew.",
+    )
+
+
+async def _refused(call: Call, asked: Prompted, reply: Reply, guards: Guarding | None) -> None:
+    raise Invalid("An answer from documents cannot be written by another one.", hint="Let a language model write it.")
+
+
+def as_stream(completion: bytes, *, with_usage: bool) -> bytes:
+    """A finished chat completion as the frames of a stream, ended as OpenAI ends one."""
+    whole = msgspec.json.decode(completion)
+    message = whole["choices"][0]["message"]
+    told = {"id": whole["id"], "object": "chat.completion.chunk", "created": whole["created"], "model": whole["model"]}
+    deltas: list[tuple[dict[str, object], str | None]] = [({"role": "assistant", "content": ""}, None)]
+    deltas += [({"content": piece}, None) for piece in re.findall(r"\S+\s*|\s+", message["content"])]
+    deltas.append(({name: value for name, value in message.items() if name not in ("role", "content", "refusal")}, "stop"))
+    frames: list[dict[str, object]] = [
+        {**told, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]} for delta, finish in deltas
+    ]
+    if with_usage:
+        frames.append({**told, "choices": [], "usage": whole["usage"]})
+    return b"".join(b"data: " + msgspec.json.encode(frame) + b"\n\n" for frame in frames) + b"data: [DONE]\n\n"
 
 
 def _prompt(call: Call, ref: str, team: str) -> Served:

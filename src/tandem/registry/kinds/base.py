@@ -43,6 +43,7 @@ TABLE: dict[Kind, str] = {
     "decision": "tandem.registry.kinds.decision:Decision",
     "policy": "tandem.registry.kinds.policy:Policy",
     "suite": "tandem.registry.kinds.suite:Suites",
+    "index": "tandem.registry.kinds.index:Index",
 }
 
 

@@ -1,0 +1,1 @@
+"""Corpora: documents read, cut into chunks, given vectors, and made versions of an index."""
