@@ -219,7 +219,7 @@ def app(settings: Settings) -> App:
     def close() -> None:
         for part in (mover, compiler):
             part.stop()
-        for last in (jobs.close, inside.close, mover.drain):
+        for last in (jobs.close, mover.drain):
             try:
                 last()
             except (TandemError, OSError) as error:  # what is left, the next start does
