@@ -227,6 +227,24 @@ async def test_a_deleted_document_is_in_the_next_answer_no_more(place: House) ->
     assert (await ask(place, "vacation days of an employee")).json()["choices"][0]["message"]["content"] == SILENT
 
 
+async def test_guards_look_at_the_question_and_at_the_answer(place: House) -> None:
+    corpus = Shelf(place.home / "search").corpus("policies")
+    card = document("card.txt", "The card of the office in Oslo is 4111 1111 1111 1111 at the bank.", "everyone")
+    corpus.stage(Refresh(key="k2", tick=corpus.tick(), documents=[card]))
+    meta = msgspec.json.encode({"guards": [{"detector": "card", "action": "mask", "on": ["in", "out"]}]})
+    guard = Served(ref="policy/cards@1", members="", digest="sha256:g", meta=meta, attributes={"team": "default"})
+    endpoint = Endpoint(name="guarded", kind="chat", route=(Target(target="index/policies@2"),), guards="policy/cards@production")
+    place.publish(
+        served={"index/policies@2": served(2, "k2")},
+        endpoints={"guarded": endpoint},
+        policies={"policy/cards@production": guard},
+    )
+    for stream in (False, True):
+        text = (await ask(place, "What is the card of the office in Oslo?", "guarded", stream=stream)).text
+        assert "Oslo" in text
+        assert "4111" not in text
+
+
 # --- the parts, without a door
 
 
