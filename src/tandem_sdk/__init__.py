@@ -40,6 +40,7 @@ from tandem_sdk.errors import (
 )
 from tandem_sdk.gates import Gate
 from tandem_sdk.keys import Key, NewKey, Principal
+from tandem_sdk.monitors import Histogram, Monitor, Report, Request
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, Provider
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
@@ -78,10 +79,12 @@ __all__ = [
     "GradedRow",
     "GradedRows",
     "Guard",
+    "Histogram",
     "Invalid",
     "Key",
     "Lineage",
     "Message",
+    "Monitor",
     "Move",
     "NewKey",
     "Node",
@@ -94,6 +97,8 @@ __all__ = [
     "Provider",
     "RateLimited",
     "Refused",
+    "Report",
+    "Request",
     "Run",
     "RunFailed",
     "Score",
