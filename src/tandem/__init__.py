@@ -8,7 +8,7 @@ beside it, never above. `tests/architecture` keeps this list equal to the import
     settings
     api | console | mock
     decisions
-    training
+    training | monitoring
     evaluation
     serving
     data

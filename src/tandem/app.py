@@ -95,7 +95,21 @@ class App:
 
 def app(settings: Settings) -> App:
     """Builds the control process of a home: stores, law, registry, jobs, routes."""
-    from tandem.api import assets, datasets, doctor, endpoints, guards, hot, indexes, makers, policy, principals, runs, traces
+    from tandem.api import (
+        assets,
+        datasets,
+        doctor,
+        endpoints,
+        guards,
+        hot,
+        indexes,
+        makers,
+        monitors,
+        policy,
+        principals,
+        runs,
+        traces,
+    )
     from tandem.api.server import Face, build
     from tandem.console import pages
     from tandem.data.corpus.indexes import Indexes
@@ -105,6 +119,7 @@ def app(settings: Settings) -> App:
     from tandem.data.tasks import Datasets
     from tandem.evaluation.look import Look
     from tandem.evaluation.promote import Promotions
+    from tandem.evaluation.replay import Replay
     from tandem.evaluation.repo import Evaluations
     from tandem.evaluation.suite import KIND as EVALUATE
     from tandem.evaluation.suite import Stores, make_evaluate
@@ -120,6 +135,9 @@ def app(settings: Settings) -> App:
     from tandem.jobs import staging
     from tandem.jobs.repo import Runs
     from tandem.jobs.workflow import Jobs
+    from tandem.monitoring.repo import Monitors, Requests
+    from tandem.monitoring.retrain import Decisions, Retraining, make_retrain
+    from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
     from tandem.observability.move import Mover
     from tandem.observability.traces import Traces
@@ -132,7 +150,7 @@ def app(settings: Settings) -> App:
     def told(error: BaseException) -> None:
         log("control", error)
 
-    home, clock = settings.home, SystemClock()
+    home, clock, launched = settings.home, SystemClock(), threading.Event()
     vault = Vault.load(home, os.environ)
     url = f"sqlite:///{home / 'control.db'}"
     migrate(url)
@@ -163,7 +181,8 @@ def app(settings: Settings) -> App:
     )
     compiler.publish()
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
-    jobs.register("train", make_train(registry, clock, lake=home / "lake", work=home / "work"))
+    train = make_train(registry, clock, lake=home / "lake", work=home / "work")
+    jobs.register("train", train)
     shelf = Shelf(home / "search")
     loaded = Datasets(registry, past, Contracts(sql, audit, clock), lake=home / "lake", work=home / "work")
     inside, evaluations = Inside(settings.server.address, vault.derive(lend.PURPOSE), clock), Evaluations(sql, clock)
@@ -181,7 +200,19 @@ def app(settings: Settings) -> App:
     looked = Look(registry, evaluations, subjects)
     jobs.register("index", make_index(registry, shelf, inside, work=home / "work"))
     searched = Indexes(registry, shelf, inside, sql, audit)
-    promotions, sessions = Promotions(registry, evaluations, clock), Sessions(keys, vault, clock)
+    promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=home / "lake"))
+    requests = Requests(sql, audit, clock)
+    jobs.register("retrain", make_retrain(train, promotions, requests))
+    sessions, decided = Sessions(keys, vault, clock), Decisions(requests, promotions)
+    watch = Watch(
+        Monitors(sql, audit, clock),
+        Retraining(registry, past, jobs),
+        traces=recorded,
+        subjects=subjects,
+        current=compiler.current,
+        clock=clock,
+        lake=str(home / "lake"),
+    )
     shown = pages.Sources(
         registry=registry,
         indexes=searched,
@@ -194,6 +225,8 @@ def app(settings: Settings) -> App:
         keys=keys,
         sessions=sessions,
         current=compiler.current,
+        monitors=watch.monitors,
+        decisions=decided,
         clock=clock,
     )
     face = Face(
@@ -209,6 +242,7 @@ def app(settings: Settings) -> App:
             runs.routes(past, jobs, registry, looked),
             endpoints.routes(table, vault, compiler.current, settings.server.address),
             traces.routes(recorded, subjects),
+            monitors.routes(watch, decided),
             doctor.routes(home, compiler, table, audit, ledger),
         ],
         pages=[pages.routes(shown)],
@@ -217,7 +251,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (mover, compiler):
+        for part in (watch, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -230,10 +264,19 @@ def app(settings: Settings) -> App:
         loaded.sweep()
         staging.sweep(home / "work", past, clock)
         jobs.launch()
+        launched.set()
 
-    return App(
-        build(face), {"mover": lambda: mover.run(told), "compiler": lambda: compiler.run(told), "jobs": work}, close, admin
-    )
+    def check() -> None:
+        launched.wait()  # a check may begin a retraining
+        watch.run(told)
+
+    background: dict[str, Callable[[], object]] = {
+        "mover": lambda: mover.run(told),
+        "compiler": lambda: compiler.run(told),
+        "monitors": check,
+        "jobs": work,
+    }
+    return App(build(face), background, close, admin)
 
 
 def control(settings: Settings) -> None:

@@ -41,6 +41,7 @@ from tandem_sdk.errors import (
 from tandem_sdk.gates import Gate
 from tandem_sdk.indexes import Document, Documents, Found, Hit
 from tandem_sdk.keys import Key, NewKey, Principal
+from tandem_sdk.monitors import Histogram, Monitor, Report, Request
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, Provider
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
@@ -83,11 +84,13 @@ __all__ = [
     "GradedRow",
     "GradedRows",
     "Guard",
+    "Histogram",
     "Hit",
     "Invalid",
     "Key",
     "Lineage",
     "Message",
+    "Monitor",
     "Move",
     "NewKey",
     "Node",
@@ -100,6 +103,8 @@ __all__ = [
     "Provider",
     "RateLimited",
     "Refused",
+    "Report",
+    "Request",
     "Run",
     "RunFailed",
     "Score",

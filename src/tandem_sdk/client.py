@@ -16,6 +16,7 @@ from tandem_sdk.endpoints import Endpoints
 from tandem_sdk.gates import Gates
 from tandem_sdk.indexes import Indexes
 from tandem_sdk.keys import Keys, Principal
+from tandem_sdk.monitors import Monitors, Requests
 from tandem_sdk.policies import Policies
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
@@ -61,6 +62,8 @@ class Client:
         self.keys = Keys(self._wire)
         self.budgets = Budgets(self._wire)
         self.gates = Gates(self._wire)
+        self.monitors = Monitors(self._wire)
+        self.requests = Requests(self._wire)
         self.traces = Traces(self._wire)
         self.audit = AuditLog(self._wire)
 

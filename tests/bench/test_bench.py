@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import all as everything
-from bench import beside_training, command, door, figures, load, predict, shape, stage, tumor
+from bench import beside_training, command, door, drift, figures, load, predict, shape, stage, tumor
 
 ROOT = Path(__file__).parents[2]
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
@@ -246,3 +247,22 @@ def test_the_mirror_shows_what_is_large() -> None:
     assert list(shape.shape(smaller, "a.py")) == []
     assert "nothing" in shape.table([], 3)
     assert "16 public methods" in shape.table(list(found.values()), 3)
+
+
+def test_drift_is_noticed_where_a_stream_changes_and_not_where_it_is_shuffled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = random.Random(1)
+    lines = [f"{draw.gauss(2 if 900 <= row < 1800 else 0, 1)},{draw.random()},word" for row in range(2700)]
+    path = tmp_path / "stream.csv"
+    path.write_text("x,y,text\n" + "\n".join(lines) + "\n")
+    words = ["--window", "150", "--reference", "450", "--json"]
+    assert drift.main([str(path), "--change", "900", "--change", "1800", *words]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert [(change["at"], change["noticed"], change["columns"]) for change in told["detected"]] == [
+        (900, 150, ["x"]),
+        (1800, 150, ["x"]),
+    ]
+    assert (told["checks"], told["false_alarms"]) == (9, 0)
+    assert drift.main([str(path), "--null", "--checks", "10", *words[:-1]]) == 0
+    assert "| stream.csv | 150 | 450 | 10 | 0 | 0.0 | - |" in capsys.readouterr().out

@@ -21,8 +21,10 @@ from tandem.core.clock import FixedClock
 from tandem.core.endpoint import Endpoint, Provider, Target
 from tandem.core.errors import Blocked, TandemError, Upstream
 from tandem.core.money import Usage, nano
+from tandem.core.monitor import Finding, Histogram, Monitor, Report, Request
 from tandem.core.policy import Budget
 from tandem.core.principal import LOCAL, Principal
+from tandem.core.score import Estimate
 from tandem.data.corpus import hashed
 from tandem.data.corpus.indexes import Indexes
 from tandem.data.corpus.shelf import Shelf
@@ -46,6 +48,9 @@ from tandem.governance.ledger import Ledger
 from tandem.governance.sessions import Sessions
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.repo import Runs
+from tandem.monitoring.findings import control
+from tandem.monitoring.repo import Monitors, Requests, Standing
+from tandem.monitoring.retrain import Decisions
 from tandem.observability.content import Subjects
 from tandem.observability.journal import Journal
 from tandem.observability.move import Mover
@@ -113,6 +118,7 @@ class House:
             home / "journal", traces=self.traces, subjects=self.subjects, books=self.ledger, vault=self.vault, clock=clock
         )
         self.sessions = Sessions(self.keys, self.vault, clock)
+        self.monitors, self.requests = Monitors(self.sql, self.audit, clock), Requests(self.sql, self.audit, clock)
         sources = Sources(
             registry=self.registry,
             routes=self.table,
@@ -151,6 +157,8 @@ class House:
             keys=self.keys,
             sessions=self.sessions,
             current=self.compiler.current,
+            monitors=self.monitors,
+            decisions=Decisions(self.requests, Promotions(self.registry, self.evaluations, self.clock)),
             clock=self.clock,
         )
         return build(Face(sessions=self.sessions, routers=[], pages=[pages.routes(shown)], log=self.faults.append, hot={}))
@@ -278,6 +286,7 @@ class House:
         self.ledger.set_budget(Budget(scope="org", cap=nano("25"), window="month"))
         self._unfinished(editor)
         self._evaluated(dataset, editor)
+        self._watched(editor)
         self.compiler.publish()
         return self
 
@@ -388,6 +397,39 @@ class House:
             run = self.runs.create("evaluate", "explain", inputs=inputs, by=by)
             jobs.start("evaluate", run.id, inputs)
             self.marks["evaluated"] = run.id
+
+    def _watched(self, by: Principal) -> None:
+        self.monitors.add(Monitor(name="tumor-drift", team="risk", endpoint="tumor", every=3600, on_alarm="retrain"), by=by)
+        self.monitors.add(Monitor(name="new", team="risk", endpoint="assistant", question="scores", span=86_400), by=by)
+        effect = Estimate(value=0.31, low=0.18, high=0.44, n=240)
+        bins = Histogram(labels=("≤ 1", EVIL, "> 2", "missing"), reference=(50, 50, 0, 2), now=(10, 200, 30, 0))
+        moved = Finding(
+            subject=EVIL, what="values", verdict="stable", n=240, reference_n=569, measure="psi", threshold=0.1, effect=effect,
+            p=1e-9, histogram=bins, note=EVIL,
+        )  # fmt: skip
+        few = Finding(
+            subject="contract", what="schema", verdict="not-enough-data", n=3, reference_n=0, measure="rate", threshold=0.05
+        )
+        for number, drifted in enumerate((False, True)):
+            self.clock.advance(3600)
+            now = self.clock.now()
+            report = Report(
+                id=f"rpt_{number}", monitor="tumor-drift", team="risk", at=now, trigger="schedule",
+                verdict="drifted" if drifted else "not-enough-data", alarm=drifted, n=240, since=now - 3_600_000_000, until=now,
+                level=0.001, reference="dataset/biopsies@1, which model/tumor@1 was trained on", coverage={"read": 240},
+                findings=control([moved, few], level=0.001) if drifted else (), note=EVIL,
+                run=self.marks["trained"] if drifted else None,
+            )  # fmt: skip
+            self.monitors.keep(report, Standing(since=now, checked_at=now, alarmed=drifted), None)
+        for number, state in enumerate(("open", "declined")):
+            self.requests.open(
+                Request(
+                    id=f"req_{number}", team="risk", subject="model/tumor@1", alias="production", reason=f"It moved. {EVIL}",
+                    monitor="tumor-drift", report="rpt_1", run=self.marks["trained"], passed=number == 0,
+                )
+            )  # fmt: skip
+            if state == "declined":
+                self.requests.decide(f"req_{number}", "declined", by=by, note=EVIL)
 
     # --- calls, each through the door's own state machine and journal
 
@@ -539,6 +581,11 @@ def every_page(house: House) -> Mapping[str, str]:
         "run": f"/runs/{house.marks['trained']}",
         "run-running": f"/runs/{house.marks['running']}",
         "run-failed": f"/runs/{house.marks['failed']}",
+        "monitors": "/monitors",
+        "monitor": "/monitors/tumor-drift",
+        "monitor-earlier": "/monitors/tumor-drift?report=rpt_0",
+        "monitor-new": "/monitors/new",
+        "requests": "/requests",
         "keys": "/keys",
         "budgets": "/budgets",
         "audit": "/audit",

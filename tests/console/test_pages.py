@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tandem.core.asset import Ref
+from tandem.core.monitor import Request
 from tandem.core.principal import LOCAL
 from tandem.governance.authorise import Scope
 from tandem.governance.sessions import COOKIE, SESSION_SECONDS
@@ -38,6 +39,11 @@ PAGES = [
     "run",
     "run-running",
     "run-failed",
+    "monitors",
+    "monitor",
+    "monitor-earlier",
+    "monitor-new",
+    "requests",
     "keys",
     "budgets",
     "audit",
@@ -108,7 +114,9 @@ async def test_every_page_has_a_title_of_its_own(house: House) -> None:
     async with house.client("ops") as client:
         for address in ("/", "/endpoints", "/assets", "/traces", "/runs", "/keys", "/budgets", "/audit", "/assets/model/tumor"):
             titles.add((await page(client, address)).words[0])
-    assert len(titles) == 9
+        for address in ("/monitors", "/monitors/tumor-drift", "/requests"):
+            titles.add((await page(client, address)).words[0])
+    assert len(titles) == 12
 
 
 async def test_every_link_of_every_page_leads_somewhere(house: House) -> None:
@@ -297,6 +305,8 @@ async def test_an_empty_home_says_what_to_type(tmp_path: Path) -> None:
             "/endpoints": "tandem promote model/NAME production",
             "/budgets": "tandem budget set key/NAME --cap 5 --window day",
             "/keys": "tandem key create",
+            "/monitors": "tandem monitor add NAME",
+            "/requests": "tandem monitor add NAME",
         }
         for address, command in commands.items():
             assert command in (await page(client, address)).text
@@ -511,3 +521,56 @@ async def test_an_evaluation_shows_its_verdict_its_worst_rows_and_what_was_answe
         assert "0.6500 [0.4951, 0.7787]" in prompt.text
         suite = await page(client, "/assets/suite/explain/1")
         assert "the.*|<" in suite.text
+
+
+async def test_a_monitor_draws_then_and_now_and_tells_its_checks(house: House) -> None:
+    async with house.client("vera") as client:
+        listed = await page(client, "/monitors")
+        shown = await page(client, "/monitors/tumor-drift")
+        earlier = await page(client, "/monitors/tumor-drift?report=rpt_0")
+        new = await page(client, "/monitors/new")
+    assert "tumor-drift" in listed.text
+    assert "every 1 h" in listed.text
+    assert "This check raised an alarm." in shown.text
+    assert "This check raised an alarm." not in earlier.text
+    assert len([each for each in shown.all("rect") if each.get("class") == "then"]) == 5  # four bins and the legend
+    assert any("effect 0.31" in str(each.get("aria-label")) for each in shown.all("svg"))
+    assert f"/runs/{house.marks['trained']}" in shown.links
+    assert "/monitors/tumor-drift?report=rpt_0" in shown.links
+    assert "tandem monitor check new" in new.text
+
+
+async def test_a_request_is_decided_by_who_may_approve(house: House) -> None:
+    async with house.client("vera") as client:
+        looked = await page(client, "/requests")
+        refused = await client.post("/requests/req_0/approve")
+    async with house.client("grace") as client:
+        shown = await page(client, "/requests")
+        missing = await client.post("/requests/req_none/decline")
+        odd = await client.post("/requests/req_0/approve", headers={"sec-fetch-site": "cross-site"})
+    assert not [each for each in looked.all("form") if "/requests/" in str(each.get("action"))]
+    assert refused.status_code == 403
+    assert odd.status_code == 403
+    assert missing.status_code == 404
+    assert {str(each.get("action")) for each in shown.all("form") if "/requests/" in str(each.get("action"))} == {
+        "/requests/req_0/approve",
+        "/requests/req_0/decline",
+    }
+    async with house.client("otto") as client:
+        assert "tumor" not in (await page(client, "/requests")).text
+        assert (await client.get("/monitors/tumor-drift")).status_code == 404
+    async with house.client("ops") as client:
+        assert (await client.get("/monitors/new?report=rpt_1")).status_code == 404
+
+
+async def test_declining_a_request_leads_back_to_the_list(house: House) -> None:
+    house.requests.open(
+        Request(
+            id="req_9", team="risk", subject="model/tumor@1", alias="production", reason="", monitor="new", report=None,
+            run=house.marks["trained"], passed=True,
+        )
+    )  # fmt: skip
+    async with house.client("grace") as client:
+        answer = await client.post("/requests/req_9/decline")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/requests")
+    assert house.requests.find("req_9", Scope("risk")).decided_by == "grace"

@@ -150,6 +150,22 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/providers/{name}/test"): Rule(
         may=ADMINS, path="/providers/mock/test", json={"model": "gpt-4o-mini"}, stranger=403
     ),
+    ("GET", "/monitors"): Rule(may=READ),
+    ("POST", "/monitors"): Rule(
+        may=WRITE, ok=201, json={"name": "made-by-{role}", "endpoint": "red", "question": "scores"}, stranger=404
+    ),
+    ("GET", "/monitors/{name}"): Rule(may=READ, path="/monitors/red", stranger=404),
+    ("DELETE", "/monitors/{name}"): Rule(may=WRITE, path="/monitors/gone-{role}", stranger=404),
+    ("POST", "/monitors/{name}/check"): Rule(may=WRITE, path="/monitors/red/check", stranger=404),
+    ("GET", "/monitors/{name}/reports"): Rule(may=READ, path="/monitors/red/reports", stranger=404),
+    ("GET", "/requests"): Rule(may=READ),
+    ("GET", "/requests/{identifier}"): Rule(may=READ, ok=NONE_SUCH, path="/requests/req_none", stranger=404),
+    ("POST", "/requests/{identifier}/approve"): Rule(
+        may=APPROVE, ok=NONE_SUCH, path="/requests/req_none/approve", json={}, stranger=404
+    ),
+    ("POST", "/requests/{identifier}/decline"): Rule(
+        may=APPROVE, ok=NONE_SUCH, path="/requests/req_none/decline", json={}, stranger=404
+    ),
     ("GET", "/traces"): Rule(may=READ),
     ("GET", "/traces/{identifier}"): Rule(may=READ, path="/traces/{trace}?content=1", stranger=404),
 }
@@ -217,11 +233,13 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
         text = {"content": f"The words of {name}.", "headers": {**bearer(keys["approver"]), "content-type": "text/plain"}}
         added = http.post(f"/api/v1/indexes/red/documents?document={name}.txt", **text).json()["id"]
         until(lambda added=added: red("GET", f"/runs/{added}")["state"] == "succeeded")  # type: ignore[misc]
+    red("POST", "/monitors", json={"name": "red", "endpoint": "red", "question": "scores"})
     for role in (*ROLES, "stranger"):
         for version in (1, 2):
             red("POST", f"/prompts/for-{role}", json={"template": f"text {version}"})
             red("POST", f"/assets/prompt/for-{role}/promote", json={"version": version})
         red("PUT", f"/endpoints/gone-{role}", json=ENDPOINT)
+        red("POST", "/monitors", json={"name": f"gone-{role}", "endpoint": "red", "question": "scores"})
         key(f"gone-{role}", "red", "viewer")
         ask("PUT", f"/budgets/key/gone-{role}", ADMIN, json={"cap": "1"})
         ask("PUT", f"/providers/gone-{role}", ADMIN, json={"protocol": "openai", "base_url": "http://127.0.0.1:9"})
@@ -294,7 +312,14 @@ def test_another_team_is_told_nothing(teams: Teams, method: str, template: str) 
 
 def test_the_team_itself_sees_what_the_other_does_not(teams: Teams) -> None:
     own, other = teams.keys["viewer"], teams.keys["stranger"]
-    for path, member in (("/assets", "name"), ("/runs", "name"), ("/keys", "name"), ("/traces", "trace"), ("/budgets", "scope")):
+    for path, member in (
+        ("/assets", "name"),
+        ("/runs", "name"),
+        ("/monitors", "name"),
+        ("/keys", "name"),
+        ("/traces", "trace"),
+        ("/budgets", "scope"),
+    ):
         seen = {row[member] for row in teams.get(path, own)}
         assert seen, path
         assert not seen & {row[member] for row in teams.get(path, other)}, path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.sdk.watched import MONITOR, REPORT, REQUEST
 
 import tandem
 import tandem_sdk
@@ -537,3 +538,45 @@ def test_decide_health_and_doctor(platform: FakePlatform, client: Client) -> Non
 
 def test_results_become_plain_json() -> None:
     assert plain(Run(id="run_1", outputs={"metrics": (1, 2)}))["outputs"] == {"metrics": [1, 2]}  # type: ignore[index]
+
+
+def test_monitors(platform: FakePlatform, client: Client) -> None:
+    platform.on("POST", "/api/v1/monitors", Canned(status=201, body=MONITOR))
+    platform.on("GET", "/api/v1/monitors", [MONITOR])
+    platform.on("GET", "/api/v1/monitors/m", MONITOR)
+    platform.on("POST", "/api/v1/monitors/m/check", REPORT)
+    platform.on("GET", "/api/v1/monitors/m/reports", [REPORT])
+    platform.on("DELETE", "/api/v1/monitors/m", MONITOR)
+    made = client.monitors.add("m", endpoint="credit", every=3600, on_alarm="retrain")
+    assert made.every == 3600
+    sent = platform.asked[0].json()
+    assert (sent["endpoint"], sent["on_alarm"], sent["promote"], sent["threshold"]) == ("credit", "retrain", "ask", None)
+    (listed,) = client.monitors.list()
+    assert listed.newest is not None
+    assert listed.newest.alarm
+    assert client.monitors.show("m").alarmed
+    report = client.monitors.check("m")
+    assert report.findings[0].effect is not None
+    assert report.findings[0].effect.low == 0.2
+    assert report.findings[0].histogram is not None
+    assert report.findings[0].histogram.now == (10, 140, 0)
+    assert client.monitors.reports("m", 3) == (report,)
+    assert platform.asked[-1].query == {"limit": "3"}
+    client.monitors.remove("m")
+
+
+def test_requests(platform: FakePlatform, client: Client) -> None:
+    platform.on("GET", "/api/v1/requests", [REQUEST])
+    platform.on("GET", "/api/v1/requests/req_1", REQUEST)
+    promotion = {"alias": "production", "version": 2, "passed": True, "reasons": ["It is better."]}
+    approved = {**REQUEST, "state": "approved", "decided_by": "ada", "decided_at": 9, "promotion": promotion}
+    platform.on("POST", "/api/v1/requests/req_1/approve", approved)
+    platform.on("POST", "/api/v1/requests/req_1/decline", {**REQUEST, "state": "declined"})
+    assert client.requests.list("open")[0].passed
+    assert platform.asked[0].query == {"state": "open", "limit": "50"}
+    assert client.requests.show("req_1").state == "open"
+    done = client.requests.approve("req_1", "seen")
+    assert platform.asked[-1].json() == {"note": "seen"}
+    assert done.promotion is not None
+    assert done.promotion.version == 2
+    assert client.requests.decline("req_1").state == "declined"

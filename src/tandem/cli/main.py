@@ -57,6 +57,8 @@ SECTIONS = {
         "key": Row("tandem.cli.key:key", "Keys: create, list, revoke."),
         "budget": Row("tandem.cli.budget:budget", "Budgets: hard caps. Set, list, drop."),
         "trace": Row("tandem.cli.trace:trace", "Traces: explain one call, list the newest."),
+        "monitor": Row("tandem.cli.monitor:monitor", "Monitors: drift and scores. Add, list, show, check, remove."),
+        "request": Row("tandem.cli.monitor:request", "Requests: promotions that wait for a person. List, approve, decline."),
         "audit": Row("tandem.cli.audit:audit", "The audit: list, verify."),
     },
 }

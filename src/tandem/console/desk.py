@@ -41,6 +41,8 @@ NAVIGATION = (
     ("/assets", "Assets", "read"),
     ("/traces", "Traces", "read"),
     ("/runs", "Runs", "read"),
+    ("/monitors", "Monitors", "read"),
+    ("/requests", "Requests", "read"),
     ("/keys", "Keys", "read"),
     ("/budgets", "Budgets", "read"),
     ("/audit", "Audit", "audit"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import assets, endpoints, files, home, policy, principals, runs, traces
+from tandem.console import assets, endpoints, files, home, monitors, policy, principals, runs, traces
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current
 from tandem.core.clock import Clock
@@ -17,6 +17,8 @@ from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
 from tandem.governance.sessions import Sessions
 from tandem.jobs.repo import Runs
+from tandem.monitoring.repo import Monitors
+from tandem.monitoring.retrain import Decisions
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Traces
 from tandem.registry.registry import Registry
@@ -39,6 +41,8 @@ class Sources:
     sessions: Sessions
     current: Current
     """Gives the compiled snapshot."""
+    monitors: Monitors
+    decisions: Decisions
     clock: Clock
 
 
@@ -53,6 +57,7 @@ def routes(sources: Sources) -> APIRouter:
         assets.routes(desk, s.registry, s.look, s.indexes),
         traces.routes(desk, s.traces, s.subjects, s.current),
         runs.routes(desk, s.runs, s.registry, s.look),
+        monitors.routes(desk, s.monitors, s.decisions),
         principals.routes(desk, s.keys),
         policy.routes(desk, s.ledger, s.audit),
         files.routes(desk),

@@ -14,6 +14,7 @@ from tandem.core.policy import Gate
 from tandem.core.principal import Principal
 from tandem.core.score import Estimate, Score
 from tandem.evaluation.child import judge_apart
+from tandem.evaluation.replay import Replay
 from tandem.evaluation.repo import Evaluations
 from tandem.evaluation.suitegate import Evidence, judge_suite
 from tandem.governance.authorise import authorise, scope_of
@@ -42,8 +43,26 @@ class GateRefused(Blocked):
 class Promotions:
     """Promotes versions through their gates."""
 
-    def __init__(self, registry: Registry, evaluations: Evaluations, clock: Clock) -> None:
-        self._registry, self._evaluations, self._clock = registry, evaluations, clock
+    def __init__(self, registry: Registry, evaluations: Evaluations, clock: Clock, replay: Replay | None = None) -> None:
+        """
+        Args:
+            replay: asks a champion about the rows of a candidate that was trained on other data; without it,
+                models of different data cannot be compared.
+        """
+        self._registry, self._evaluations, self._clock, self._replay = registry, evaluations, clock, replay
+
+    def judge(self, ref: Ref, alias: str, *, by: Principal) -> dict[str, Any] | None:
+        """What the gate would say to this promotion; nothing moves. None where no gate guards the alias.
+
+        Raises:
+            Blocked: there is no evidence to judge.
+            NotFound: there is no such version in the caller's scope.
+        """
+        version = self._registry.find(ref, scope_of(by))
+        gate = self._registry.gate_for(version.ref, alias)
+        if gate is None:
+            return None
+        return self._look(gate, version, self._champion(version, alias, by), by)
 
     def promote(self, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None = None) -> dict[str, Any]:
         """Judges the version against the current champion and moves the alias.
@@ -63,10 +82,7 @@ class Promotions:
         evidence: list[Score] = []
         if gate is not None:
             champion = self._champion(version, alias, by)
-            if gate.suite is not None:
-                report = self._by_suite(gate, version, champion, by)
-            else:
-                report = self._judge(gate, version, self._opponent(version, champion, by))
+            report = self._look(gate, version, champion, by)
             if not report["passed"]:
                 raise GateRefused(
                     f"{version.ref} was not promoted to {alias}: {' '.join(report['reasons'])}",
@@ -88,6 +104,11 @@ class Promotions:
             "reasons": [] if report is None else report["reasons"],
             "endpoint": endpoint,
         }
+
+    def _look(self, gate: Gate, version: Version, champion: Version | None, by: Principal) -> dict[str, Any]:
+        if gate.suite is not None:
+            return self._by_suite(gate, version, champion, by)
+        return self._judge(gate, version, self._opponent(version, champion, by))
 
     def _champion(self, version: Version, alias: str, by: Principal) -> Version | None:
         """The version the alias names now; None when it names none, or the candidate itself."""
@@ -111,8 +132,11 @@ class Promotions:
                 hint=f"Train it here: tandem train {version.name} --data dataset/NAME --target COLUMN.",
                 code="no_evidence",
             )
+        own = self._registry.member(version, EVIDENCE)
         other = None if champion is None else self._registry.member(champion, EVIDENCE)
-        report = judge_apart(gate, self._registry.member(version, EVIDENCE), other)
+        if champion is not None and other is not None and self._replay is not None and _other_data(version, champion):
+            other = self._replay.evidence(own, champion, other)
+        report = judge_apart(gate, own, other)
         return {**report, "candidate_ref": str(version.ref), "champion_ref": None if champion is None else str(champion.ref)}
 
     def _by_suite(self, gate: Gate, version: Version, champion: Version | None, by: Principal) -> dict[str, Any]:
@@ -154,3 +178,9 @@ class Promotions:
             by=by.name,
             now=self._clock.now(),
         )
+
+
+def _other_data(version: Version, champion: Version) -> bool:
+    """Whether two models were trained on different rows for the same question."""
+    same = all(version.meta.get(what) == champion.meta.get(what) for what in ("target", "classes"))
+    return same and version.meta.get("digest") != champion.meta.get("digest")

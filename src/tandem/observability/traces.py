@@ -44,6 +44,8 @@ CREATE TABLE IF NOT EXISTS content (
 
 _CROCKFORD = {character: value for value, character in enumerate("0123456789abcdefghjkmnpqrstvwxyz")}
 _DAY_MS = 86_400_000
+LONGEST = 3_600_000_000
+"""Microseconds: no call that a watcher needs lasts longer."""
 
 
 @lru_cache(maxsize=64)
@@ -97,6 +99,15 @@ class Found:
 
     calls: list[Trace]
     orphans: list[Attempt]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One call with its content, as a watcher reads it."""
+
+    trace: Trace
+    kept: tuple[str, bytes] | None
+    """Subject and sealed content; None where none was recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +250,31 @@ class Traces:
             found += [Row(**dict(zip(names, row, strict=True))) for row in rows]
             if len(found) >= limit:
                 break
+        return found
+
+    def window(self, *, team: str, endpoint: str, since: int, until: int, limit: int) -> Sequence[Seen]:
+        """The calls of one team at one endpoint that ended after `since` and not after `until`, nested ones too.
+
+        Args:
+            since: UTC microseconds, as `until`.
+            limit: the most calls; the newest come first and are kept.
+        """
+        sql = (
+            "SELECT c.body, k.subject, k.sealed FROM calls c LEFT JOIN content k ON k.call = c.call"
+            " WHERE c.team = ? AND c.endpoint = ? AND c.end > ? AND c.end <= ? AND c.start > ? ORDER BY c.start DESC LIMIT ?"
+        )
+        began = since - LONGEST  # bounds the walk along the index of starts
+        first = _date(max(0, since // 1000 // _DAY_MS - 1))  # a call lies in the day it began
+        found: list[Seen] = []
+        for day in self.days():
+            if day < first or len(found) >= limit:
+                break
+            with self._lock:
+                db = self._day(day, make=False)
+                rows = [] if db is None else db.execute(sql, (team, endpoint, since, until, began, limit - len(found))).fetchall()
+            for body, subject, sealed in rows:
+                kept = None if sealed is None else (str(subject), bytes(sealed))
+                found.append(Seen(trace=msgspec.json.decode(body, type=Trace), kept=kept))
         return found
 
     def drop(self, before: str) -> Sequence[str]:

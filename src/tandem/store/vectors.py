@@ -15,7 +15,7 @@ from operator import mul
 from typing import Any
 
 HAS_NUMPY = find_spec("numpy") is not None
-"""Decides nothing but speed: ten thousand rows of 512 take 3 ms with it, 250 ms without."""
+"""Decides nothing but speed: without it the same sums are done by Python."""
 FAINT = 1e-6
 """A similarity that is none."""
 

@@ -1,0 +1,122 @@
+"""Monitors over HTTP: made, asked, removed; their reports; and the requests that wait for a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tandem.api.wire import Caller, answer
+from tandem.core.monitor import Action, Monitor, Promote, Question
+from tandem.core.principal import Principal
+from tandem.governance.authorise import authorise, scope_of
+from tandem.monitoring.retrain import Decisions
+from tandem.monitoring.watch import Watch
+
+DAYS = 86_400
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+class MonitorIn(BaseModel):
+    """A standing question about one endpoint."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(max_length=64)
+    endpoint: str = Field(max_length=64)
+    question: Question = "drift"
+    window: int = Field(1000, ge=30, le=100_000, description="The most calls that one check looks at")
+    span: int | None = Field(None, ge=60, le=366 * DAYS, description="Seconds: older calls are not looked at")
+    minimum: int = Field(100, ge=30, le=100_000, description="Rows or calls below which there is no verdict")
+    threshold: float | None = Field(None, gt=0, le=10, description="The effect that matters; 0.1 (drift) or 0.05 (scores)")
+    false_alarm_every: int = Field(1000, ge=10, le=10**9, description="Checks between two false alarms, on average")
+    every: int | None = Field(None, ge=10, le=366 * DAYS, description="Seconds between two checks")
+    on_alarm: Action = "alarm"
+    on_data: Literal["none", "retrain"] = "none"
+    promote: Promote = "ask"
+    cooldown: int = Field(DAYS, ge=0, le=366 * DAYS, description="Seconds between two retrainings")
+
+
+class DecisionIn(BaseModel):
+    """What a person says to a request."""
+
+    model_config = ConfigDict(extra="forbid")
+    note: str = Field("", max_length=2000)
+
+
+def routes(watch: Watch, decisions: Decisions) -> APIRouter:
+    """The routes of Monitor, and of the requests they open."""
+    router = APIRouter(tags=["monitors"])
+    monitors, requests = watch.monitors, decisions.requests
+
+    @router.get("/monitors")
+    def list_monitors(by: Caller) -> Response:
+        """Every monitor of the caller's team, with its newest report."""
+        authorise(by, "read")
+        return answer([_body(watch, monitor, by) for monitor in monitors.list(scope_of(by))])
+
+    @router.post("/monitors", status_code=201)
+    def add(body: MonitorIn, by: Caller) -> Response:
+        """Begins to watch an endpoint: calls from now on are judged."""
+        authorise(by, "write")
+        told = body.model_dump()
+        told["threshold"] = body.threshold or (0.1 if body.question == "drift" else 0.05)
+        return answer(asdict(watch.add(Monitor(team=by.team, **told), by=by)), 201)
+
+    @router.get("/monitors/{name}")
+    def show(name: str, by: Caller) -> Response:
+        """One monitor with its newest report."""
+        authorise(by, "read")
+        return answer(_body(watch, monitors.find(name, scope_of(by)), by))
+
+    @router.delete("/monitors/{name}")
+    def remove(name: str, by: Caller) -> Response:
+        """Ends a monitor and drops its reports; the audit keeps that it was there."""
+        return answer(asdict(watch.remove(name, by=by)))
+
+    @router.post("/monitors/{name}/check")
+    def check(name: str, by: Caller) -> Response:
+        """Judges what came since the last verdict, now; and does what the monitor does on an alarm."""
+        authorise(by, "write", monitors.find(name, scope_of(by)).team)
+        return answer(asdict(watch.check(name)))
+
+    @router.get("/monitors/{name}/reports")
+    def reports(name: str, by: Caller, limit: Limit = 50) -> Response:
+        """What its checks concluded, newest first."""
+        authorise(by, "read")
+        return answer([asdict(report) for report in monitors.reports(name, scope_of(by), limit=limit)])
+
+    @router.get("/requests")
+    def list_requests(
+        by: Caller, state: Annotated[Literal["open", "approved", "declined"] | None, Query()] = None, limit: Limit = 50
+    ) -> Response:
+        """What waits for a person, and what was decided, newest first."""
+        authorise(by, "read")
+        return answer([asdict(request) for request in requests.list(scope_of(by), state=state, limit=limit)])
+
+    @router.get("/requests/{identifier}")
+    def request(identifier: str, by: Caller) -> Response:
+        """One request."""
+        authorise(by, "read")
+        return answer(asdict(requests.find(identifier, scope_of(by))))
+
+    @router.post("/requests/{identifier}/approve")
+    def approve(identifier: str, body: DecisionIn, by: Caller) -> Response:
+        """Promotes what was asked for; the gate judges it as it judges every promotion."""
+        ended, promotion = decisions.approve(identifier, by=by, note=body.note)
+        return answer({**asdict(ended), "promotion": promotion})
+
+    @router.post("/requests/{identifier}/decline")
+    def decline(identifier: str, body: DecisionIn, by: Caller) -> Response:
+        """Ends a request without a promotion."""
+        return answer(asdict(decisions.decline(identifier, by=by, note=body.note)))
+
+    return router
+
+
+def _body(watch: Watch, monitor: Monitor, by: Principal) -> dict[str, Any]:
+    newest = watch.monitors.reports(monitor.name, scope_of(by), limit=1)
+    standing, _ = watch.monitors.standing(monitor.name)
+    return {**asdict(monitor), "alarmed": standing.alarmed, "newest": asdict(newest[0]) if newest else None}

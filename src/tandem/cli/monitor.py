@@ -1,0 +1,263 @@
+"""`tandem monitor`: standing questions over the traces of an endpoint; `tandem request`: what waits for a person."""
+
+from __future__ import annotations
+
+import click
+
+from tandem.cli.options import as_json, platform, seconds
+from tandem.cli.show import clean, emit, interval, moment, pairs, table
+from tandem_sdk import Monitor, Report, Request
+from tandem_sdk.monitors import Finding
+
+HEADINGS = ("monitor", "endpoint", "question", "every", "on alarm", "promote", "newest verdict", "alarm")
+
+
+@click.group()
+def monitor() -> None:
+    """Monitors: is what comes in, or goes out, still what it was?"""
+
+
+@monitor.command()
+@click.argument("name")
+@click.option("--endpoint", required=True, help="Where a model predicts, or a language model chats.")
+@click.option("--question", type=click.Choice(["drift", "scores"]), default="drift", show_default=True)
+@click.option("--every", help="A check this often: 10m, 1h, 1d. Without it, only when asked.")
+@click.option("--window", type=int, default=1000, show_default=True, help="The most calls that one check looks at.")
+@click.option("--span", help="Look back at most this long: 6h, 7d.")
+@click.option("--min", "minimum", type=int, default=100, show_default=True, help="Rows below which there is no verdict.")
+@click.option("--threshold", type=float, help="The effect that matters.  [default: 0.1 for drift, 0.05 for rates]")
+@click.option(
+    "--false-alarm-every", type=int, default=1000, show_default=True, help="Checks between two false alarms, on average."
+)
+@click.option("--on-alarm", type=click.Choice(["none", "alarm", "retrain"]), default="alarm", show_default=True)
+@click.option("--on-data", type=click.Choice(["none", "retrain"]), default="none", show_default=True, help="On newer data.")
+@click.option("--promote", type=click.Choice(["ask", "if-gate-passes"]), default="ask", show_default=True)
+@click.option("--cooldown", default="1d", show_default=True, help="After a retraining, none for this long.")
+@as_json
+def add(
+    name: str,
+    endpoint: str,
+    question: str,
+    every: str | None,
+    window: int,
+    span: str | None,
+    minimum: int,
+    threshold: float | None,
+    false_alarm_every: int,
+    on_alarm: str,
+    on_data: str,
+    promote: str,
+    cooldown: str,
+    as_json: bool,
+) -> None:
+    """Begin to watch an endpoint: calls from now on are judged."""
+    with platform() as tandem:
+        made = tandem.monitors.add(
+            name,
+            endpoint=endpoint,
+            question=question,
+            every=None if every is None else seconds(every),
+            window=window,
+            span=None if span is None else seconds(span),
+            minimum=minimum,
+            threshold=threshold,
+            false_alarm_every=false_alarm_every,
+            on_alarm=on_alarm,
+            on_data=on_data,
+            promote=promote,
+            cooldown=seconds(cooldown),
+        )
+    if as_json:
+        emit(made)
+        return
+    _facts(made)
+
+
+@monitor.command("list")
+@as_json
+def list_monitors(as_json: bool) -> None:
+    """List every monitor with its newest verdict."""
+    with platform() as tandem:
+        found = tandem.monitors.list()
+    if as_json:
+        emit(found)
+        return
+    table(HEADINGS, [_row(each) for each in found], empty="Nothing is watched: `tandem monitor add NAME --endpoint E`.")
+
+
+@monitor.command()
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="Reports, newest first.")
+@as_json
+def show(name: str, limit: int, as_json: bool) -> None:
+    """Show one monitor, its newest report and those before."""
+    with platform() as tandem:
+        found, reports = tandem.monitors.show(name), tandem.monitors.reports(name, limit)
+    if as_json:
+        emit({"monitor": found, "reports": reports})
+        return
+    _facts(found)
+    click.echo()
+    if found.newest is not None:
+        _report(found.newest)
+        click.echo()
+    rows = [(each.id, moment(each.at), each.trigger, each.verdict, each.n, "raised" if each.alarm else "") for each in reports]
+    table(("report", "at", "because", "verdict", "n", "alarm"), rows, empty="No check yet: `tandem monitor check NAME`.")
+
+
+@monitor.command()
+@click.argument("name")
+@as_json
+def check(name: str, as_json: bool) -> None:
+    """Judge what came since the last verdict, now."""
+    with platform() as tandem:
+        report = tandem.monitors.check(name)
+    if as_json:
+        emit(report)
+        return
+    _report(report)
+
+
+@monitor.command()
+@click.argument("name")
+@as_json
+def remove(name: str, as_json: bool) -> None:
+    """End a monitor and drop its reports."""
+    with platform() as tandem:
+        tandem.monitors.remove(name)
+    if as_json:
+        emit({"name": name, "removed": True})
+        return
+    click.echo(f"{name} watches nothing any more.")
+
+
+@click.group()
+def request() -> None:
+    """Requests: promotions that wait for a person."""
+
+
+@request.command("list")
+@click.option("--state", type=click.Choice(["open", "approved", "declined"]), help="Only these.")
+@as_json
+def list_requests(state: str | None, as_json: bool) -> None:
+    """List requests, newest first."""
+    with platform() as tandem:
+        found = tandem.requests.list(state)
+    if as_json:
+        emit(found)
+        return
+    rows = [
+        (
+            each.id,
+            each.subject,
+            each.alias,
+            "passes" if each.passed else "does not pass",
+            each.state,
+            each.monitor,
+            each.decided_by,
+        )
+        for each in found
+    ]
+    table(("request", "version", "alias", "gate", "state", "monitor", "by"), rows, empty="Nothing waits for anybody.")
+
+
+@request.command("show")
+@click.argument("id")
+@as_json
+def show_request(id: str, as_json: bool) -> None:
+    """Show one request and why it was opened."""
+    with platform() as tandem:
+        found = tandem.requests.show(id)
+    _said(found, as_json=as_json)
+
+
+@request.command()
+@click.argument("id")
+@click.option("--note", default="", help="Kept with the decision.")
+@as_json
+def approve(id: str, note: str, as_json: bool) -> None:
+    """Promote what was asked for, through its gate."""
+    with platform() as tandem:
+        found = tandem.requests.approve(id, note)
+    _said(found, as_json=as_json)
+
+
+@request.command()
+@click.argument("id")
+@click.option("--note", default="", help="Kept with the decision.")
+@as_json
+def decline(id: str, note: str, as_json: bool) -> None:
+    """End a request without a promotion."""
+    with platform() as tandem:
+        found = tandem.requests.decline(id, note)
+    _said(found, as_json=as_json)
+
+
+def _said(found: Request, *, as_json: bool) -> None:
+    if as_json:
+        emit(found)
+        return
+    decided = f"{found.state} by {found.decided_by}" if found.decided_by else found.state
+    pairs(
+        [
+            ("request", found.id),
+            ("promote", f"{found.subject} to {found.alias}"),
+            ("state", decided),
+            ("why", clean(found.reason)),
+            ("gate", "lets it pass" if found.passed else "did not let it pass"),
+            ("monitor", found.monitor),
+            ("report", found.report),
+            ("run", found.run),
+            ("opened", moment(found.created_at)),
+            ("note", clean(found.note)),
+        ]
+    )
+
+
+def _facts(found: Monitor) -> None:
+    pairs(
+        [
+            ("monitor", found.name),
+            ("asks", f"{found.question} at {found.endpoint}"),
+            ("every", None if found.every is None else f"{found.every} s"),
+            ("window", f"{found.window} calls" + ("" if found.span is None else f" of the last {found.span} s")),
+            ("minimum", found.minimum),
+            ("threshold", found.threshold),
+            ("false alarm", f"one in {found.false_alarm_every} checks, on average"),
+            ("on alarm", found.on_alarm),
+            ("on data", found.on_data),
+            ("promote", found.promote),
+            ("alarm", "goes on" if found.alarmed else None),
+        ]
+    )
+
+
+def _row(found: Monitor) -> tuple[object, ...]:
+    every = None if found.every is None else f"{found.every} s"
+    newest = None if found.newest is None else found.newest.verdict
+    alarm = "goes on" if found.alarmed else None
+    return (found.name, found.endpoint, found.question, every, found.on_alarm, found.promote, newest, alarm)
+
+
+def _report(report: Report) -> None:
+    click.echo(
+        f"{report.verdict}{' - alarm raised' if report.alarm else ''}: {report.n} rows or calls against {report.reference}."
+    )
+    if report.note:
+        click.echo(report.note)
+    if report.coverage:
+        click.echo("Calls: " + ", ".join(f"{count} {state}" for state, count in sorted(report.coverage.items())) + ".")
+    if report.run:
+        click.echo(f"Retraining: {report.run}")
+    if report.findings:
+        click.echo()
+        table(
+            ("subject", "what", "verdict", "effect [95 % interval]", "of", "p adjusted", "n", "note"),
+            [_line(each) for each in report.findings],
+        )
+
+
+def _line(found: Finding) -> tuple[object, ...]:
+    effect = None if found.effect is None else interval(found.effect)
+    adjusted = None if found.adjusted is None else f"{found.adjusted:.2g}"
+    return (found.subject, found.what, found.verdict, effect, found.measure, adjusted, found.n, clean(found.note))

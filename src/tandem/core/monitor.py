@@ -1,0 +1,141 @@
+"""Monitor: a standing question over the traces of an endpoint, with an action. Its reports, and the requests it may open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tandem.core.score import Estimate
+
+Question = Literal["drift", "scores"]
+"""`drift`: are the rows that a model is asked about those it was trained on? `scores`: does a chat endpoint answer as it did?"""
+Action = Literal["none", "alarm", "retrain"]
+Promote = Literal["ask", "if-gate-passes"]
+Trigger = Literal["asked", "schedule", "new-data"]
+Change = Literal["drifted", "stable", "inconclusive", "not-enough-data"]
+What = Literal["schema", "missing", "values", "score"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitor:
+    """A standing question about one endpoint."""
+
+    name: str
+    team: str
+    endpoint: str
+    question: Question = "drift"
+    window: int = 1000
+    """The most calls that one check looks at, the newest first."""
+    span: int | None = None
+    """Seconds: calls that are older are not looked at; None sets no bound."""
+    minimum: int = 100
+    """Rows (or calls) below which there is no verdict."""
+    threshold: float = 0.1
+    """The smallest effect that matters: of the population stability index, or of a rate."""
+    false_alarm_every: int = 1000
+    """Checks between two false alarms, on average, when nothing changes: the budget of error."""
+    every: int | None = None
+    """Seconds between two checks; None checks only when asked."""
+    on_alarm: Action = "alarm"
+    on_data: Action = "none"
+    """What a new version of the dataset does that the model in production was trained on."""
+    promote: Promote = "ask"
+    """Whether a retrained version is promoted when its gate passes, or a person is asked."""
+    cooldown: int = 86_400
+    """Seconds after a retraining during which none is begun."""
+    created_at: int = 0
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """How often a value fell into each frozen bin, then and now; the last bin holds missing values."""
+
+    labels: tuple[str, ...]
+    reference: tuple[int, ...]
+    now: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check found about one column or score."""
+
+    subject: str
+    """The column, or the score's name."""
+    what: What
+    verdict: Change
+    n: int
+    reference_n: int
+    measure: str
+    """What `effect` is: `psi`, `difference of rates` or `ratio`."""
+    threshold: float
+    effect: Estimate | None = None
+    """With its 95 % interval."""
+    p: float | None = None
+    """The probability of a change at least as large when nothing has changed, for just these two sample sizes."""
+    adjusted: float | None = None
+    """The same after control over all findings of the check (Benjamini and Yekutieli)."""
+    now: Estimate | None = None
+    """The rate or mean in the window."""
+    before: Estimate | None = None
+    """The same in the reference."""
+    histogram: Histogram | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one check concluded."""
+
+    id: str
+    monitor: str
+    team: str
+    at: int
+    """UTC microseconds, like all times here."""
+    trigger: Trigger
+    verdict: Change
+    alarm: bool
+    """Whether this report raised an alarm; one that goes on is not raised again."""
+    n: int
+    """Rows (or calls) that were judged."""
+    since: int
+    """The window's bounds: calls that ended after this time …"""
+    until: int
+    """… and not after this one."""
+    level: float
+    """The chance of a false alarm that this check was allowed."""
+    reference: str = ""
+    """What the window was compared with: a dataset version, or the calls of a time."""
+    coverage: Mapping[str, int] = field(default_factory=dict)
+    """Calls in the window by what could be read of them: read, refused, erased, unrecorded, cut, unread."""
+    findings: tuple[Finding, ...] = ()
+    run: str | None = None
+    """The retraining that this report began."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Something that waits for a person: a promotion that a Monitor may not make by itself."""
+
+    id: str
+    team: str
+    subject: str
+    """The version, as `model/NAME@N`."""
+    alias: str
+    reason: str
+    """Why it was asked for, in sentences."""
+    monitor: str
+    report: str | None
+    """The report that led to it."""
+    run: str
+    """The Run that made the version."""
+    passed: bool
+    """Whether the gate let the version pass when the request was opened."""
+    state: Literal["open", "approved", "declined"] = "open"
+    created_at: int = 0
+    decided_at: int | None = None
+    decided_by: str | None = None
+    note: str = ""
+    """What the person said who decided."""

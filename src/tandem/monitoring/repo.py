@@ -1,0 +1,311 @@
+"""Monitors, their reports and the requests they open, as they are kept: every statement that touches them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Row, Select, Table, Text, delete, insert, select, update
+
+from tandem.core.clock import Clock
+from tandem.core.errors import Conflict, NotFound
+from tandem.core.monitor import Monitor, Report, Request
+from tandem.core.principal import Principal
+from tandem.governance.audit import Audit
+from tandem.governance.authorise import ALL, Scope, scope_of
+from tandem.store.canonical import canonical
+from tandem.store.sql import Sql, metadata
+
+monitors = Table(
+    "monitors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("team", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("standing", Text, nullable=False),
+    Column("reference", Text),
+    Index("ix_monitors_team", "team"),
+)
+monitor_reports = Table(
+    "monitor_reports",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("monitor", Text, nullable=False),
+    Column("team", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("alarm", Boolean, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("ix_monitor_reports_monitor_at", "monitor", "at"),
+)
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("team", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("ix_requests_team_created_at", "team", "created_at"),
+)
+
+LIMIT = 1000
+KEPT = 1000
+"""Reports of one Monitor; older ones go. Their alarms and retrainings stay in the audit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a Monitor is: what its next check goes on from."""
+
+    since: int = 0
+    """Calls that ended by then have been judged."""
+    checked_at: int = 0
+    alarmed: bool = False
+    """Whether an alarm goes on."""
+    retrained_at: int | None = None
+    acted_on: str | None = None
+    """The newest dataset version that a retraining was begun on, or looked at."""
+    key: str = ""
+    """What the frozen reference was made from."""
+
+
+class Monitors:
+    """The Monitors of the platform and their reports."""
+
+    def __init__(self, sql: Sql, audit: Audit, clock: Clock) -> None:
+        self._sql, self._audit, self._clock = sql, audit, clock
+
+    def add(self, monitor: Monitor, *, by: Principal) -> Monitor:
+        """Keeps a new Monitor; calls from now on are what it judges.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        now = self._clock.now()
+        monitor = replace(monitor, created_at=now, created_by=by.name)
+        with self._sql.write() as conn:
+            if conn.execute(select(monitors.c.name).where(monitors.c.name == monitor.name)).first() is not None:
+                raise Conflict(
+                    f"The name '{monitor.name}' is taken by another monitor.",
+                    hint="Choose another name, or remove that one: `tandem monitor remove`.",
+                )
+            conn.execute(
+                insert(monitors).values(
+                    name=monitor.name,
+                    team=monitor.team,
+                    body=_text(monitor),
+                    standing=_text(Standing(since=now, checked_at=now)),
+                )
+            )
+            detail = {
+                "endpoint": monitor.endpoint,
+                "question": monitor.question,
+                "on_alarm": monitor.on_alarm,
+                "on_data": monitor.on_data,
+                "promote": monitor.promote,
+            }
+            self._note(conn, by.name, "monitor.add", monitor, detail)
+        return monitor
+
+    def remove(self, name: str, *, by: Principal) -> Monitor:
+        """Drops a Monitor and its reports; the audit keeps that it was there.
+
+        Raises:
+            NotFound: there is none in the caller's scope.
+        """
+        with self._sql.write() as conn:
+            monitor = _monitor(_must(conn, name, scope_of(by)))
+            conn.execute(delete(monitors).where(monitors.c.name == name))
+            conn.execute(delete(monitor_reports).where(monitor_reports.c.monitor == name))
+            self._note(conn, by.name, "monitor.remove", monitor, {})
+        return monitor
+
+    def find(self, name: str, scope: Scope) -> Monitor:
+        """The Monitor of that name.
+
+        Raises:
+            NotFound: there is none in the scope.
+        """
+        with self._sql.read() as conn:
+            return _monitor(_must(conn, name, scope))
+
+    def list(self, scope: Scope) -> tuple[Monitor, ...]:
+        """The Monitors of the scope, by name."""
+        query: Select[Any] = select(monitors).order_by(monitors.c.name)
+        if scope.team is not None:
+            query = query.where(monitors.c.team == scope.team)
+        with self._sql.read() as conn:
+            return tuple(_monitor(row) for row in conn.execute(query))
+
+    def standing(self, name: str) -> tuple[Standing, bytes | None]:
+        """Where a Monitor is, and its frozen reference; for the platform's own work.
+
+        Raises:
+            NotFound: it was removed.
+        """
+        with self._sql.read() as conn:
+            row = _must(conn, name, ALL)
+        return msgspec.json.decode(row.standing, type=Standing), None if row.reference is None else row.reference.encode()
+
+    def keep(self, report: Report, standing: Standing, reference: bytes | None) -> None:
+        """Keeps a report and where the Monitor now is, with an audit row if it raised an alarm or began a retraining.
+
+        Raises:
+            NotFound: the Monitor was removed meanwhile.
+        """
+        with self._sql.write() as conn:
+            monitor = _monitor(_must(conn, report.monitor, ALL))
+            kept = None if reference is None else reference.decode()
+            conn.execute(
+                update(monitors).where(monitors.c.name == report.monitor).values(standing=_text(standing), reference=kept)
+            )
+            conn.execute(
+                insert(monitor_reports).values(
+                    id=report.id,
+                    monitor=report.monitor,
+                    team=report.team,
+                    at=report.at,
+                    alarm=report.alarm,
+                    body=_text(report),
+                )
+            )
+            _forget(conn, report.monitor)
+            actor = f"monitor/{monitor.name}"
+            if report.alarm:
+                moved = sorted({finding.subject for finding in report.findings if finding.verdict == "drifted"})
+                self._note(conn, actor, "monitor.alarm", monitor, {"report": report.id, "n": report.n, "subjects": moved[:20]})
+            if report.run is not None:
+                self._note(conn, actor, "monitor.retrain", monitor, {"report": report.id, "run": report.run})
+
+    def reports(self, name: str, scope: Scope, *, limit: int = 50) -> tuple[Report, ...]:
+        """The reports of a Monitor, newest first.
+
+        Raises:
+            NotFound: there is no such Monitor in the scope.
+        """
+        query = (
+            select(monitor_reports.c.body)
+            .where(monitor_reports.c.monitor == name)
+            .order_by(monitor_reports.c.at.desc(), monitor_reports.c.id.desc())
+            .limit(max(1, min(limit, LIMIT)))
+        )
+        with self._sql.read() as conn:
+            row = _must(conn, name, scope)
+            found = conn.execute(query.where(monitor_reports.c.team == row.team)).scalars().all()
+        return tuple(msgspec.json.decode(body, type=Report) for body in found)
+
+    def report(self, id: str, scope: Scope) -> Report:
+        """One report.
+
+        Raises:
+            NotFound: there is none in the scope.
+        """
+        with self._sql.read() as conn:
+            row = conn.execute(select(monitor_reports).where(monitor_reports.c.id == id)).first()
+        if row is None or not scope.admits(row.team):
+            raise NotFound("There is no such report.", hint="`tandem monitor show NAME` lists the newest ones.")
+        return msgspec.json.decode(row.body, type=Report)
+
+    def _note(self, conn: Connection, actor: str, action: str, monitor: Monitor, detail: Mapping[str, object]) -> None:
+        self._audit.append(conn, actor=actor, action=action, subject=f"monitor/{monitor.name}", team=monitor.team, detail=detail)
+
+
+class Requests:
+    """What waits for a person."""
+
+    def __init__(self, sql: Sql, audit: Audit, clock: Clock) -> None:
+        self._sql, self._audit, self._clock = sql, audit, clock
+
+    def open(self, request: Request) -> Request:
+        """Keeps a request; one of the same id is there already and returned as it is, so that a step may repeat."""
+        request = replace(request, created_at=self._clock.now())
+        with self._sql.write() as conn:
+            known = conn.execute(select(requests.c.body).where(requests.c.id == request.id)).scalar()
+            if known is not None:
+                return msgspec.json.decode(known, type=Request)
+            conn.execute(
+                insert(requests).values(
+                    id=request.id, team=request.team, state=request.state, created_at=request.created_at, body=_text(request)
+                )
+            )
+            detail = {"subject": request.subject, "alias": request.alias, "run": request.run, "passed": request.passed}
+            self._note(conn, f"monitor/{request.monitor}", "request.open", request, detail)
+        return request
+
+    def list(self, scope: Scope, *, state: str | None = None, limit: int = 100) -> tuple[Request, ...]:
+        """Requests of the scope, newest first."""
+        query: Select[Any] = (
+            select(requests.c.body).order_by(requests.c.created_at.desc(), requests.c.id.desc()).limit(max(1, min(limit, LIMIT)))
+        )
+        for column, wanted in ((requests.c.team, scope.team), (requests.c.state, state)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        with self._sql.read() as conn:
+            return tuple(msgspec.json.decode(body, type=Request) for body in conn.execute(query).scalars())
+
+    def find(self, id: str, scope: Scope) -> Request:
+        """One request.
+
+        Raises:
+            NotFound: there is none in the scope.
+        """
+        with self._sql.read() as conn:
+            return _request(conn, id, scope)
+
+    def decide(self, id: str, state: Literal["approved", "declined"], *, by: Principal, note: str = "") -> Request:
+        """Ends a request; the same end again changes nothing.
+
+        Raises:
+            NotFound: there is none in the caller's scope.
+            Conflict: it was decided otherwise.
+        """
+        with self._sql.write() as conn:
+            request = _request(conn, id, scope_of(by))
+            if request.state == state:
+                return request
+            if request.state != "open":
+                raise Conflict(
+                    f"The request {id} was {request.state} by {request.decided_by}.",
+                    hint="Promote the version itself with `tandem promote`, or wait for the next request.",
+                )
+            request = replace(request, state=state, decided_at=self._clock.now(), decided_by=by.name, note=note)
+            conn.execute(update(requests).where(requests.c.id == id).values(state=state, body=_text(request)))
+            action = "request.approve" if state == "approved" else "request.decline"
+            self._note(conn, by.name, action, request, {"subject": request.subject, "alias": request.alias})
+        return request
+
+    def _note(self, conn: Connection, actor: str, action: str, request: Request, detail: Mapping[str, object]) -> None:
+        self._audit.append(conn, actor=actor, action=action, subject=f"request/{request.id}", team=request.team, detail=detail)
+
+
+def _forget(conn: Connection, monitor: str) -> None:
+    """Drops the reports beyond the newest `KEPT`."""
+    own = monitor_reports.c.monitor == monitor
+    newest = select(monitor_reports.c.at).where(own).order_by(monitor_reports.c.at.desc()).offset(KEPT - 1).limit(1)
+    last = conn.execute(newest).scalar()
+    if last is not None:
+        conn.execute(delete(monitor_reports).where(own, monitor_reports.c.at < last))
+
+
+def _must(conn: Connection, name: str, scope: Scope) -> Row[Any]:
+    row = conn.execute(select(monitors).where(monitors.c.name == name)).first()
+    if row is None or not scope.admits(row.team):
+        raise NotFound("There is no such monitor.", hint="`tandem monitor list` shows the ones you may see.")
+    return row
+
+
+def _request(conn: Connection, id: str, scope: Scope) -> Request:
+    row = conn.execute(select(requests).where(requests.c.id == id)).first()
+    if row is None or not scope.admits(row.team):
+        raise NotFound("There is no such request.", hint="`tandem request list` shows the ones you may see.")
+    return msgspec.json.decode(row.body, type=Request)
+
+
+def _monitor(row: Row[Any]) -> Monitor:
+    return msgspec.json.decode(row.body, type=Monitor)
+
+
+def _text(noun: Monitor | Standing | Report | Request) -> str:
+    return canonical(msgspec.to_builtins(noun))

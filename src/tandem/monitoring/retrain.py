@@ -1,0 +1,263 @@
+"""What an alarm does: train on the newest data as the champion was trained, ask the gate, promote or ask a person.
+
+The training itself is a workflow by name; it is handed in, because training stands beside this package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+
+from tandem.core.asset import Ref, Version
+from tandem.core.errors import Blocked, Conflict, Invalid
+from tandem.core.monitor import Monitor, Promote, Report, Request
+from tandem.core.principal import Principal
+from tandem.evaluation.promote import Promotions
+from tandem.governance.authorise import ALL, Scope, authorise, scope_of
+from tandem.jobs.job import Job, Work, Workflows
+from tandem.jobs.repo import Runs
+from tandem.monitoring.repo import Requests
+from tandem.registry.registry import Registry
+from tandem.serving.signature import Signature
+
+KIND = "retrain"
+PRODUCTION = "production"
+RECIPE = ("target", "algorithm", "params", "seed", "folds", "exclude", "threshold")
+"""What a model's meta tells of how it was trained, by the names of a training's inputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """The model that an endpoint serves, and what it was trained on."""
+
+    model: str
+    """The version, as `model/NAME@N`."""
+    name: str
+    team: str
+    signature: Signature
+    dataset: str
+    """The version that it was trained on."""
+    table: str
+    version: int
+    """Of the Delta table that holds those rows."""
+    newer: str | None
+    """The newest version of that dataset, when it is not the one trained on."""
+
+
+class Retraining:
+    """Begins retrainings: one for each version of the data."""
+
+    def __init__(self, registry: Registry, runs: Runs, jobs: Workflows) -> None:
+        self._registry, self._runs, self._jobs = registry, runs, jobs
+
+    def lineage(self, target: str) -> Lineage:
+        """What is known of a served model version; the platform's own look, across teams.
+
+        Raises:
+            Invalid: it is no model, or was not trained here.
+        """
+        version = self._registry.find(Ref.parse(target), ALL)
+        dataset = next((parent for parent in version.parents if parent.startswith("dataset/")), None)
+        if version.kind != "model" or dataset is None:
+            raise Invalid(
+                "What this endpoint serves was not trained on a dataset, so there is nothing to compare with.",
+                field="endpoint",
+                hint="Drift is watched where a model of `tandem train` answers.",
+            )
+        trained = self._registry.find(Ref.parse(dataset), ALL)
+        newest = self._registry.find(Ref(kind="dataset", name=trained.name), ALL)
+        match trained.meta:
+            case {"lake": {"table": str() as table, "version": int() as number}}:
+                pass
+            case _:
+                raise Invalid(f"{dataset} has no rows in the lake.", field="endpoint", hint="Add it with `tandem data add`.")
+        return Lineage(
+            model=str(version.ref),
+            name=version.name,
+            team=version.team,
+            signature=msgspec.convert(version.meta["signature"], Signature),
+            dataset=dataset,
+            table=table,
+            version=number,
+            newer=None if newest.version == trained.version else str(newest.ref),
+        )
+
+    def begin(self, monitor: Monitor, report: Report, lineage: Lineage) -> tuple[str | None, str]:
+        """Makes the Run of a retraining, which `start` then lets begin; one for each version of the data.
+
+        Returns:
+            the Run's id, or None; and why, in a sentence.
+        """
+        data = lineage.newer
+        if data is None:
+            return None, f"There is no newer version of {lineage.dataset} to train on; the next one will be."
+        scope = Scope(monitor.team)
+        known = self._runs.list(scope, kind=KIND, name=lineage.name)
+        if any(run.inputs.get("data") == data and run.state not in ("failed", "cancelled") for run in known):
+            return None, f"A retraining on {data} was begun already."
+        champion = self._registry.find(Ref.parse(lineage.model), ALL)
+        by = _principal(monitor.name, monitor.team, "editor")
+        inputs = {
+            **self._recipe(champion, scope),
+            "data": data,
+            "baseline": False,
+            "monitor": monitor.name,
+            "report": report.id,
+            "champion": lineage.model,
+            "promote": monitor.promote,
+            "why": _why(report, lineage),
+            "by": asdict(by),
+        }
+        run = self._runs.create(KIND, lineage.name, inputs=json.loads(msgspec.json.encode(inputs)), by=by)
+        return run.id, f"Retraining on {data}."
+
+    def start(self, run: str) -> None:
+        """Lets a Run begin; should the process die before, the engine finds the Run at its next start.
+
+        Raises:
+            Unavailable: the engine takes no work now.
+        """
+        self._jobs.start(KIND, run, self._runs.find(run, ALL).inputs)
+
+    def _recipe(self, champion: Version, scope: Scope) -> Mapping[str, object]:
+        """How the champion was trained: its Run's inputs, else what the version says of itself."""
+        meta = champion.meta
+        told = {name: meta[name] for name in RECIPE if name in meta}
+        classes = meta.get("classes")
+        if isinstance(classes, list | tuple) and len(classes) == 2:
+            told["positive"] = classes[1]
+        if champion.run is None:
+            return told
+        inputs = self._runs.find(champion.run, scope).inputs
+        return {**told, **{name: value for name, value in inputs.items() if value is not None}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    monitor: str
+    report: str
+    promote: Promote
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What became of a retrained version."""
+
+    promoted: bool
+    request: str | None
+    reasons: tuple[str, ...]
+
+
+def make_retrain(train: Work, promotions: Promotions, requests: Requests) -> Work:
+    """The workflow `retrain`: the workflow `train`, then the gate, then the promotion or a request.
+
+    Its Run's outputs are those of `train`, and `promoted`, `request` (an id) and `reasons` (the gate's sentences).
+
+    Args:
+        train: makes a model version of the Run's inputs; its outputs name it as `asset`.
+    """
+
+    def retrain(job: Job) -> Mapping[str, object]:
+        outputs = train(job)
+        job.progress(0.98, "asking the gate")
+        decided = job.step("decide", lambda: _decide(job, str(outputs["asset"]), promotions, requests), Decided)
+        job.progress(1.0, "done")
+        return {**outputs, **asdict(decided)}
+
+    return retrain
+
+
+def _decide(job: Job, asset: str, promotions: Promotions, requests: Requests) -> Decided:
+    try:
+        order = msgspec.convert(dict(job.inputs), _Order)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"The retraining's inputs are wrong: {error}.", field="inputs") from None
+    by = _principal(order.monitor, job.run.team, "approver")
+    ref = Ref.parse(asset)
+    if order.promote == "if-gate-passes":
+        try:
+            done = promotions.promote(ref, PRODUCTION, by=by)
+            return Decided(promoted=True, request=None, reasons=tuple(done["reasons"]))
+        except Blocked as refused:
+            report = getattr(refused, "report", None)
+            reasons = tuple(report["reasons"]) if report else (refused.message,)
+            passed = False
+    else:
+        report = promotions.judge(ref, PRODUCTION, by=by)
+        reasons = () if report is None else tuple(report["reasons"])
+        passed = report is None or bool(report["passed"])
+    verdict = "Its gate lets it pass." if passed else "Its gate does not let it pass."
+    request = requests.open(
+        Request(
+            id=f"req_{job.run_id.partition('_')[2]}",  # the same Run opens the same request
+            team=job.run.team,
+            subject=asset,
+            alias=PRODUCTION,
+            reason=" ".join((order.why, verdict, *reasons)),
+            monitor=order.monitor,
+            report=order.report,
+            run=job.run_id,
+            passed=passed,
+        )
+    )
+    return Decided(promoted=False, request=request.id, reasons=reasons)
+
+
+class Decisions:
+    """What people say to requests."""
+
+    def __init__(self, requests: Requests, promotions: Promotions) -> None:
+        self.requests, self._promotions = requests, promotions
+
+    def approve(self, id: str, *, by: Principal, note: str = "") -> tuple[Request, dict[str, Any]]:
+        """Promotes what was asked for, through its gate, and ends the request.
+
+        Returns:
+            the request, and the promotion as `Promotions.promote` tells it.
+
+        Raises:
+            Forbidden: `by` has no right to approve in the request's team.
+            GateRefused, Blocked: the gate does not let the version pass; the request stays open.
+            Conflict: it was declined.
+        """
+        request = self._open(id, by)
+        done = self._promotions.promote(Ref.parse(request.subject), request.alias, by=by)
+        return self.requests.decide(id, "approved", by=by, note=note), done
+
+    def decline(self, id: str, *, by: Principal, note: str = "") -> Request:
+        """Ends a request; nothing is promoted.
+
+        Raises:
+            Forbidden: `by` has no right to approve in the request's team.
+            Conflict: it was approved.
+        """
+        self._open(id, by)
+        return self.requests.decide(id, "declined", by=by, note=note)
+
+    def _open(self, id: str, by: Principal) -> Request:
+        authorise(by, "approve")
+        request = self.requests.find(id, scope_of(by))
+        authorise(by, "approve", request.team)
+        if request.state != "open":
+            raise Conflict(
+                f"The request {id} was {request.state} by {request.decided_by}.",
+                hint="Promote a version itself with `tandem promote`.",
+            )
+        return request
+
+
+def _principal(monitor: str, team: str, role: str) -> Principal:
+    return Principal(id=f"monitor/{monitor}", name=f"monitor/{monitor}", team=team, kind="service", role=role)  # type: ignore[arg-type]  # one of ours
+
+
+def _why(report: Report, lineage: Lineage) -> str:
+    moved = sorted({finding.subject for finding in report.findings if finding.verdict == "drifted"})
+    if moved:
+        more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
+        return f"What {lineage.model} is asked has drifted: {', '.join(moved[:5])}{more}."
+    return f"{lineage.newer} is newer than {lineage.dataset}, which {lineage.model} was trained on."

@@ -1,0 +1,149 @@
+"""What a window of traces says: rows a model was asked about, or answers of a chat endpoint. It judges nothing.
+
+Content is opened here and goes no further than the counts that are made of it; what was erased, cut or never recorded
+is counted, so that a verdict tells on how much of the traffic it rests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tandem.core.errors import Invalid
+from tandem.core.trace import Trace
+from tandem.observability.content import Subjects
+from tandem.observability.explain import Kept
+from tandem.observability.traces import Seen
+from tandem.serving import oip
+from tandem.serving.signature import Signature
+
+FORM = "the request's form"
+"""What was at fault where no column was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a predict endpoint was asked in a window."""
+
+    rows: list[list[float]]
+    """In the order of the signature's fields; NaN where a value was missing."""
+    calls: int
+    """Calls that were answered or refused by the contract."""
+    refused: Mapping[str, int]
+    """Column (or `FORM`) → calls that the contract refused because of it."""
+    coverage: Mapping[str, int] = field(default_factory=dict)
+    until: int = 0
+    """When the newest call ended; 0 without one."""
+
+
+def asked(seen: Sequence[Seen], subjects: Subjects, signature: Signature) -> Asked:
+    """The rows of a window of predict calls."""
+    rows: list[list[float]] = []
+    refused: Counter[str] = Counter()
+    coverage: Counter[str] = Counter()
+    calls = 0
+    for each in seen:
+        outcome = each.trace.outcome
+        if outcome == "invalid":
+            calls += 1
+            coverage["refused"] += 1
+            refused[_column(each.trace, signature)] += 1
+            continue
+        if outcome != "ok" or "rows" not in each.trace.attributes:  # failed on our side, or asked for metadata
+            continue
+        calls += 1
+        kept, state = _open(each, subjects)
+        if kept is None:
+            coverage[state] += 1
+            continue
+        try:
+            rows += oip.parse(kept.request, signature).rows
+            coverage["read"] += 1
+        except Invalid:  # written for a model with other columns
+            coverage["unread"] += 1
+    until = max((each.trace.end for each in seen), default=0)
+    return Asked(rows=rows, calls=calls, refused=refused, coverage=coverage, until=until)
+
+
+def _column(trace: Trace, signature: Signature) -> str:
+    """The column whose value the contract refused: a caller's own words are never repeated."""
+    error = trace.attributes.get("error")
+    where = str(error.get("field")) if isinstance(error, Mapping) else ""
+    _, _, last = where.partition(".")
+    return last if last in signature.names else FORM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One chat call, as far as scores need it."""
+
+    outcome: str
+    text: str | None
+    """What was answered; None where it cannot be read."""
+    nano: int | None
+    """Nano-dollars; None when a price is not known."""
+    tokens: int
+    """Output tokens of the attempt that answered."""
+    milliseconds: float
+    """How long that attempt took."""
+
+
+def replies(seen: Sequence[Seen], subjects: Subjects) -> tuple[list[Reply], dict[str, int]]:
+    """The answers of a window of chat calls, and how many could be read."""
+    found: list[Reply] = []
+    coverage: Counter[str] = Counter()
+    for each in seen:
+        trace = each.trace
+        if trace.outcome == "gone":  # the caller left: nobody's fault, and no whole answer
+            continue
+        kept, state = _open(each, subjects)
+        coverage[state] += 1
+        last = trace.attempts[-1] if trace.attempts else None
+        answered = last is not None and last.outcome == "ok"
+        found.append(
+            Reply(
+                outcome=trace.outcome,
+                text=None if kept is None else said(kept.answer),
+                nano=trace.cost,
+                tokens=last.usage.total_output if last is not None and answered else 0,
+                milliseconds=(last.end - last.start) / 1000 if last is not None and answered else 0.0,
+            )
+        )
+    return found, dict(coverage)
+
+
+def _open(each: Seen, subjects: Subjects) -> tuple[Kept | None, str]:
+    if each.kept is None:
+        return None, "unrecorded"
+    plain = subjects.open(*each.kept)
+    if plain is None:
+        return None, "erased"
+    kept = msgspec.msgpack.decode(plain, type=Kept)
+    return (None, "cut") if kept.cut else (kept, "read")
+
+
+def said(answer: bytes) -> str:
+    """The text of a chat answer, whole or as a stream of server-sent events; empty where there is none."""
+    if answer.lstrip().startswith(b"data:"):
+        lines = [line[5:].strip() for line in answer.split(b"\n") if line.startswith(b"data:")]
+        return "".join(_texts(line, "delta") for line in lines)
+    return _texts(answer, "message")
+
+
+def _texts(body: bytes, part: str) -> str:
+    try:
+        found: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return ""
+    choices = found.get("choices") if isinstance(found, dict) else None
+    texts = []
+    for choice in choices if isinstance(choices, list) else ():
+        message = choice.get(part) if isinstance(choice, dict) else None
+        for key in ("content", "refusal"):
+            text = message.get(key) if isinstance(message, dict) else None
+            if isinstance(text, str):
+                texts.append(text)
+    return "".join(texts)
