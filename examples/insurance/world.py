@@ -27,6 +27,8 @@ COLUMNS = (
     "claim", "filed_at", "amount", "vehicle_age", "policy_days", "prior_claims", "reported_after_days", "injured",
     "police_report", "night", "distance_km", "fraud",
 )  # fmt: skip
+LARGEST = 12_000.0
+"""Euros; larger claims go to another desk."""
 START = datetime(2025, 1, 1, tzinfo=UTC)
 FIRST = ("Ada", "Ben", "Clara", "Dario", "Edith", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Karim", "Lena", "Mira", "Nils")
 LAST = ("Adler", "Bauer", "Costa", "Dietz", "Engel", "Fuchs", "Gomez", "Huber", "Ivanov", "Jansen", "Keller", "Lorenz", "Meyer")
@@ -121,9 +123,9 @@ def claims(count: int, *, seed: int = 7, moved: bool = False) -> Iterator[dict[s
     start = START.replace(year=START.year + moved)
     for number in range(count):
         filed = start + timedelta(minutes=round(number * 365 * 1440 / count))
-        policy_days, prior = int(dice.expovariate(1 / 600)), min(9, int(dice.expovariate(1.2)))
-        amount = math.exp(dice.gauss(7.3 + 0.45 * moved, 0.7))
-        late = int(dice.expovariate(1 / (3.0 if moved else 6.0)))
+        policy_days, prior = min(3650, int(dice.expovariate(1 / 600))), min(5, int(dice.expovariate(1.2)))
+        amount = min(LARGEST, math.exp(dice.gauss(7.3 + 0.45 * moved, 0.7)))
+        late = min(30, int(dice.expovariate(1 / (3.0 if moved else 6.0))))
         police, night = dice.random() < 0.45, dice.random() < 0.3
         lean = -3.6 + 0.9 * (math.log(amount) - 7.3) - 1.0 * police + 0.6 * night + 0.35 * prior
         lean += 0.25 * (late - 3) if moved else 1.6 * (policy_days < 120)
@@ -138,7 +140,7 @@ def claims(count: int, *, seed: int = 7, moved: bool = False) -> Iterator[dict[s
             "injured": int(dice.random() < 0.08),
             "police_report": int(police),
             "night": int(night),
-            "distance_km": round(dice.expovariate(1 / 25), 1),
+            "distance_km": round(min(120.0, dice.expovariate(1 / 25)), 1),
             "fraud": "yes" if dice.random() < 1 / (1 + math.exp(-lean)) else "no",
         }
 

@@ -23,7 +23,7 @@ def test_the_whole_story_holds(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for step in range(1, 9):
+    for step in range(1, 12):
         assert f"\n{step}. " in done.stdout
     assert "FAILED" not in done.stdout
     assert "verdict       inconclusive" in done.stdout

@@ -16,6 +16,8 @@ from tandem.cli.story import Story, Upstream, example
 NARRATIVES = 40
 ASKED = 80
 """Claims that a prompt is evaluated on."""
+SCORED = 400
+"""Claims that the model is asked about, before and after the world has moved."""
 PROMPTS = (
     "A claim:\nrepair cost: {{ amount }}\nreported after days: {{ days }}\n\nWhat should the handler know? Name the cost.",
     "A claim:\nreported after days: {{ days }}\n\nWhat matters about {{ amount | length }} letters?",
@@ -31,6 +33,8 @@ def tell(story: Story, upstream: Upstream) -> None:
     story.say("3,000 claims of a year and 3,000 of the next, narratives and policy documents, all made up from a seed.")
     _guards(story, upstream)
     _prompts(story)
+    _documents(story)
+    _monitor(story)
     _table(story)
 
 
@@ -89,25 +93,105 @@ def _prompts(story: Story) -> None:
     )
 
 
+def _documents(story: Story) -> None:
+    story.title("10. Documents: answers with citations, under each reader's rights")
+    story.run("docs", "add", "policies", "policies", "--readers", "everyone")
+    story.run("promote", "index/policies@1", "production")
+    time.sleep(1.0)
+    with (story.folder / "questions.csv").open(encoding="utf-8") as file:
+        questions = list(csv.DictReader(file))
+    story.run("chat", "policies", questions[0]["question"])
+    answers = [story.post("/v1/chat/completions", _question("policies", each["question"])).json() for each in questions]
+    right = sum(_cited(each, answer) for each, answer in zip(questions, answers, strict=True))
+    story.check(right >= 0.8 * len(questions), f"{right} of {len(questions)} answers cite their clause, word for word")
+    story.say("The policy on theft is withdrawn:")
+    story.run("docs", "delete", "policies", "theft.md")
+    gone = story.post("/v1/chat/completions", _question("policies", questions[2]["question"])).json()
+    cited = {each["document"] for each in gone["choices"][0]["message"].get("citations", [])}
+    story.check("theft.md" not in cited, "a deleted document is cited no more, by no version")
+    story.figure(
+        "Retrieval", "tandem docs add", f"{right} of {len(questions)} answers cite the right clause; a deleted document is gone"
+    )
+
+
+def _question(endpoint: str, question: str) -> dict[str, object]:
+    return {"model": endpoint, "max_tokens": 200, "messages": [{"role": "user", "content": question}]}
+
+
+def _cited(question: dict[str, str], answer: dict[str, Any]) -> bool:
+    citations = answer["choices"][0]["message"].get("citations", [])
+    return any(
+        each["verified"] and each["document"] == question["document"] and each["quote"] in question["source"]
+        for each in citations
+    )
+
+
+def _monitor(story: Story) -> None:
+    story.title("11. A world that moves: noticed, retrained, and put before a person")
+    story.run("data", "add", "claims", "claims.csv", "--id", "claim", "--time", "filed_at", quiet=True)
+    story.run("train", "fraud", "--data", "dataset/claims", "--target", "fraud", "--positive", "yes", quiet=True)
+    story.run("gate", "set", "model/fraud", "--metric", "roc_auc", "--margin", "0.1", quiet=True)
+    story.run("promote", "model/fraud@1", "production")
+    story.run("monitor", "add", "fraud-drift", "--endpoint", "fraud", "--on-alarm", "retrain", "--promote", "ask")
+    time.sleep(1.0)
+    _score(story, "claims.csv")
+    calm = story.ask("monitor", "check", "fraud-drift")
+    story.say(f"{calm['n']} claims of the year the model knows: {calm['verdict']}.")
+    _score(story, "claims-moved.csv")
+    story.run("monitor", "check", "fraud-drift")
+    moved = story.ask("monitor", "show", "fraud-drift")
+    drifted = sorted({each["subject"] for each in _newest(moved)["findings"] if each["verdict"] == "drifted"})
+    held = calm["verdict"] == "stable" and drifted == ["amount", "reported_after_days"]
+    story.check(held, f"nothing called while nothing moved; then just what moved: {', '.join(drifted)}")
+    story.say("The claims of the new year are added; the Monitor has the model trained on them, and asks:")
+    story.run("data", "add", "claims", "claims-moved.csv", "--id", "claim", "--time", "filed_at", quiet=True)
+    request = _opened(story)
+    story.run("request", "list")
+    story.check(request is not None and request["subject"] == "model/fraud@2", "a retrained candidate waits for a person")
+    if request is not None:
+        story.run("request", "approve" if request["passed"] else "decline", request["id"])
+    story.figure(
+        "Drift and retraining",
+        "tandem monitor add",
+        f"{calm['n']} calls: {calm['verdict']}; moved: {len(drifted)} of 2 columns, 0 others",
+    )
+
+
+def _newest(monitor: Any) -> Any:
+    return monitor["reports"][0]
+
+
+def _score(story: Story, name: str) -> None:
+    """Asks the model about a few hundred claims, as an application does: the newest, or those of a new year."""
+    with (story.folder / name).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))[-SCORED:]
+    columns = [column for column in rows[0] if column not in ("claim", "filed_at", "fraud")]
+    tensor = {
+        "name": "claims",
+        "shape": [len(rows), len(columns)],
+        "datatype": "FP64",
+        "data": [float(row[column]) for row in rows for column in columns],
+        "parameters": {"columns": ",".join(columns)},
+    }
+    story.post("/v2/models/fraud/infer", {"inputs": [tensor]})
+    time.sleep(1.0)
+
+
+def _opened(story: Story) -> Any:
+    """The request that the Monitor opens once the candidate is trained and judged."""
+    for _ in range(120):
+        found = story.ask("request", "list")
+        if found:
+            return found[0]
+        time.sleep(0.5)
+    return None
+
+
 def _ask(story: Story, narrative: str, *, stream: bool) -> str:
     """Asks the claims desk about a narrative; returns the call's trace."""
-    import httpx2
-
-    body = {
-        "model": "claims-desk",
-        "max_tokens": 64,
-        "stream": stream,
-        "messages": [{"role": "user", "content": f"Summarise this claim in a sentence: {narrative}"}],
-    }
-    reply = httpx2.post(
-        f"{story.url}/v1/chat/completions",
-        json=body,
-        headers={"authorization": f"Bearer {story.environment['TANDEM_KEY']}"},
-        timeout=60,
-    )
-    if reply.status_code != 200:
-        story.check(False, f"a narrative was answered {reply.status_code}: {reply.text[:200]}")
-    return reply.headers["x-tandem-trace-id"]
+    body = {**_question("claims-desk", f"Summarise this claim in a sentence: {narrative}"), "stream": stream}
+    trace: str = story.post("/v1/chat/completions", body).headers["x-tandem-trace-id"]
+    return trace
 
 
 def _sent(story: Story, trace: str) -> str:

@@ -82,6 +82,16 @@ class Story:
         headers = {"authorization": f"Bearer {self.environment['TANDEM_KEY']}"}
         return httpx2.request(method, f"{self.url}/api/v1{path}", json=body, headers=headers, timeout=60).json()
 
+    def post(self, path: str, body: object) -> Any:
+        """Calls an endpoint through the door, as an application does; the story fails where that is refused."""
+        import httpx2
+
+        headers = {"authorization": f"Bearer {self.environment['TANDEM_KEY']}"}
+        reply = httpx2.post(f"{self.url}{path}", json=body, headers=headers, timeout=60)
+        if reply.status_code != 200:
+            self.check(False, f"{path} answered {reply.status_code}: {reply.text[:200]}")
+        return reply
+
     def ask(self, *words: str) -> Any:
         """The same as a value: runs with --json, prints nothing."""
         return json.loads(self.run(*words, "--json", quiet=True) or "{}")
