@@ -353,13 +353,18 @@ def test_no_team_sees_anothers_trace(office: Office) -> None:
 
 
 def test_an_erased_subject_is_unreadable_and_may_come_back(office: Office) -> None:
-    old = office.subjects.seal("ann", b"one", 1)
-    assert office.subjects.erase("ann")
-    assert office.subjects.open("ann", old) is None
-    new = office.subjects.seal("ann", b"two", 2)
-    assert office.subjects.open("ann", new) == b"two"
-    assert office.subjects.open("ann", old) is None
-    assert not office.subjects.erase("bob")
+    first, old = office.subjects.keep("ann", b"one", begun=1, now=1)
+    assert office.subjects.open(first, old) == b"one"
+    assert office.subjects.name(first) == "ann"
+    assert office.subjects.erase("ann", now=2)
+    assert office.subjects.open(first, old) is None
+    assert office.subjects.name(first) is None
+    assert office.subjects.keep("ann", b"under way", begun=2, now=3) == (first, b"")
+    second, new = office.subjects.keep("ann", b"two", begun=3, now=3)
+    assert second != first
+    assert office.subjects.open(second, new) == b"two"
+    assert office.subjects.open(second, old) is None
+    assert not office.subjects.erase("bob", now=4)
 
 
 def test_old_days_leave_with_everything_about_them(office: Office) -> None:
