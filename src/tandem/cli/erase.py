@@ -26,8 +26,9 @@ FALSE = 5
 def erase(ctx: click.Context, subject: str | None, yes: bool, report: Path | None, verify: Path | None, as_json: bool) -> None:
     """Erase the person SUBJECT: what was kept of them becomes unreadable, backups included.
 
-    SUBJECT is the end user as calls name it, or principal:NAME for calls of a key that name none. Keep the
-    report: `--verify FILE` tells later whether this platform wrote it. Exits with 1 where a copy of the keys could not be reached or a file still holds the name, with 5 where a report is not genuine.
+    SUBJECT is the end user as calls name it, or principal:NAME for calls of a key that name none. Keep the report:
+    `--verify FILE` tells later whether this platform wrote it. Exits with 1 where a copy of the keys could not be
+    reached or a file still holds the name, with 5 where a report is not genuine.
     """
     if (subject is None) == (verify is None):
         raise wrong("Name the subject to erase, or a report with --verify.")

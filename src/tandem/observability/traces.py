@@ -385,7 +385,7 @@ def _rename(db: sqlite3.Connection, subjects: Subjects) -> None:
         identifier, again = subjects.reseal(name, sealed)
         known.setdefault(name, identifier)
         db.execute("UPDATE content SET subject = ?, sealed = ? WHERE call = ?", (known[name], again, call))
-    for call, body in db.execute('SELECT call, body FROM calls WHERE body LIKE \'%"subject":"%\'').fetchall():
+    for call, body in db.execute('SELECT call, body FROM calls WHERE CAST(body AS TEXT) LIKE \'%"subject":"%\'').fetchall():
         trace = msgspec.json.decode(body, type=Trace)
         if trace.subject is not None:
             if trace.subject not in known:
