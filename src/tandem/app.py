@@ -141,7 +141,7 @@ def app(settings: Settings) -> App:
     from tandem.monitoring.retrain import Decisions, Retraining, make_retrain
     from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
-    from tandem.observability.move import Mover
+    from tandem.observability.move import Mover, Rule
     from tandem.observability.traces import Traces
     from tandem.registry.registry import Registry
     from tandem.store.blobs import Blobs
@@ -171,6 +171,7 @@ def app(settings: Settings) -> App:
         vault=vault,
         clock=clock,
         retention_days=settings.traces.retention_days,
+        rules=[Rule(days=rule.days, kind=rule.kind, team=rule.team) for rule in settings.retention.values()],
     )
     erasures = Erasures(
         home=home, sql=sql, audit=audit, subjects=subjects, mover=mover, traces=recorded, vault=vault, clock=clock

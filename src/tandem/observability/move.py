@@ -58,6 +58,15 @@ class Batch:
     """Call id → boot of the worker that runs it, for every record of `begun`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Calls that are kept for a shorter time than others."""
+
+    days: int
+    kind: str | None = None
+    team: str | None = None
+
+
 class Books(Protocol):
     """Where money, open calls and journal offsets are kept: `governance.ledger.Ledger`."""
 
@@ -105,8 +114,9 @@ class Mover:
         vault: Vault,
         clock: Clock,
         retention_days: int = 90,
+        rules: Sequence[Rule] = (),
     ) -> None:
-        self._folder, self._retention_days = folder, retention_days
+        self._folder, self._retention_days, self._rules = folder, retention_days, rules
         self._traces, self._subjects, self._books, self._vault, self._clock = traces, subjects, books, vault, clock
         self._seals: dict[str, SegmentSeal] = {}
         self._stop, self._turn = threading.Event(), threading.Lock()
@@ -180,11 +190,14 @@ class Mover:
         return overwritten
 
     def keep(self, days: int) -> Sequence[str]:
-        """Drops what is older than `days`: whole days of traces, and what the books remember of their attempts."""
-        before = self._clock.now() - days * DAY_MICROS
+        """Drops whole days of traces older than `days`, and calls that a rule keeps for fewer; returns the days that went."""
+        now = self._clock.now()
+        before = now - days * DAY_MICROS
         self._books.prune(before)
-        self._subjects.refresh(self._clock.now())
+        self._subjects.refresh(now)
         with self._turn, between_passes(self._folder):
+            for rule in self._rules:
+                self._traces.thin(now - rule.days * DAY_MICROS, kind=rule.kind, team=rule.team)
             return self._traces.drop(iso(before)[:10])
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from tandem.core.clock import iso
 from tandem.core.errors import NotFound
 from tandem.core.trace import Attempt, Trace
 from tandem.store.room import transaction, translated
@@ -25,6 +26,7 @@ SCHEMA = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
 PRAGMA busy_timeout=10000;
+PRAGMA secure_delete=ON;
 CREATE TABLE IF NOT EXISTS calls (
     call TEXT PRIMARY KEY, trace TEXT NOT NULL, parent TEXT, start INTEGER NOT NULL, end INTEGER NOT NULL,
     team TEXT NOT NULL, principal TEXT NOT NULL, endpoint TEXT NOT NULL, kind TEXT NOT NULL,
@@ -339,6 +341,32 @@ class Traces:
                 kept = None if sealed is None else (str(subject), bytes(sealed))
                 found.append(Seen(trace=msgspec.json.decode(body, type=Trace), kept=kept))
         return found
+
+    def thin(self, before: int, *, kind: str | None, team: str | None) -> int:
+        """Deletes calls that ended before a UTC time, with content and attempts; returns how many.
+
+        Args:
+            kind: of this kind only; None means every kind.
+            team: of this team only; None means every team.
+
+        Raises:
+            Unavailable: the disk is full.
+        """
+        fits = "end < ? AND (? IS NULL OR kind = ?) AND (? IS NULL OR team = ?)"
+        values = (before, kind, kind, team, team)
+        last, gone = iso(before)[:10], 0
+        for day in self.days():
+            if day > last:
+                continue
+            with self._lock:
+                db = self._day(day, make=False)
+                if db is None or db.execute(f"SELECT 1 FROM calls WHERE {fits} LIMIT 1", values).fetchone() is None:
+                    continue
+                with transaction(db, "The trace store"):
+                    for table in ("content", "attempts"):
+                        db.execute(f"DELETE FROM {table} WHERE call IN (SELECT call FROM calls WHERE {fits})", values)
+                    gone += db.execute(f"DELETE FROM calls WHERE {fits}", values).rowcount
+        return gone
 
     def drop(self, before: str) -> Sequence[str]:
         """Deletes the files of days (`2026-11-22`) before that one; returns the days that went."""
