@@ -83,3 +83,12 @@ def test_what_means_nothing_is_refused_with_its_place(tmp_path: Path, text: str,
 def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="does not exist"):
         load(tmp_path, config=tmp_path / "no.toml", environment={})
+
+
+@pytest.mark.parametrize("days", [0, 90, 1000])
+def test_a_rule_of_retention_can_only_shorten(tmp_path: Path, days: int) -> None:
+    (tmp_path / "tandem.toml").write_text(f'[retention.short]\nkind = "chat"\ndays = {days}\n')
+    with pytest.raises(Invalid, match="short"):
+        load(tmp_path, environment={})
+    (tmp_path / "tandem.toml").write_text('[retention.short]\nkind = "chat"\ndays = 14\n')
+    assert load(tmp_path, environment={}).retention["short"].days == 14

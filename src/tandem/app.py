@@ -110,6 +110,7 @@ def app(settings: Settings) -> App:
         runs,
         traces,
     )
+    from tandem.api import subjects as persons
     from tandem.api.server import Face, build
     from tandem.console import pages
     from tandem.data.corpus.indexes import Indexes
@@ -129,6 +130,7 @@ def app(settings: Settings) -> App:
     from tandem.gateway.repo import Routes
     from tandem.governance import lend
     from tandem.governance.audit import Audit
+    from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
     from tandem.governance.sessions import Sessions
@@ -139,7 +141,7 @@ def app(settings: Settings) -> App:
     from tandem.monitoring.retrain import Decisions, Retraining, make_retrain
     from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
-    from tandem.observability.move import Mover
+    from tandem.observability.move import Mover, Rule
     from tandem.observability.traces import Traces
     from tandem.registry.registry import Registry
     from tandem.store.blobs import Blobs
@@ -160,6 +162,7 @@ def app(settings: Settings) -> App:
     registry = Registry(sql, blobs, audit, clock)
     ledger, subjects = Ledger(home / "ledger.db", clock), Subjects(home / "subjects.db", vault)
     recorded = Traces(home / "traces")
+    recorded.adopt(subjects)
     mover = Mover(
         home / "journal",
         traces=recorded,
@@ -168,6 +171,10 @@ def app(settings: Settings) -> App:
         vault=vault,
         clock=clock,
         retention_days=settings.traces.retention_days,
+        rules=[Rule(days=rule.days, kind=rule.kind, team=rule.team) for rule in settings.retention.values()],
+    )
+    erasures = Erasures(
+        home=home, sql=sql, audit=audit, subjects=subjects, mover=mover, traces=recorded, vault=vault, clock=clock
     )
     admin = keys.first(os.environ.get("TANDEM_ADMIN_KEY"))
     declare(table, vault, settings.providers, settings.endpoints)
@@ -220,6 +227,7 @@ def app(settings: Settings) -> App:
         look=looked,
         traces=recorded,
         subjects=subjects,
+        erasures=erasures,
         ledger=ledger,
         audit=audit,
         keys=keys,
@@ -242,6 +250,7 @@ def app(settings: Settings) -> App:
             runs.routes(past, jobs, registry, looked),
             endpoints.routes(table, vault, compiler.current, settings.server.address),
             traces.routes(recorded, subjects),
+            persons.routes(erasures),
             monitors.routes(watch, decided),
             doctor.routes(home, compiler, table, audit, ledger),
         ],

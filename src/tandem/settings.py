@@ -23,7 +23,7 @@ from tandem.core.errors import Invalid
 PREFIX = "TANDEM_"
 RESERVED = frozenset({"TANDEM_ADMIN_KEY", "TANDEM_MASTER_KEY", "TANDEM_URL", "TANDEM_KEY", "TANDEM_HOME", "TANDEM_CONFIG"})
 """Environment names that are not settings."""
-SECTIONS = ("server", "decisions", "traces", "providers", "endpoints")
+SECTIONS = ("server", "decisions", "traces", "retention", "providers", "endpoints")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,18 @@ class TraceOptions:
 
     retention_days: int = 90
     """Traces and their content are deleted by whole days after this many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionOptions:
+    """Some calls that are kept for a shorter time than others. A call goes when the first rule that fits it says so."""
+
+    days: int
+    """How long they are kept; less than `traces.retention_days`."""
+    kind: EndpointKind | None = None
+    """Calls of this kind; unset: of every kind."""
+    team: str | None = None
+    """Calls of this team; unset: of every team."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +126,7 @@ class Settings:
     server: ServerOptions = ServerOptions()
     decisions: DecisionOptions = DecisionOptions()
     traces: TraceOptions = TraceOptions()
+    retention: Mapping[str, RetentionOptions] = field(default_factory=dict)
     providers: Mapping[str, Provider] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     source: Path | None = None
@@ -124,6 +137,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     server: ServerOptions = ServerOptions()
     decisions: DecisionOptions = DecisionOptions()
     traces: TraceOptions = TraceOptions()
+    retention: dict[str, RetentionOptions] = {}
     providers: dict[str, ProviderOptions] = {}
     endpoints: dict[str, EndpointOptions] = {}
 
@@ -156,6 +170,7 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
         server=file.server,
         decisions=file.decisions,
         traces=file.traces,
+        retention={name: _retention(name, rule, file.traces, path) for name, rule in file.retention.items()},
         providers={name: _provider(name, options, text, path) for name, options in file.providers.items()},
         endpoints={name: _endpoint(name, options, text, path) for name, options in file.endpoints.items()},
         source=path if text else None,
@@ -177,6 +192,7 @@ _TABLES: dict[str, Any] = {
     "server": ServerOptions,
     "decisions": DecisionOptions,
     "traces": TraceOptions,
+    "retention.*": RetentionOptions,
     "providers.*": ProviderOptions,
     "endpoints.*": EndpointOptions,
     "endpoints.*.timeouts": Timeouts,
@@ -262,6 +278,17 @@ def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Pro
         prices=options.prices,
         managed=_managed(text, path, f"providers.{name}"),
     )
+
+
+def _retention(name: str, rule: RetentionOptions, traces: TraceOptions, path: Path) -> RetentionOptions:
+    check_name(name)
+    if not 0 < rule.days < traces.retention_days:
+        raise Invalid(
+            f"{path}: the rule '{name}' keeps calls for {rule.days} days, and all others are kept for {traces.retention_days}.",
+            hint="A rule can only shorten: give it fewer days than traces.retention_days, and at least one.",
+            field=f"retention.{name}.days",
+        )
+    return rule
 
 
 def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> Endpoint:

@@ -45,6 +45,7 @@ from tandem_sdk.monitors import Histogram, Monitor, Report, Request
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, Provider
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
+from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
 from tandem_sdk.traces import Attempt, Call, Content, Span, Trace, TraceRow, Usage
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
@@ -73,6 +74,7 @@ __all__ = [
     "Document",
     "Documents",
     "Endpoint",
+    "Erasure",
     "Estimate",
     "Finding",
     "Forbidden",
@@ -88,6 +90,7 @@ __all__ = [
     "Hit",
     "Invalid",
     "Key",
+    "KeyCopy",
     "Lineage",
     "Message",
     "Monitor",

@@ -21,6 +21,7 @@ from tandem_sdk.policies import Policies
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
 from tandem_sdk.runs import Runs
+from tandem_sdk.subjects import Subjects
 from tandem_sdk.suites import Suites
 from tandem_sdk.traces import Traces
 from tandem_sdk.wire import API, Wire, read_replies, read_reply
@@ -66,6 +67,7 @@ class Client:
         self.requests = Requests(self._wire)
         self.traces = Traces(self._wire)
         self.audit = AuditLog(self._wire)
+        self.subjects = Subjects(self._wire)
 
     @property
     def url(self) -> str:

@@ -43,6 +43,7 @@ from tandem.governance.admit import Purse
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.digest import PEPPER
+from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
 from tandem.governance.sessions import Sessions
@@ -117,6 +118,16 @@ class House:
         self.mover = Mover(
             home / "journal", traces=self.traces, subjects=self.subjects, books=self.ledger, vault=self.vault, clock=clock
         )
+        self.erasures = Erasures(
+            home=home,
+            sql=self.sql,
+            audit=self.audit,
+            subjects=self.subjects,
+            mover=self.mover,
+            traces=self.traces,
+            vault=self.vault,
+            clock=clock,
+        )
         self.sessions = Sessions(self.keys, self.vault, clock)
         self.monitors, self.requests = Monitors(self.sql, self.audit, clock), Requests(self.sql, self.audit, clock)
         sources = Sources(
@@ -152,6 +163,7 @@ class House:
             look=Look(self.registry, self.evaluations, self.subjects),
             traces=self.traces,
             subjects=self.subjects,
+            erasures=self.erasures,
             ledger=self.ledger,
             audit=self.audit,
             keys=self.keys,
@@ -460,7 +472,7 @@ class House:
             journal.close()
         while self.mover.step():
             pass
-        assert self.subjects.erase("patient-7")
+        assert self.subjects.erase("patient-7", now=self.clock.now())
 
     async def _chat(self, mark: str, *, subject: str | None = None, token: str = "vera", parent: Call | None = None) -> None:
         origin = {"client.address": "127.0.0.1", "url.path": "/v1/chat/completions"}

@@ -219,7 +219,7 @@ async def test_signing_out_ends_it(house: House) -> None:
         assert (await client.get("/runs")).status_code == 401
 
 
-@pytest.mark.parametrize("address", ["/console/sign-in", "/console/sign-out", "/audit/verify"])
+@pytest.mark.parametrize("address", ["/console/sign-in", "/console/sign-out", "/audit/verify", "/audit/erase"])
 async def test_another_site_changes_nothing(house: House, address: str) -> None:
     async with house.client("ops") as client:
         for site in ("cross-site", "same-site"):
@@ -480,6 +480,23 @@ async def test_budgets_are_bars_of_what_is_spent(house: House) -> None:
     assert any(label.startswith(f"{100 * account.settled / account.cap:.2f}".rstrip("0")) for label in labels)
     assert "key/vera" in shown.text
     assert "org" not in shown.text.split()
+
+
+async def test_only_an_admin_erases_and_only_when_sure(house: House) -> None:
+    async with house.client("iris") as client:
+        assert "Erase a person" not in (await page(client, "/audit")).text
+        assert (await client.post("/audit/erase", data={"subject": "patient-7", "sure": "true"})).status_code == 403
+    async with house.client("ops") as client:
+        assert "Erase a person" in (await page(client, "/audit")).text
+        unsure = await client.post("/audit/erase", data={"subject": "patient-7"})
+        assert (unsure.status_code, "the box was not ticked" in unsure.text) == (400, True)
+        unknown = await client.post("/audit/erase", data={"subject": "<b>nobody</b>", "sure": "true"})
+        assert (unknown.status_code, "<b>nobody" in unknown.text) == (404, False)
+        again = await client.post("/audit/erase", data={"subject": "patient-7", "sure": "true"})
+        assert again.status_code == 200
+        assert "The report" in Page(again.text).text
+        assert "sub_" in again.text
+        assert (await client.get("/audit/erase")).headers["location"] == "/audit"
 
 
 async def test_the_audit_proves_itself(house: House) -> None:

@@ -18,6 +18,7 @@ TABLES: Mapping[str, Any] = {
     "## `[server]`": settings.ServerOptions,
     "## `[decisions]`": settings.DecisionOptions,
     "## `[traces]`": settings.TraceOptions,
+    "## `[retention.NAME]`": settings.RetentionOptions,
     "## `[providers.NAME]`": settings.ProviderOptions,
     "## `[endpoints.NAME]`": settings.EndpointOptions,
     "### `route = [{ … }]`": settings.TargetOptions,

@@ -228,7 +228,7 @@ def test_answers_are_content_kept_apart_and_erased_with_their_asker(place: Place
     assert shown.lines[0].answers[0].why == {"exact": {"expected": "0"}}
     assert b"no idea" not in (place.home / "control.db").read_bytes()
     assert place.look(run, ANN, metric=None, limit=2, content=False).lines[0].answers[0].text is None
-    place.subjects.erase("principal:ann")
+    place.subjects.erase("principal:ann", now=1)
     assert place.look(run, ANN, metric=None, limit=2, content=True).lines[0].answers[0].text is None
 
 

@@ -19,6 +19,8 @@ RAW = (
     ("GET", "/assets/{kind}/{name}/{version}"),
     ("GET", "/assets/{kind}/{name}/{version}/members/{member}"),
     ("GET", "/audit"),
+    ("GET", "/audit/erase"),
+    ("POST", "/audit/erase"),
     ("GET", "/audit/verify"),
     ("POST", "/audit/verify"),
     ("GET", "/budgets"),

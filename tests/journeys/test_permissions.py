@@ -166,6 +166,8 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/requests/{identifier}/decline"): Rule(
         may=APPROVE, ok=NONE_SUCH, path="/requests/req_none/decline", json={}, stranger=404
     ),
+    ("POST", "/subjects/{subject}/erase"): Rule(may=ADMINS, path="/subjects/none/erase", ok=NONE_SUCH, stranger=403),
+    ("POST", "/erasures/verify"): Rule(may=AUDIT, json={"mac": "none"}, ok=400, stranger=403),
     ("GET", "/traces"): Rule(may=READ),
     ("GET", "/traces/{identifier}"): Rule(may=READ, path="/traces/{trace}?content=1", stranger=404),
 }

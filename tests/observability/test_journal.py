@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,9 @@ from tandem.core.trace import Attempt, Span, Trace
 from tandem.governance.ledger import Ledger
 from tandem.observability.content import SegmentSeal, Subjects
 from tandem.observability.journal import REFUSED_BYTES, Journal
-from tandem.observability.move import Mover
+from tandem.observability.move import Mover, Rule
 from tandem.observability.record import Begun, Closed, Ended, Hold, frame, frames
-from tandem.observability.traces import Traces, day_of
+from tandem.observability.traces import Entry, Traces, day_of
 from tandem.store.vault import Vault
 
 SCOPES = ("org", "team/t", "key/demo")
@@ -353,13 +354,18 @@ def test_no_team_sees_anothers_trace(office: Office) -> None:
 
 
 def test_an_erased_subject_is_unreadable_and_may_come_back(office: Office) -> None:
-    old = office.subjects.seal("ann", b"one", 1)
-    assert office.subjects.erase("ann")
-    assert office.subjects.open("ann", old) is None
-    new = office.subjects.seal("ann", b"two", 2)
-    assert office.subjects.open("ann", new) == b"two"
-    assert office.subjects.open("ann", old) is None
-    assert not office.subjects.erase("bob")
+    first, old = office.subjects.keep("ann", b"one", begun=1, now=1)
+    assert office.subjects.open(first, old) == b"one"
+    assert office.subjects.name(first) == "ann"
+    assert office.subjects.erase("ann", now=2)
+    assert office.subjects.open(first, old) is None
+    assert office.subjects.name(first) is None
+    assert office.subjects.keep("ann", b"under way", begun=2, now=3) == (first, b"")
+    second, new = office.subjects.keep("ann", b"two", begun=3, now=3)
+    assert second != first
+    assert office.subjects.open(second, new) == b"two"
+    assert office.subjects.open(second, old) is None
+    assert not office.subjects.erase("bob", now=4)
 
 
 def test_old_days_leave_with_everything_about_them(office: Office) -> None:
@@ -378,3 +384,28 @@ def test_old_days_leave_with_everything_about_them(office: Office) -> None:
     assert office.ledger._db.execute("SELECT count(*) FROM booked").fetchone()[0] == 0
     assert office.ledger.spend("org", since=0, until=2**60) == (100, 1, 0)  # the sums stay
     journal.close()
+
+
+def test_a_rule_keeps_calls_of_a_kind_or_team_for_fewer_days(office: Office) -> None:
+    now = office.clock.micros = time.time_ns() // 1000 + 20 * 86_400 * 1_000_000  # ids bear the day they are made on
+
+    def made(kind: str, team: str, days: int) -> Closed:
+        record = closed(begun())
+        return Closed(replace(record.trace, kind=kind, team=team, end=now - days * 86_400 * 1_000_000), b"")
+
+    kept = [made("chat", "blue", 6), made("chat", "red", 2), made("predict", "red", 8)]
+    gone = [made("chat", "red", 6), made("predict", "blue", 11)]
+    office.traces.store([Entry(trace=record.trace, subject="sub_x", sealed=b"x") for record in (*kept, *gone)], [])
+    mover = Mover(
+        office.folder,
+        traces=office.traces,
+        subjects=office.subjects,
+        books=office.ledger,
+        vault=office.vault,
+        clock=office.clock,
+        rules=[Rule(kind="chat", team="red", days=5), Rule(days=10)],
+    )
+    assert mover.keep(36_500) == []
+    assert {row.call for row in office.traces.list(team=None)} == {record.trace.call for record in kept}
+    assert all(office.traces.sealed(record.trace.call, record.trace.id) is None for record in gone)
+    assert all(office.traces.sealed(record.trace.call, record.trace.id) is not None for record in kept)

@@ -429,6 +429,18 @@ def test_traces_and_audit(platform: FakePlatform, client: Client) -> None:
     assert client.audit.verify().problems == ("Row 1 was changed.",)
 
 
+def test_subjects(platform: FakePlatform, client: Client) -> None:
+    copy = {"path": "/b/subjects.keys", "backup": "/b/one", "at": 5, "fault": "It cannot be written."}
+    told = {"id": "sub_1", "at": 7, "by": "ann", "contents": 2, "traces": 1, "copies": [copy], "complete": False, "mac": "ab"}
+    platform.on("POST", "/api/v1/subjects/ann%2Fx@example.org/erase", told)
+    platform.on("POST", "/api/v1/erasures/verify", {"ok": True})
+    found = client.subjects.erase("ann/x@example.org")
+    assert (found.id, found.contents, found.copies[0].fault) == ("sub_1", 2, "It cannot be written.")
+    assert found.report == told
+    assert client.subjects.verify(found.report)
+    assert platform.asked[-1].body == told
+
+
 def test_prediction(platform: FakePlatform, client: Client) -> None:
     answer = {
         "model_name": "tumor",

@@ -23,6 +23,8 @@ SECTIONS = {
         "demo": Row("tandem.cli.demo:demo", "Run the whole story on real data."),
         "mock": Row("tandem.mock.command:mock", "Serve a mock upstream with exact counts and scripted faults."),
         "doctor": Row("tandem.cli.doctor:doctor", "Tell what is wrong and how to mend it."),
+        "backup": Row("tandem.cli.backup:backup", "Copy a home to one file, while it runs or not."),
+        "restore": Row("tandem.cli.backup:restore", "Put a home in place from a backup."),
         "login": Row("tandem.cli.login:login", "Check a key and keep it for later commands."),
         "whoami": Row("tandem.cli.login:whoami", "Tell whom the platform takes you for."),
         "version": Row("tandem.cli.version:version", "Print the version."),
@@ -60,6 +62,7 @@ SECTIONS = {
         "monitor": Row("tandem.cli.monitor:monitor", "Monitors: drift and scores. Add, list, show, check, remove."),
         "request": Row("tandem.cli.monitor:request", "Requests: promotions that wait for a person. List, approve, decline."),
         "audit": Row("tandem.cli.audit:audit", "The audit: list, verify."),
+        "erase": Row("tandem.cli.erase:erase", "Erase a person: nothing kept of them can be read again."),
     },
 }
 """Heading → command → where it is; a row without help is hidden."""

@@ -13,6 +13,7 @@ from tandem.core.clock import Clock
 from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
 from tandem.governance.audit import Audit
+from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
 from tandem.governance.sessions import Sessions
@@ -35,6 +36,7 @@ class Sources:
     """Shows evaluations."""
     traces: Traces
     subjects: Subjects
+    erasures: Erasures
     ledger: Ledger
     audit: Audit
     keys: Keys
@@ -59,7 +61,7 @@ def routes(sources: Sources) -> APIRouter:
         runs.routes(desk, s.runs, s.registry, s.look),
         monitors.routes(desk, s.monitors, s.decisions),
         principals.routes(desk, s.keys),
-        policy.routes(desk, s.ledger, s.audit),
+        policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),
         home.nothing(desk),
     ):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from tandem.console.desk import Desk
 from tandem.console.words import percent
+from tandem.core.errors import Invalid
 from tandem.core.principal import Principal
 from tandem.governance.audit import Audit, AuditReport
 from tandem.governance.authorise import ALL
+from tandem.governance.erase import Erasure, Erasures
 from tandem.governance.ledger import Account, Ledger
 from tandem.governance.repo import Entry
 
@@ -73,7 +75,7 @@ def _spent(scope: str, spend: tuple[int, int, int]) -> Spent:
     return Spent(scope=scope, cost=spend[0], attempts=spend[1], unpriced=spend[2])
 
 
-def routes(desk: Desk, ledger: Ledger, audit: Audit) -> APIRouter:
+def routes(desk: Desk, ledger: Ledger, audit: Audit, erasures: Erasures) -> APIRouter:
     """The pages of Policy."""
     router = desk.router()
 
@@ -98,7 +100,22 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit) -> APIRouter:
         desk.enter(request, "audit")
         return RedirectResponse("/audit", 303)
 
-    def _page(request: Request, before: int | None, *, report: AuditReport | None) -> Response:
+    @router.post("/audit/erase")
+    def erase(
+        request: Request, subject: Annotated[str, Form(max_length=1024)], sure: Annotated[bool, Form()] = False
+    ) -> Response:
+        by = desk.enter(request, "admin")
+        if not sure:
+            raise Invalid("Nothing was erased: the box was not ticked.", hint="Go back and tick it; nothing brings it back.")
+        return _page(request, None, report=None, erasure=erasures.erase(subject, by))
+
+    @router.get("/audit/erase")
+    def erased(request: Request) -> Response:
+        """Where a browser comes back to that reloads the answer."""
+        desk.enter(request, "admin")
+        return RedirectResponse("/audit", 303)
+
+    def _page(request: Request, before: int | None, *, report: AuditReport | None, erasure: Erasure | None = None) -> Response:
         by = desk.enter(request, "audit")
         found = audit.list(ALL, limit=PAGE + 1, before=before)
         values = {
@@ -106,6 +123,9 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit) -> APIRouter:
             "older": found[PAGE - 1].seq if len(found) > PAGE else None,
             "before": before,
             "report": report,
+            "erasure": erasure,
+            "proof": None if erasure is None else json.dumps(asdict(erasure), indent=2, ensure_ascii=False),
+            "may_erase": by.may("admin"),
         }
         return desk.page(request, "audit.html", "Audit", values, by=by)
 

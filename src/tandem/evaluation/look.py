@@ -127,7 +127,7 @@ class Look:
         return read(self._registry.find(Ref.parse(evaluation.key.suite), scope).meta)
 
     def _line(self, evaluation: Evaluation, suite: Suite, value: float, row: Answered, wanted: bool) -> Line:
-        kept = content(self._subjects, evaluation, row) if wanted else None
+        kept = content(self._subjects, row) if wanted else None
         return Line(
             row=row.row,
             grade=value,

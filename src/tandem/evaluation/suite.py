@@ -270,9 +270,9 @@ def _sealed(stores: Stores, evaluation: Evaluation, row: Answered, *, keeping: b
     return replace(row, sealed=stores.subjects.seal(evaluation.subject, row.sealed, stores.now()) if keeping else b"")
 
 
-def content(subjects: Subjects, evaluation: Evaluation, row: Answered) -> Kept | None:
+def content(subjects: Subjects, row: Answered) -> Kept | None:
     """What was answered in a row; None when it is not kept, or its subject was erased."""
-    opened = subjects.open(evaluation.subject, row.sealed) if row.sealed else None
+    opened = subjects.unseal(row.sealed) if row.sealed else None
     return None if opened is None else msgspec.json.decode(opened, type=Kept)
 
 
@@ -281,7 +281,7 @@ def _opponent(stores: Stores, evaluation: Evaluation) -> Opponent | None:
     if evaluation.key.against is None:
         return None
     other = stores.evaluations.find(evaluation.key.against, ALL)
-    kept = {row.place: content(stores.subjects, other, row) for row in stores.evaluations.rows(other.id)}
+    kept = {row.place: content(stores.subjects, row) for row in stores.evaluations.rows(other.id)}
     if any(found is None for found in kept.values()):
         raise Blocked(
             f"The answers of {other.key.prompt} are not kept, so a judge has nothing to compare with.",

@@ -472,6 +472,11 @@ class Ledger:
         with self._write() as db:
             db.execute("DELETE FROM journal WHERE segment = ?", (segment,))
 
+    def to_disk(self) -> None:
+        """Brings everything that was committed to the disk, so that power loss takes none of it back."""
+        with self._lock, translated("The ledger"):
+            self._db.execute("PRAGMA wal_checkpoint(FULL)")
+
     def prune(self, before: int) -> int:
         """Forgets attempts booked, and windows that ended, before a UTC time; returns how many rows went.
 
@@ -486,6 +491,18 @@ class Ledger:
                     "DELETE FROM accounts WHERE window = ? AND start < ? AND leased = 0", (window, before - length)
                 ).rowcount
         return gone
+
+    def has_booked(self, call: str, attempt: int, cost: int | None) -> bool:
+        """Whether an attempt was booked at this cost."""
+        with self._lock:
+            row = self._db.execute("SELECT cost FROM booked WHERE call = ? AND attempt = ?", (call, attempt)).fetchone()
+        return row is not None and row[0] == cost
+
+    def boots(self) -> list[str]:
+        """Workers that hold a lease or run an attempt, as far as the journal was posted."""
+        with self._lock:
+            rows = self._db.execute("SELECT boot FROM running UNION SELECT boot FROM leases").fetchall()
+        return sorted(boot for (boot,) in rows)
 
     def running(self) -> int:
         """Attempts that were begun and are not booked yet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -65,18 +65,24 @@ def explain(traces: Traces, subjects: Subjects, identifier: str, *, team: str | 
     texts = {call.call: text for call in found.calls if (text := _text(traces, subjects, call)) is not None} if content else None
     return Explained(
         id=identifier,
-        calls=found.calls,
+        calls=[_named(subjects, call) for call in found.calls],
         orphans=found.orphans,
         cost=None if None in costs else sum(cost or 0 for cost in costs),
         content=texts,
     )
 
 
+def _named(subjects: Subjects, call: Trace) -> Trace:
+    """With the subject's name, as long as there is one."""
+    name = None if call.subject is None else subjects.name(call.subject)
+    return call if name is None else replace(call, subject=name)
+
+
 def _text(traces: Traces, subjects: Subjects, call: Trace) -> Text | None:
     sealed = traces.sealed(call.call, call.id)
     if sealed is None:
         return None
-    plain = subjects.open(*sealed)
+    plain = subjects.open(*sealed) if sealed[1] else None
     if plain is None:
         return Text(erased=True)
     kept = msgspec.msgpack.decode(plain, type=Kept)

@@ -12,7 +12,8 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +31,19 @@ READ_BYTES = 4 * 1024 * 1024
 IDLE_SECONDS = 0.1
 UPKEEP_SECONDS = 3600.0
 DAY_MICROS = 86_400 * MICROS
+LOCK = "move.lock"
+"""Held for the length of a pass, so that a backup sees trace store and books at one moment between two passes."""
+
+
+@contextmanager
+def between_passes(folder: Path) -> Iterator[None]:
+    """Waits until no mover of this journal is in the middle of a pass, and lets none begin one for the block."""
+    lock = os.open(folder.with_name(LOCK), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +58,15 @@ class Batch:
     """Call id → boot of the worker that runs it, for every record of `begun`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Calls that are kept for a shorter time than others."""
+
+    days: int
+    kind: str | None = None
+    team: str | None = None
+
+
 class Books(Protocol):
     """Where money, open calls and journal offsets are kept: `governance.ledger.Ledger`."""
 
@@ -54,6 +77,7 @@ class Books(Protocol):
     def forget(self, segment: str) -> None: ...
     def prune(self, before: int) -> int: ...
     def expire(self, now: int) -> None: ...
+    def to_disk(self) -> None: ...
 
 
 def _crashed(begun: Begun, now: int) -> Trace:
@@ -90,15 +114,20 @@ class Mover:
         vault: Vault,
         clock: Clock,
         retention_days: int = 90,
+        rules: Sequence[Rule] = (),
     ) -> None:
-        self._folder, self._retention_days = folder, retention_days
+        self._folder, self._retention_days, self._rules = folder, retention_days, rules
         self._traces, self._subjects, self._books, self._vault, self._clock = traces, subjects, books, vault, clock
         self._seals: dict[str, SegmentSeal] = {}
-        self._stop = threading.Event()
+        self._stop, self._turn = threading.Event(), threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def step(self) -> int:
         """One pass over all segments; returns the number of records moved."""
+        with self._turn, between_passes(self._folder):
+            return self._pass()
+
+    def _pass(self) -> int:
         offsets = self._books.offsets()
         segments = sorted(self._folder.glob("*.jnl"))
         dead = {boot for boot in {path.name.split(".")[0] for path in segments} if self._is_dead(boot)}
@@ -141,11 +170,35 @@ class Mover:
         while self.step():
             pass
 
+    def scrub(self) -> int:
+        """Moves what is there, then overwrites with zeros what was moved out of segments that are still in use.
+
+        Returns:
+            Bytes that were overwritten.
+
+        Raises:
+            Unavailable: a store cannot be written; nothing was overwritten then.
+            OSError: the disk refused.
+        """
+        self.drain()
+        overwritten = 0
+        with self._turn, between_passes(self._folder):
+            offsets = self._books.offsets()
+            self._books.to_disk()  # an offset that power loss takes back would point into the zeros
+            for path in sorted(self._folder.glob("*.jnl")):
+                overwritten += _overwrite(path, offsets.get(path.stem, 0))
+        return overwritten
+
     def keep(self, days: int) -> Sequence[str]:
-        """Drops what is older than `days`: whole days of traces, and what the books remember of their attempts."""
-        before = self._clock.now() - days * DAY_MICROS
+        """Drops whole days of traces older than `days`, and calls that a rule keeps for fewer; returns the days that went."""
+        now = self._clock.now()
+        before = now - days * DAY_MICROS
         self._books.prune(before)
-        return self._traces.drop(iso(before)[:10])
+        self._subjects.refresh(now)
+        with self._turn, between_passes(self._folder):
+            for rule in self._rules:
+                self._traces.thin(now - rule.days * DAY_MICROS, kind=rule.kind, team=rule.team)
+            return self._traces.drop(iso(before)[:10])
 
     def stop(self) -> None:
         self._stop.set()
@@ -178,13 +231,17 @@ class Mover:
 
     def _entry(self, segment: str, record: Closed) -> Entry:
         trace = record.trace
-        subject = trace.subject or f"principal:{trace.principal}"
-        if not record.content:
-            return Entry(trace=trace, subject=subject, sealed=b"")
-        seal = self._seals.get(segment)
-        if seal is None:
-            seal = self._seals[segment] = SegmentSeal(self._vault, segment)
-        return Entry(trace=trace, subject=subject, sealed=self._subjects.seal(subject, seal.open(record.content), trace.end))
+        if not record.content and trace.subject is None:
+            return Entry(trace=trace, subject="", sealed=b"")
+        name, content = trace.subject or f"principal:{trace.principal}", b""
+        if record.content:
+            seal = self._seals.get(segment)
+            if seal is None:
+                seal = self._seals[segment] = SegmentSeal(self._vault, segment)
+            content = seal.open(record.content)
+        identifier, sealed = self._subjects.keep(name, content, begun=trace.start, now=trace.end)
+        named = trace if trace.subject is None else replace(trace, subject=identifier)
+        return Entry(trace=named, subject=identifier, sealed=sealed)
 
     def _is_dead(self, boot: str) -> bool:
         try:
@@ -247,3 +304,15 @@ class Mover:
                 path.unlink(missing_ok=True)
                 self._books.forget(path.stem)
                 self._seals.pop(path.stem, None)
+
+
+def _overwrite(path: Path, size: int) -> int:
+    """Overwrites the first `size` bytes with zeros, on the disk too; returns how many that were."""
+    try:
+        with path.open("rb+", buffering=0) as file:
+            for start in range(0, size, READ_BYTES):
+                os.pwrite(file.fileno(), bytes(min(READ_BYTES, size - start)), start)
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return 0
+    return size

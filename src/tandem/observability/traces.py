@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
+from tandem.core.clock import iso
 from tandem.core.errors import NotFound
 from tandem.core.trace import Attempt, Trace
 from tandem.store.room import transaction, translated
@@ -24,6 +26,7 @@ SCHEMA = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
 PRAGMA busy_timeout=10000;
+PRAGMA secure_delete=ON;
 CREATE TABLE IF NOT EXISTS calls (
     call TEXT PRIMARY KEY, trace TEXT NOT NULL, parent TEXT, start INTEGER NOT NULL, end INTEGER NOT NULL,
     team TEXT NOT NULL, principal TEXT NOT NULL, endpoint TEXT NOT NULL, kind TEXT NOT NULL,
@@ -46,6 +49,14 @@ _CROCKFORD = {character: value for value, character in enumerate("0123456789abcd
 _DAY_MS = 86_400_000
 LONGEST = 3_600_000_000
 """Microseconds: no call that a watcher needs lasts longer."""
+RENAMED, NAMELESS = 1, 2
+"""What a day file says of itself in `user_version`: its rows name nobody; nor does any gap between them. Before: names."""
+
+
+class Subjects(Protocol):
+    """The part of `observability.content.Subjects` that is needed here."""
+
+    def reseal(self, name: str, sealed: bytes) -> tuple[str, bytes]: ...
 
 
 @lru_cache(maxsize=64)
@@ -111,11 +122,23 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How much one day holds of a subject."""
+
+    contents: int
+    """Calls whose prompt and answer are kept."""
+    traces: int
+    size: int
+    """Bytes, sealed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What the mover hands over for one closed call."""
 
     trace: Trace
     subject: str
+    """`sub_…`."""
     sealed: bytes
     """Content under the subject's key; empty when not recorded."""
 
@@ -136,13 +159,55 @@ class Traces:
             return connection
         if not make and not path.exists():
             return None
+        fresh = not path.exists()
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         with translated("The trace store"):
             connection.executescript(SCHEMA)
+            if fresh:
+                connection.execute(f"PRAGMA user_version = {NAMELESS}")
         self._open[day] = connection
         for old in sorted(self._open)[:-8]:
             self._open.pop(old).close()
         return connection
+
+    def adopt(self, subjects: Subjects) -> list[str]:
+        """Takes names of subjects out of the days that an earlier version wrote; returns these days.
+
+        Raises:
+            Unavailable: the disk is full; the next start goes on.
+        """
+        done = []
+        for day in self.days():
+            with self._lock, translated("The trace store"):
+                db = self._day(day, make=False)
+                if db is None or (version := db.execute("PRAGMA user_version").fetchone()[0]) == NAMELESS:
+                    continue
+                if version < RENAMED:
+                    with transaction(db, "The trace store"):
+                        _rename(db, subjects)
+                        db.execute(f"PRAGMA user_version = {RENAMED}")
+                db.execute("VACUUM")  # what was replaced stands in gaps of pages still
+                db.execute(f"PRAGMA user_version = {NAMELESS}")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                done.append(day)
+        return done
+
+    def kept_of(self, subject: str) -> dict[str, Kept]:
+        """How much there is of a subject (`sub_…`), by day; days without anything are left out."""
+        found = {}
+        for day in self.days():
+            with self._lock:
+                db = self._day(day, make=False)
+                if db is None:
+                    continue
+                contents, size, traces = db.execute(
+                    "SELECT count(*), coalesce(sum(length(sealed)), 0), count(DISTINCT calls.trace)"
+                    " FROM content JOIN calls USING (call) WHERE subject = ?",
+                    (subject,),
+                ).fetchone()
+            if contents:
+                found[day] = Kept(contents=contents, traces=traces, size=size)
+        return found
 
     def days(self) -> list[str]:
         """Days that hold traces, newest first."""
@@ -277,6 +342,32 @@ class Traces:
                 found.append(Seen(trace=msgspec.json.decode(body, type=Trace), kept=kept))
         return found
 
+    def thin(self, before: int, *, kind: str | None, team: str | None) -> int:
+        """Deletes calls that ended before a UTC time, with content and attempts; returns how many.
+
+        Args:
+            kind: of this kind only; None means every kind.
+            team: of this team only; None means every team.
+
+        Raises:
+            Unavailable: the disk is full.
+        """
+        fits = "end < ? AND (? IS NULL OR kind = ?) AND (? IS NULL OR team = ?)"
+        values = (before, kind, kind, team, team)
+        last, gone = iso(before)[:10], 0
+        for day in self.days():
+            if day > last:
+                continue
+            with self._lock:
+                db = self._day(day, make=False)
+                if db is None or db.execute(f"SELECT 1 FROM calls WHERE {fits} LIMIT 1", values).fetchone() is None:
+                    continue
+                with transaction(db, "The trace store"):
+                    for table in ("content", "attempts"):
+                        db.execute(f"DELETE FROM {table} WHERE call IN (SELECT call FROM calls WHERE {fits})", values)
+                    gone += db.execute(f"DELETE FROM calls WHERE {fits}", values).rowcount
+        return gone
+
     def drop(self, before: str) -> Sequence[str]:
         """Deletes the files of days (`2026-11-22`) before that one; returns the days that went."""
         gone = [day for day in self.days() if day < before]
@@ -288,6 +379,14 @@ class Traces:
                 for tail in ("", "-wal", "-shm"):
                     (self.folder / f"traces-{day}.db{tail}").unlink(missing_ok=True)
         return gone
+
+    def every_attempt(self) -> Iterator[tuple[str, int, int | None]]:
+        """Call, number and cost (nano-dollars) of every attempt, day by day."""
+        for day in self.days():
+            with self._lock:
+                db = self._day(day, make=False)
+                rows = [] if db is None else db.execute("SELECT call, attempt, cost FROM attempts").fetchall()
+            yield from rows
 
     def counts(self) -> dict[str, int]:
         """Number of calls and attempts over all days."""
@@ -305,3 +404,19 @@ class Traces:
             for connection in self._open.values():
                 connection.close()
             self._open.clear()
+
+
+def _rename(db: sqlite3.Connection, subjects: Subjects) -> None:
+    """Puts `sub_…` in the place of names; what nobody has the key of becomes nobody's."""
+    known: dict[str, str] = {}
+    for call, name, sealed in db.execute("SELECT call, subject, sealed FROM content").fetchall():
+        identifier, again = subjects.reseal(name, sealed)
+        known.setdefault(name, identifier)
+        db.execute("UPDATE content SET subject = ?, sealed = ? WHERE call = ?", (known[name], again, call))
+    for call, body in db.execute('SELECT call, body FROM calls WHERE CAST(body AS TEXT) LIKE \'%"subject":"%\'').fetchall():
+        trace = msgspec.json.decode(body, type=Trace)
+        if trace.subject is not None:
+            if trace.subject not in known:
+                known[trace.subject] = subjects.reseal(trace.subject, b"")[0]
+            body = msgspec.json.encode(replace(trace, subject=known[trace.subject]))
+            db.execute("UPDATE calls SET body = ? WHERE call = ?", (body, call))

@@ -1,0 +1,71 @@
+"""Writes a small home with the code that is installed, for the next version to start on.
+
+Run it before a change of any format of the home, and keep the file: `python -m tests.store.make_home NAME`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import httpx2
+from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
+
+HOMES = Path(__file__).parent / "homes"
+FACTS = "facts.json"
+PERSON, SAID = "person-of-the-past", "what was said in the past"
+LEFT_OUT = ("replica.db", "served", "work", "journal", "blobs/tmp")
+ENDS = (".lock", ".sock", "-shm")
+
+
+def furnish(house: Platform) -> dict[str, object]:
+    """Does a little of everything; returns what must be found again."""
+    house.key("ci", team="risk", role="editor")
+    house.api("PUT", "/budgets/team/risk", json={"cap": "3", "window": "month"})
+    for text in ("Say it", "Say it again"):
+        house.api("POST", "/prompts/greeting", json={"template": text})
+    house.api("POST", "/assets/prompt/greeting/promote", json={"version": 2})
+    house.api("PUT", "/gates/model/red", json={"minimum": 0.6})
+    rows = "x,y\n" + "".join(f"{number},{'ab'[number % 2]}\n" for number in range(40))
+    reply = httpx2.post(
+        f"{house.url}/api/v1/datasets/small?format=csv", content=rows, headers=bearer(ADMIN), timeout=60, verify=TLS
+    )
+    assert reply.status_code == 201, reply.text
+    body = {"model": "assistant", "max_tokens": 8, "user": PERSON, "messages": [{"role": "user", "content": SAID}]}
+    answered = httpx2.post(f"{house.url}/v1/chat/completions", json=body, headers=bearer(ADMIN), timeout=30, verify=TLS)
+    assert answered.status_code == 200, answered.text
+    house.settle()
+    time.sleep(0.5)
+    trace = answered.headers["x-tandem-trace-id"]
+    return {
+        "trace": trace,
+        "cost": house.api("GET", f"/traces/{trace}")["cost"],
+        "assets": sorted(f"{row['kind']}/{row['name']}@{row['newest']['version']}" for row in house.api("GET", "/assets")),
+        "digest": house.api("GET", "/assets/prompt/greeting/2")["digest"],
+        "budgets": [[row["scope"], row["window"], row["cap"]] for row in house.api("GET", "/budgets")],
+        "spend": house.api("GET", "/spend?scope=org")["cost"],
+        "audit": house.api("POST", "/audit/verify")["count"],
+        "keys": sorted(row["name"] for row in house.api("GET", "/keys")),
+    }
+
+
+def main() -> None:
+    """Writes `homes/NAME.tar.gz`."""
+    with tempfile.TemporaryDirectory() as folder, platform(Path(folder)) as house:
+        facts = furnish(house)
+        assert house.down() == 0
+        (house.home / FACTS).write_text(json.dumps(facts, indent=2))
+        HOMES.mkdir(exist_ok=True)
+        with tarfile.open(HOMES / f"{sys.argv[1]}.tar.gz", "w:gz") as tar:
+            for path in sorted(house.home.rglob("*")):
+                name = str(path.relative_to(house.home))
+                if path.is_file() and not name.startswith(LEFT_OUT) and not name.endswith(ENDS):
+                    tar.add(path, name)
+
+
+if __name__ == "__main__":
+    main()
