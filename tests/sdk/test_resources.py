@@ -432,7 +432,7 @@ def test_traces_and_audit(platform: FakePlatform, client: Client) -> None:
 def test_subjects(platform: FakePlatform, client: Client) -> None:
     copy = {"path": "/b/subjects.keys", "backup": "/b/one", "at": 5, "fault": "It cannot be written."}
     told = {"id": "sub_1", "at": 7, "by": "ann", "contents": 2, "traces": 1, "copies": [copy], "complete": False, "mac": "ab"}
-    platform.on("POST", "/api/v1/subjects/ann%2Fx@example.org/erase", told)
+    platform.on("POST", "/api/v1/subjects/ann/x@example.org/erase", told)
     platform.on("POST", "/api/v1/erasures/verify", {"ok": True})
     found = client.subjects.erase("ann/x@example.org")
     assert (found.id, found.contents, found.copies[0].fault) == ("sub_1", 2, "It cannot be written.")
