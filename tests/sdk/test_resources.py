@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -438,7 +440,7 @@ def test_subjects(platform: FakePlatform, client: Client) -> None:
     assert (found.id, found.contents, found.copies[0].fault) == ("sub_1", 2, "It cannot be written.")
     assert found.report == told
     assert client.subjects.verify(found.report)
-    assert platform.asked[-1].body == told
+    assert json.loads(platform.asked[-1].body) == told
 
 
 def test_prediction(platform: FakePlatform, client: Client) -> None:
