@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -432,13 +434,13 @@ def test_traces_and_audit(platform: FakePlatform, client: Client) -> None:
 def test_subjects(platform: FakePlatform, client: Client) -> None:
     copy = {"path": "/b/subjects.keys", "backup": "/b/one", "at": 5, "fault": "It cannot be written."}
     told = {"id": "sub_1", "at": 7, "by": "ann", "contents": 2, "traces": 1, "copies": [copy], "complete": False, "mac": "ab"}
-    platform.on("POST", "/api/v1/subjects/ann%2Fx@example.org/erase", told)
+    platform.on("POST", "/api/v1/subjects/ann/x@example.org/erase", told)
     platform.on("POST", "/api/v1/erasures/verify", {"ok": True})
     found = client.subjects.erase("ann/x@example.org")
     assert (found.id, found.contents, found.copies[0].fault) == ("sub_1", 2, "It cannot be written.")
     assert found.report == told
     assert client.subjects.verify(found.report)
-    assert platform.asked[-1].body == told
+    assert json.loads(platform.asked[-1].body) == told
 
 
 def test_prediction(platform: FakePlatform, client: Client) -> None:

@@ -102,7 +102,7 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, erasures: Erasures) -> APIR
 
     @router.post("/audit/erase")
     def erase(
-        request: Request, subject: Annotated[str, Form(max_length=1024)], sure: Annotated[bool, Form()] = False
+        request: Request, subject: Annotated[str, Form(max_length=1024)] = "", sure: Annotated[bool, Form()] = False
     ) -> Response:
         by = desk.enter(request, "admin")
         if not sure:
