@@ -228,8 +228,8 @@ class House:
             end=end, outcome=outcome, status=200, cost=cost, spans=[], attempts=[attempt], attributes=dict(attributes or {}),
         )  # fmt: skip
         plain = msgspec.msgpack.encode(Content(request, answer, cut))
-        sealed = self.subjects.seal(subject, plain, end) if recorded else b""
-        self.pending.append(Entry(trace=trace, subject=subject, sealed=sealed))
+        identifier, sealed = self.subjects.keep(subject, plain if recorded else b"", begun=start, now=end)
+        self.pending.append(Entry(trace=trace, subject=identifier, sealed=sealed))
 
     def chat(self, calls: int, *, refused: float = 0.0, price: int = 1000, streamed: bool = False) -> None:
         for _ in range(calls):

@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_counted_and_left_out(house: House) -> None:
     house.call(request=b"", attributes={})  # the model's metadata
     house.call(outcome="timed_out")
     house.predict(50, team="sales", shift=9)
-    house.subjects.erase("patient")
+    house.subjects.erase("patient", now=house.clock.now())
     report = house.watch.check("m")
     assert report.coverage == {"read": 100, "erased": 5, "unrecorded": 4, "cut": 3, "unread": 1}
     assert (report.n, report.verdict) == (100, "stable")
