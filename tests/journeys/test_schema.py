@@ -56,7 +56,14 @@ SETTINGS = settings(
 )
 
 
-for media in ("application/vnd.apache.parquet", "application/x-ndjson", "application/jsonl", "text/csv"):
+for media in (
+    "application/vnd.apache.parquet",
+    "application/x-ndjson",
+    "application/jsonl",
+    "application/x-tar",
+    "application/pdf",
+    "text/csv",
+):
     schemathesis.serializer.alias(media, "application/octet-stream")
 
 
@@ -77,7 +84,8 @@ def described(house: Platform) -> dict[str, Any]:
 
 def unread(status: int, text: str) -> bool:
     """Whether the door refused a request that it could not read, before any route was chosen."""
-    if (status, text.partition('"code":')[2]) not in ((400, '"bad_target"}}'), (501, '"bad_method"}}')):
+    refusals = ((400, '"bad_target"}}'), (414, '"target_too_long"}}'), (501, '"bad_method"}}'))
+    if (status, text.partition('"code":')[2]) not in refusals:
         return False
     return set(json.loads(text)["error"]) == {"message", "type", "code"}
 
