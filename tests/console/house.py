@@ -356,6 +356,8 @@ class House:
             "embedder": hashed.NAME,
             "store": "run_handbook",
         }
+        guards = [{"detector": "email", "action": "mask"}, {"detector": "injection", "action": "block", "on": ["in"]}]
+        self.registry.publish("policy", "strict", members={}, meta={"guards": guards}, by=editor)
         self.registry.publish("index", "handbook", members={}, meta={**meta, "documents": 3, "chunks": 3}, by=editor)
 
     def _routes(self, admin: Principal) -> None:
@@ -495,6 +497,7 @@ class House:
         self.clock.advance(0.420)
         call.keep(msgspec.json.encode({"choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}}]}))
         call.end("ok", Usage(input=92, output=31, source="provider"))
+        call.attributes["guards"] = [{"detector": "email", "on": "in", "action": "mask", "count": 2}, EVIL]
         self.clock.advance(0.0003)
         call.close("ok", 200)
         self.marks[mark] = call.trace
@@ -583,6 +586,8 @@ def every_page(house: House) -> Mapping[str, str]:
         "suite": "/assets/suite/explain/1",
         "run-evaluated": f"/runs/{house.marks['evaluated']}",
         "decision": "/assets/decision/second-opinion/1",
+        "policy": "/assets/policy/strict/1",
+        "index": "/assets/index/handbook/1?q=who+reviews+a+biopsy",
         "traces": "/traces",
         "trace-decide": f"/traces/{house.marks['decide']}?content=1",
         "trace-chat": f"/traces/{house.marks['plain0']}?content=1",

@@ -37,7 +37,19 @@ COMMANDS = {
 }
 """What makes the first asset of each kind."""
 ASIDE = frozenset(
-    {"metrics", "importances", "contract", "profile", "template", "messages", "variables", "environment", "signature", "scorers"}
+    {
+        "metrics",
+        "importances",
+        "contract",
+        "profile",
+        "template",
+        "messages",
+        "variables",
+        "environment",
+        "signature",
+        "scorers",
+        "guards",
+    }
 )
 """Meta that has a place of its own on the page, where it has the expected form."""
 

@@ -205,6 +205,7 @@ def _environment(clock: Clock, files: Mapping[str, bytes]) -> Environment:
     environment.globals.update(when=when, stamp=stamp, version=__version__, outcome=facts.outcome)
     for filter in (words.lasted, words.money, words.number, words.short, words.pretty, words.plain, words.shown, words.counted):
         environment.filters[filter.__name__] = filter
+    environment.filters["plural"] = lambda kind: {"policy": "policies", "index": "indexes"}.get(kind, f"{kind}s")
     environment.filters["told"] = _told
     environment.tests["line"] = words.is_line
     return environment
