@@ -107,6 +107,7 @@ def app(settings: Settings) -> App:
         monitors,
         policy,
         principals,
+        reviews,
         runs,
         traces,
     )
@@ -122,6 +123,9 @@ def app(settings: Settings) -> App:
     from tandem.evaluation.promote import Promotions
     from tandem.evaluation.replay import Replay
     from tandem.evaluation.repo import Evaluations
+    from tandem.evaluation.reviews.export import Exports
+    from tandem.evaluation.reviews.queue import Queue
+    from tandem.evaluation.reviews.repo import Reviews
     from tandem.evaluation.suite import KIND as EVALUATE
     from tandem.evaluation.suite import Stores, make_evaluate
     from tandem.gateway.compile import Compiler, Sources
@@ -211,6 +215,13 @@ def app(settings: Settings) -> App:
     requests = Requests(sql, audit, clock)
     jobs.register("retrain", make_retrain(train, promotions, requests))
     sessions, decided = Sessions(keys, vault, clock), Decisions(requests, promotions)
+    queue = Queue(
+        Reviews(sql, audit, clock),
+        traces=recorded,
+        subjects=subjects,
+        clock=clock,
+        retention_days=settings.traces.retention_days,
+    )
     watch = Watch(
         Monitors(sql, audit, clock),
         Retraining(registry, past, jobs),
@@ -219,6 +230,7 @@ def app(settings: Settings) -> App:
         current=compiler.current,
         clock=clock,
         lake=str(home / "lake"),
+        sample=queue.sample,
     )
     shown = pages.Sources(
         registry=registry,
@@ -235,6 +247,7 @@ def app(settings: Settings) -> App:
         current=compiler.current,
         monitors=watch.monitors,
         decisions=decided,
+        queue=queue,
         clock=clock,
     )
     face = Face(
@@ -252,6 +265,7 @@ def app(settings: Settings) -> App:
             traces.routes(recorded, subjects),
             persons.routes(erasures),
             monitors.routes(watch, decided),
+            reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             doctor.routes(home, compiler, table, audit, ledger),
         ],
         pages=[pages.routes(shown)],
@@ -260,7 +274,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, mover, compiler):
+        for part in (watch, queue, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -283,6 +297,7 @@ def app(settings: Settings) -> App:
         "mover": lambda: mover.run(told),
         "compiler": lambda: compiler.run(told),
         "monitors": check,
+        "reviews": lambda: queue.run(told),
         "jobs": work,
     }
     return App(build(face), background, close, admin)

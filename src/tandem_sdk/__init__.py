@@ -44,6 +44,7 @@ from tandem_sdk.keys import Key, NewKey, Principal
 from tandem_sdk.monitors import Histogram, Monitor, Report, Request
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, Provider
+from tandem_sdk.reviews import Exported, Review, Said, Tally
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
 from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
@@ -76,6 +77,7 @@ __all__ = [
     "Endpoint",
     "Erasure",
     "Estimate",
+    "Exported",
     "Finding",
     "Forbidden",
     "Found",
@@ -108,12 +110,15 @@ __all__ = [
     "Refused",
     "Report",
     "Request",
+    "Review",
     "Run",
     "RunFailed",
+    "Said",
     "Score",
     "Scoring",
     "Span",
     "Spend",
+    "Tally",
     "TandemError",
     "Target",
     "TimedOut",

@@ -20,6 +20,7 @@ from tandem_sdk.monitors import Monitors, Requests
 from tandem_sdk.policies import Policies
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
+from tandem_sdk.reviews import Reviews
 from tandem_sdk.runs import Runs
 from tandem_sdk.subjects import Subjects
 from tandem_sdk.suites import Suites
@@ -65,6 +66,7 @@ class Client:
         self.gates = Gates(self._wire)
         self.monitors = Monitors(self._wire)
         self.requests = Requests(self._wire)
+        self.reviews = Reviews(self._wire)
         self.traces = Traces(self._wire)
         self.audit = AuditLog(self._wire)
         self.subjects = Subjects(self._wire)

@@ -67,6 +67,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     run: str | None = None
     """The retraining that it began."""
+    reviews: int = 0
+    """Calls of the window that were put before a person."""
     note: str = ""
 
 
@@ -90,6 +92,8 @@ class Monitor:
     on_data: str = "none"
     promote: str = "ask"
     cooldown: int = 86_400
+    review: int = 0
+    """Calls of each judged window that are put before a person."""
     created_at: int = 0
     created_by: str = ""
     alarmed: bool = False
@@ -145,6 +149,7 @@ class Monitors:
         on_data: str = "none",
         promote: str = "ask",
         cooldown: int = 86_400,
+        review: int = 0,
     ) -> Monitor:
         """Begins to watch an endpoint: calls from now on are judged.
 
@@ -162,6 +167,7 @@ class Monitors:
             on_data: `retrain` when a new version of the training dataset comes, or `none`.
             promote: `ask` a person, or `if-gate-passes`.
             cooldown: seconds after a retraining during which none is begun.
+            review: calls of each judged window, drawn at random, that are put before a person.
 
         Raises:
             NotFound: there is no such endpoint.
@@ -171,7 +177,7 @@ class Monitors:
         body = {
             "name": name, "endpoint": endpoint, "question": question, "every": every, "window": window, "span": span,
             "minimum": minimum, "threshold": threshold, "false_alarm_every": false_alarm_every, "on_alarm": on_alarm,
-            "on_data": on_data, "promote": promote, "cooldown": cooldown,
+            "on_data": on_data, "promote": promote, "cooldown": cooldown, "review": review,
         }  # fmt: skip
         return read_reply(Monitor, self._wire.send("POST", f"{API}/monitors", body, once=True))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tandem_sdk.verdicts import Score
 from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
 
 
@@ -105,6 +106,8 @@ class Trace:
     cost_usd: str | None = None
     content: Mapping[str, Content] | None = None
     """By call id; None when it was not asked for."""
+    scores: tuple[Score, ...] = ()
+    """What people and scorers said of its calls, oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,9 @@ class Score:
     high: float | None = None
     n: int | None = None
     label: str | None = None
-    """For verdicts: the outcome."""
+    """For verdicts the outcome, for a person's judgement the opinion."""
+    detail: Mapping[str, object] = field(default_factory=dict)
+    """What else is known: of a person's, the call and the review."""
     created_by: str = ""
     created_at: int = 0
 

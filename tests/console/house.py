@@ -24,6 +24,7 @@ from tandem.core.money import Usage, nano
 from tandem.core.monitor import Finding, Histogram, Monitor, Report, Request
 from tandem.core.policy import Budget
 from tandem.core.principal import LOCAL, Principal
+from tandem.core.review import Said
 from tandem.core.score import Estimate
 from tandem.data.corpus import hashed
 from tandem.data.corpus.indexes import Indexes
@@ -32,6 +33,8 @@ from tandem.data.ingest import ingest
 from tandem.evaluation.look import Look
 from tandem.evaluation.promote import Promotions
 from tandem.evaluation.repo import Evaluations
+from tandem.evaluation.reviews.queue import Queue
+from tandem.evaluation.reviews.repo import Reviews
 from tandem.evaluation.suite import Stores, make_evaluate
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call, Door, open_call, open_nested
 from tandem.gateway.compile import Compiler, Sources
@@ -129,6 +132,9 @@ class House:
             clock=clock,
         )
         self.sessions = Sessions(self.keys, self.vault, clock)
+        self.queue = Queue(
+            Reviews(self.sql, self.audit, clock), traces=self.traces, subjects=self.subjects, clock=clock, retention_days=90
+        )
         self.monitors, self.requests = Monitors(self.sql, self.audit, clock), Requests(self.sql, self.audit, clock)
         sources = Sources(
             registry=self.registry,
@@ -171,6 +177,7 @@ class House:
             current=self.compiler.current,
             monitors=self.monitors,
             decisions=Decisions(self.requests, Promotions(self.registry, self.evaluations, self.clock)),
+            queue=self.queue,
             clock=self.clock,
         )
         return build(Face(sessions=self.sessions, routers=[], pages=[pages.routes(shown)], log=self.faults.append, hot={}))
@@ -474,7 +481,19 @@ class House:
             journal.close()
         while self.mover.step():
             pass
+        self._reviewed()
         assert self.subjects.erase("patient-7", now=self.clock.now())
+
+    def _reviewed(self) -> None:
+        """One review that waits, one that was done, and one about somebody who is erased afterwards."""
+        editor = Principal(id="key_ada", name="ada", team="risk", role="editor")
+        self.queue.step(self.traces.days())
+        (waiting,) = self.queue.reviews.list(ALL)
+        self.marks["review"] = waiting.id
+        for mark in ("plain0", "erased"):
+            review = self.queue.add(self.marks[mark], by=editor)
+            self.queue.decide(review.id, Said(opinion="wrong", correction=f"It is 43. {EVIL}", note=EVIL), editor)
+            self.marks["reviewed" if mark == "plain0" else "reviewed-erased"] = review.id
 
     async def _chat(self, mark: str, *, subject: str | None = None, token: str = "vera", parent: Call | None = None) -> None:
         origin = {"client.address": "127.0.0.1", "url.path": "/v1/chat/completions"}
@@ -603,6 +622,9 @@ def every_page(house: House) -> Mapping[str, str]:
         "monitor-earlier": "/monitors/tumor-drift?report=rpt_0",
         "monitor-new": "/monitors/new",
         "requests": "/requests",
+        "reviews": "/reviews",
+        "review": f"/reviews/{house.marks['review']}",
+        "review-done": f"/reviews/{house.marks['reviewed']}?endpoint=assistant&last={house.marks['review']}",
         "keys": "/keys",
         "budgets": "/budgets",
         "audit": "/audit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from sqlalchemy import delete
 
 from tandem.core.principal import Principal
+from tandem.evaluation.reviews.repo import reviews
+from tandem.governance.authorise import ALL
 from tests.console.house import EVIL, House, every_page
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -161,6 +165,31 @@ def test_a_run_is_followed_to_its_end(visit: Visit, house: House) -> None:
     expect(visit.page.get_by_text("the disk is full")).to_be_visible()
     assert visit.page.locator("#run").get_attribute("hx-trigger") is None
     visit.check("run")
+
+
+def test_reviews_are_judged_from_the_keyboard(visit: Visit, house: House) -> None:
+    names = ("plain1", "plain2", "plain3")
+    with house.sql.write() as conn:
+        conn.execute(delete(reviews).where(reviews.c.trace.in_([house.marks[name] for name in names])))
+    waiting = [house.queue.add(house.marks[name], by=EDITOR) for name in names]
+    visit.sign_in("ada")
+    visit.page.goto(f"{visit.base}/reviews?endpoint=assistant")
+    visit.page.get_by_role("link", name="Begin to review").press("Enter")
+    expect(visit.page.get_by_text("3 waiting")).to_be_visible()
+    visit.page.keyboard.press("s")
+    expect(visit.page).to_have_url(re.compile(waiting[1].id))
+    visit.check("review")
+    visit.page.keyboard.press("r")
+    expect(visit.page).to_have_url(re.compile(waiting[2].id))
+    visit.page.keyboard.press("c")
+    visit.page.keyboard.type("sure: 43, was u")  # letters that are keys elsewhere
+    visit.page.keyboard.press("Control+Enter")
+    expect(visit.page).to_have_url(re.compile(waiting[0].id))  # what was skipped comes last
+    visit.page.keyboard.press("z")
+    expect(visit.page.get_by_label("What would have been right")).to_have_value("sure: 43, was u")
+    visit.check("review again")
+    said = {review.trace: review.opinion for review in house.queue.reviews.list(ALL)}
+    assert [said[house.marks[name]] for name in names] == [None, "right", "wrong"]
 
 
 def test_the_audit_is_verified_in_place(visit: Visit) -> None:

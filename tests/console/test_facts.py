@@ -6,11 +6,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tandem.console import dialogue, facts
+from tandem.console import facts
 from tandem.console.scale import heights, line
-from tandem.console.words import is_line, plain, pretty
+from tandem.console.words import is_line, plain, pretty, readable
 from tandem.core.policy import Gate
 from tandem.core.score import Estimate, Verdict
+from tandem.observability import dialogue
 
 finite = st.floats(-1e9, 1e9)
 anything = st.recursive(
@@ -42,7 +43,7 @@ def test_no_content_is_too_odd_to_be_read(value: object, text: str) -> None:
     for written in (msgspec.json.encode(value).decode(), text, f"data: {text}\n\ndata: {msgspec.json.encode(value).decode()}"):
         dialogue.asked(written)
         dialogue.answered(written)
-        assert isinstance(dialogue.readable(written), str)
+        assert isinstance(readable(written), str)
 
 
 def test_metrics_come_with_or_without_an_interval() -> None:

@@ -44,6 +44,9 @@ PAGES = [
     "monitor-earlier",
     "monitor-new",
     "requests",
+    "reviews",
+    "review",
+    "review-done",
     "keys",
     "budgets",
     "audit",
@@ -97,8 +100,8 @@ async def test_a_page_is_safe_whatever_people_wrote(house: House, name: str) -> 
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     shown = Page(answer.text)
-    (script,) = shown.all("script")
-    assert str(script["src"]).startswith("/console/static/htmx.min.js?v=")
+    scripts = {str(script["src"]).partition("?v=")[0] for script in shown.all("script")}
+    assert {"/console/static/htmx.min.js"} <= scripts <= {"/console/static/htmx.min.js", "/console/static/keys.js"}
     for tag, attributes in shown.tags:
         assert not any(attribute.startswith("on") or attribute == "style" for attribute in attributes), (tag, attributes)
         assert "javascript:" not in f"{attributes.get('href')}{attributes.get('action')}"
@@ -127,7 +130,7 @@ async def test_every_link_of_every_page_leads_somewhere(house: House) -> None:
         for address in sorted(found):
             if address.startswith("/api/") or "#" in address:
                 continue
-            assert (await client.get(address)).status_code == 200, address
+            assert (await client.get(address, follow_redirects=True)).status_code == 200, address
 
 
 @pytest.mark.parametrize("text", ["the name of a metric", "a note", "a run's stage", "an endpoint that never was"])
@@ -307,6 +310,7 @@ async def test_an_empty_home_says_what_to_type(tmp_path: Path) -> None:
             "/keys": "tandem key create",
             "/monitors": "tandem monitor add NAME",
             "/requests": "tandem monitor add NAME",
+            "/reviews": "tandem review add TRACE",
         }
         for address, command in commands.items():
             assert command in (await page(client, address)).text
@@ -591,3 +595,47 @@ async def test_declining_a_request_leads_back_to_the_list(house: House) -> None:
         answer = await client.post("/requests/req_9/decline")
     assert (answer.status_code, answer.headers["location"]) == (303, "/requests")
     assert house.requests.find("req_9", Scope("risk")).decided_by == "grace"
+
+
+async def test_a_review_is_judged_and_the_next_one_follows(house: House) -> None:
+    first, second = (house.queue.add(house.marks[mark], by=LOCAL).id for mark in ("plain2", "plain3"))
+    async with house.client("ada") as client:
+        begun = await client.get("/reviews/next?endpoint=assistant")
+        assert (begun.status_code, begun.headers["location"]) == (303, f"/reviews/{first}?endpoint=assistant")
+        shown = await page(client, begun.headers["location"])
+        assert "A biopsy review is advised." in shown.text
+        said = {"opinion": "right", "correction": "left over", "endpoint": "assistant"}
+        judged = await client.post(f"/reviews/{first}", data=said)
+        assert judged.status_code == 303
+        assert judged.headers["location"] == f"/reviews/next?endpoint=assistant&after={first}&last={first}"
+        following = await client.get(judged.headers["location"])
+        assert following.headers["location"] == f"/reviews/{second}?endpoint=assistant&last={first}"
+        ended = await client.get(f"/reviews/next?endpoint=assistant&after={second}")
+        assert ended.headers["location"] == "/reviews?endpoint=assistant"  # nothing but the one that was skipped
+        odd = await client.post(f"/reviews/{second}", data={"opinion": "fine"})
+        foreign = await client.post(f"/reviews/{second}", data={"opinion": "right"}, headers={"sec-fetch-site": "cross-site"})
+        explained = await page(client, f"/traces/{house.marks['plain2']}")
+    assert (odd.status_code, foreign.status_code) == (400, 403)
+    review, words = house.queue.reviews.find(first, Scope("risk"))
+    assert (review.opinion, review.decided_by, words) == ("right", "ada", b"")
+    assert "What was said of it" in explained.text
+
+
+async def test_who_may_not_judge_reads_and_has_no_form(house: House) -> None:
+    async with house.client("vera") as client:
+        shown = await page(client, f"/reviews/{house.marks['review']}")
+        refused = await client.get("/reviews/next")
+        listed = await page(client, "/reviews")
+    assert not [each for each in shown.all("form") if "/reviews/" in str(each.get("action"))]
+    assert "The model is uncertain" in shown.text
+    assert refused.status_code == 403
+    assert "Begin to review" not in listed.text
+    async with house.client("otto") as client:
+        assert (await client.get(f"/reviews/{house.marks['review']}")).status_code == 404
+
+
+async def test_words_about_an_erased_person_are_not_shown(house: House) -> None:
+    async with house.client("ada") as client:
+        shown = await page(client, f"/reviews/{house.marks['reviewed-erased']}")
+    assert "Erased." in shown.text
+    assert "It is 43." not in shown.text

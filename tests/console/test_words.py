@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tandem.console import desk, dialogue, scale, waterfall, words
+from tandem.console import desk, scale, waterfall, words
+from tandem.observability import dialogue
 
 
 @pytest.mark.parametrize("module", [words, waterfall, scale, dialogue, desk])

@@ -61,7 +61,7 @@ class Rule:
 
     may: frozenset[str]
     path: str = ""
-    """`{role}` is the role that asks, `{run}` and `{trace}` are of the team; empty: the route's own."""
+    """`{role}` is the role that asks, `{run}`, `{trace}`, `{review}` are of the team; empty: the route's own."""
     ok: int = 200
     """What those who may are answered."""
     json: Any = None
@@ -166,6 +166,15 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/requests/{identifier}/decline"): Rule(
         may=APPROVE, ok=NONE_SUCH, path="/requests/req_none/decline", json={}, stranger=404
     ),
+    ("GET", "/reviews"): Rule(may=READ),
+    ("POST", "/reviews"): Rule(may=WRITE, ok=201, json={"trace": "{trace}"}, stranger=404),
+    ("POST", "/reviews/next"): Rule(may=WRITE, json={"endpoint": "assistant"}),
+    ("POST", "/reviews/export"): Rule(may=WRITE, ok=400, json={"endpoint": "none", "dataset": "said"}),
+    ("GET", "/reviews/tally"): Rule(may=READ),
+    ("GET", "/reviews/{identifier}"): Rule(may=READ, path="/reviews/{review}", stranger=404),
+    ("POST", "/reviews/{identifier}/decide"): Rule(
+        may=WRITE, path="/reviews/{done}/decide", json={"opinion": "right"}, stranger=404
+    ),
     ("POST", "/subjects/{subject}/erase"): Rule(may=ADMINS, path="/subjects/none/erase", ok=NONE_SUCH, stranger=403),
     ("POST", "/erasures/verify"): Rule(may=AUDIT, json={"mac": "none"}, ok=400, stranger=403),
     ("GET", "/traces"): Rule(may=READ),
@@ -183,11 +192,15 @@ class Teams:
     """Role → a key of the team `red`; `stranger` is an approver of the team `blue`."""
     run: str
     trace: str
+    review: str
+    done: str
+    """A review that nobody holds any more."""
     contract: Any
 
     def ask(self, rule: Rule, method: str, template: str, role: str, key: str | None) -> httpx2.Response:
         def fill(text: str) -> str:
-            return text.replace("{role}", role).replace("{run}", self.run).replace("{trace}", self.trace)
+            named = {"role": role, "run": self.run, "trace": self.trace, "review": self.review, "done": self.done}
+            return re.sub(r"\{(\w+)\}", lambda found: named.get(found[1], found[0]), text)
 
         body = {name: fill(value) if isinstance(value, str) else value for name, value in (rule.json or {}).items()}
         given = dict(rule.send)
@@ -254,7 +267,13 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
     assert answered.status_code == 200, answered.text
     trace = answered.headers["x-tandem-trace-id"]
     until(lambda: http.get(f"/api/v1/traces/{trace}", headers=bearer(ADMIN)).status_code == 200)
-    return Teams(http, keys, run, trace, contract)
+    reviews = []
+    for _ in range(2):
+        reviewed = house.chat(keys["viewer"]).headers["x-tandem-trace-id"]
+        until(lambda reviewed=reviewed: http.get(f"/api/v1/traces/{reviewed}", headers=bearer(ADMIN)).status_code == 200)  # type: ignore[misc]
+        reviews.append(red("POST", "/reviews", json={"trace": reviewed})["id"])
+    red("POST", f"/reviews/{reviews[1]}/decide", json={"opinion": "wrong"})
+    return Teams(http, keys, run, trace, *reviews, contract)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -320,6 +339,7 @@ def test_the_team_itself_sees_what_the_other_does_not(teams: Teams) -> None:
         ("/monitors", "name"),
         ("/keys", "name"),
         ("/traces", "trace"),
+        ("/reviews", "id"),
         ("/budgets", "scope"),
     ):
         seen = {row[member] for row in teams.get(path, own)}

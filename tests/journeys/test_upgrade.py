@@ -58,6 +58,7 @@ def test_everything_is_found_again(house: Platform) -> None:
     assert [[row["scope"], row["window"], row["cap"]] for row in house.api("GET", "/budgets")] == facts["budgets"]
     assert house.api("GET", "/spend?scope=org")["cost"] == facts["spend"]
     assert sorted(row["name"] for row in house.api("GET", "/keys")) == facts["keys"]
+    assert [row["name"] for row in house.api("GET", "/monitors")] == facts.get("monitors", [])
     trace = house.api("GET", f"/traces/{facts['trace']}?content=1")
     assert trace["cost"] == facts["cost"]
     assert trace["calls"][0]["subject"] == PERSON

@@ -22,6 +22,8 @@ from tandem.evaluation.evidence import OutOfFold
 from tandem.evaluation.promote import Promotions
 from tandem.evaluation.replay import Replay
 from tandem.evaluation.repo import Evaluations
+from tandem.evaluation.reviews.queue import Queue
+from tandem.evaluation.reviews.repo import Reviews
 from tandem.gateway.call import Content
 from tandem.gateway.snapshot import Snapshot
 from tandem.governance.audit import Audit
@@ -57,9 +59,13 @@ class Stored(Traces):
         self.house = house
         super().__init__(house.home / "traces")
 
-    def window(self, *, team: str, endpoint: str, since: int, until: int, limit: int) -> Sequence[Seen]:
+    def flush(self) -> None:
+        """Keeps what was called, as the mover does."""
         self.store(self.house.pending, [])
         self.house.pending.clear()
+
+    def window(self, *, team: str, endpoint: str, since: int, until: int, limit: int) -> Sequence[Seen]:
+        self.flush()
         return super().window(team=team, endpoint=endpoint, since=since, until=until, limit=limit)
 
 
@@ -85,6 +91,13 @@ class House:
         self.decisions = Decisions(self.requests, self.promotions)
         self.jobs.register("retrain", make_retrain(self.train, self.promotions, self.requests))
         self.endpoints: dict[str, Endpoint] = {}
+        self.queue = Queue(
+            Reviews(self.sql, self.audit, self.clock),
+            traces=self.traces,
+            subjects=self.subjects,
+            clock=self.clock,
+            retention_days=90,
+        )
         self.watch = Watch(
             self.monitors,
             Retraining(self.registry, self.runs, self.jobs),
@@ -93,6 +106,7 @@ class House:
             current=lambda: Snapshot(endpoints=self.endpoints),
             clock=self.clock,
             lake=str(self.home / "lake"),
+            sample=self.queue.sample,
             judge=carry_out,
         )
         self.draw = random.Random(5)
@@ -214,7 +228,8 @@ class House:
         cost: int | None = 0,
         tokens: int = 0,
         seconds: float = 0.001,
-    ) -> None:
+        notes: Mapping[str, object] | None = None,
+    ) -> str:
         start = self.clock.now()
         self.clock.advance(seconds)
         end = self.clock.now()
@@ -227,9 +242,10 @@ class House:
             id=new_trace(), call=call, parent=None, endpoint=endpoint, kind=kind, team=team, principal="app", start=start,
             end=end, outcome=outcome, status=200, cost=cost, spans=[], attempts=[attempt], attributes=dict(attributes or {}),
         )  # fmt: skip
-        plain = msgspec.msgpack.encode(Content(request, answer, cut))
+        plain = msgspec.msgpack.encode(Content(request, answer, cut, notes or {}))
         identifier, sealed = self.subjects.keep(subject, plain if recorded else b"", begun=start, now=end)
         self.pending.append(Entry(trace=trace, subject=identifier, sealed=sealed))
+        return trace.id
 
     def chat(self, calls: int, *, refused: float = 0.0, price: int = 1000, streamed: bool = False) -> None:
         for _ in range(calls):

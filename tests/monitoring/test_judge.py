@@ -11,7 +11,7 @@ import pytest
 from tandem.core.monitor import Finding
 from tandem.monitoring.findings import control, overall
 from tandem.monitoring.judge import judge
-from tandem.monitoring.scores import COST, ERRORS, PACE, REFUSED, Scores, compare, measure
+from tandem.monitoring.scores import COST, ERRORS, PACE, REFUSED, UNGROUNDED, Scores, compare, measure
 from tandem.monitoring.window import Reply
 from tandem.scorers import drift
 from tandem.scorers.drift import Bins, freeze
@@ -150,7 +150,9 @@ def test_whole_checks_keep_the_budget_that_they_are_given_by_default() -> None:
 # --- scores of a chat endpoint
 
 
-def replies(draw: np.random.Generator, n: int, *, refused: float = 0.03, failed: float = 0.01, price: float = 1.0) -> list[Reply]:
+def replies(
+    draw: np.random.Generator, n: int, *, refused: float = 0.03, failed: float = 0.01, price: float = 1.0, invented: float = 0.02
+) -> list[Reply]:
     found = []
     for _ in range(n):
         tokens = int(draw.integers(20, 200))
@@ -162,6 +164,7 @@ def replies(draw: np.random.Generator, n: int, *, refused: float = 0.03, failed:
             Reply(
                 outcome=outcome,
                 text=text if outcome == "ok" else None,
+                grounded=bool(draw.random() >= invented) if outcome == "ok" else None,
                 nano=round(1000 * price * tokens),
                 tokens=tokens if outcome == "ok" else 0,
                 milliseconds=pace * tokens,
@@ -184,6 +187,7 @@ def test_scores_that_stay_are_stable_and_those_that_move_are_named() -> None:
     assert verdicts(measure(replies(draw, 300, failed=0.2)), before)[ERRORS] == "drifted"
     dearer = verdicts(measure(replies(draw, 300, price=2)), before)
     assert (dearer[COST], dearer[PACE]) == ("drifted", "stable")
+    assert verdicts(measure(replies(draw, 300, invented=0.25)), before)[UNGROUNDED] == "drifted"
     cheaper = verdicts(measure(replies(draw, 300, price=0.5)), before)
     assert cheaper[COST] == "drifted"
 
@@ -196,6 +200,6 @@ def test_scores_of_too_few_calls_have_no_verdict() -> None:
 
 
 def test_a_blocked_call_is_a_refusal_and_no_error() -> None:
-    blocked = Reply(outcome="blocked", text=None, nano=0, tokens=0, milliseconds=0.0)
+    blocked = Reply(outcome="blocked", text=None, grounded=None, nano=0, tokens=0, milliseconds=0.0)
     found = measure([blocked] * 3)
     assert (found.rates[REFUSED].hits, found.rates[REFUSED].n, found.rates[ERRORS].hits) == (3, 3, 0)

@@ -17,7 +17,8 @@ from tandem.core.policy import Gate
 from tandem.governance.authorise import ALL, Scope
 from tandem.monitoring.child import Order, judge_apart
 from tandem.monitoring.repo import KEPT, monitor_reports
-from tandem.monitoring.window import FORM, said
+from tandem.monitoring.window import FORM
+from tandem.observability.dialogue import said
 from tests.monitoring.house import House, person
 
 
@@ -293,9 +294,9 @@ def test_the_first_window_of_a_chat_endpoint_is_its_reference(house: House) -> N
 
 
 def test_the_text_of_an_answer_is_read_whatever_its_form() -> None:
-    assert said(b'{"choices": [{"message": {"content": null, "refusal": "I cannot."}}]}') == "I cannot."
-    assert said(b'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: nonsense\n\ndata: [DONE]\n') == "a"
-    assert said(b"\xff") == said(b"[]") == said(b'{"choices": [3, {"message": 4}]}') == ""
+    assert said('{"choices": [{"message": {"content": null, "refusal": "I cannot."}}]}') == "I cannot."
+    assert said('data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: nonsense\n\ndata: [DONE]\n') == "a"
+    assert said("nonsense") == said("[]") == said('{"choices": [3, {"message": 4}]}') == ""
 
 
 # --- who may

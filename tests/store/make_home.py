@@ -30,6 +30,8 @@ def furnish(house: Platform) -> dict[str, object]:
         house.api("POST", "/prompts/greeting", json={"template": text})
     house.api("POST", "/assets/prompt/greeting/promote", json={"version": 2})
     house.api("PUT", "/gates/model/red", json={"minimum": 0.6})
+    house.api("POST", "/policies/cards", json={"guards": [{"detector": "card", "action": "mask"}]})
+    house.api("POST", "/monitors", json={"name": "told", "endpoint": "assistant", "question": "scores"})
     rows = "x,y\n" + "".join(f"{number},{'ab'[number % 2]}\n" for number in range(40))
     reply = httpx2.post(
         f"{house.url}/api/v1/datasets/small?format=csv", content=rows, headers=bearer(ADMIN), timeout=60, verify=TLS
@@ -50,6 +52,7 @@ def furnish(house: Platform) -> dict[str, object]:
         "spend": house.api("GET", "/spend?scope=org")["cost"],
         "audit": house.api("POST", "/audit/verify")["count"],
         "keys": sorted(row["name"] for row in house.api("GET", "/keys")),
+        "monitors": [row["name"] for row in house.api("GET", "/monitors")],
     }
 
 

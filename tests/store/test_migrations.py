@@ -20,7 +20,7 @@ from tandem.core.errors import Conflict
 from tandem.store.sql import Sql, metadata, migrate
 
 SOURCE = Path(tandem.__file__).parent
-REPOS = sorted(path.parent.name for path in SOURCE.glob("*/repo.py"))
+REPOS = sorted(".".join(path.parent.relative_to(SOURCE).parts) for path in SOURCE.rglob("repo.py"))
 
 
 @pytest.fixture(autouse=True)

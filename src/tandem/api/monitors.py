@@ -37,6 +37,7 @@ class MonitorIn(BaseModel):
     on_data: Literal["none", "retrain"] = "none"
     promote: Promote = "ask"
     cooldown: int = Field(DAYS, ge=0, le=366 * DAYS, description="Seconds between two retrainings")
+    review: int = Field(0, ge=0, le=1000, description="Calls of each judged window that are put before a person")
 
 
 class DecisionIn(BaseModel):

@@ -7,6 +7,7 @@ import itertools
 import json
 import runpy
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -18,6 +19,9 @@ ASKED = 80
 """Claims that a prompt is evaluated on."""
 SCORED = 400
 """Claims that the model is asked about, before and after the world has moved."""
+REVIEWED = 20
+"""Of these, how many a monitor puts before a person."""
+NO_FEATURES = ("claim", "filed_at", "fraud")
 PROMPTS = (
     "A claim:\nrepair cost: {{ amount }}\nreported after days: {{ days }}\n\nWhat should the handler know? Name the cost.",
     "A claim:\nreported after days: {{ days }}\n\nWhat matters about {{ amount | length }} letters?",
@@ -132,11 +136,13 @@ def _monitor(story: Story) -> None:
     story.run("train", "fraud", "--data", "dataset/claims", "--target", "fraud", "--positive", "yes", quiet=True)
     story.run("gate", "set", "model/fraud", "--metric", "roc_auc", "--margin", "0.1", quiet=True)
     story.run("promote", "model/fraud@1", "production")
-    story.run("monitor", "add", "fraud-drift", "--endpoint", "fraud", "--on-alarm", "retrain", "--promote", "ask")
+    watch = ("--endpoint", "fraud", "--on-alarm", "retrain", "--promote", "ask", "--review", str(REVIEWED))
+    story.run("monitor", "add", "fraud-drift", *watch)
     time.sleep(1.0)
     _score(story, "claims.csv")
     calm = story.ask("monitor", "check", "fraud-drift")
-    story.say(f"{calm['n']} claims of the year the model knows: {calm['verdict']}.")
+    story.say(f"{calm['n']} claims of the year the model knows: {calm['verdict']}. {calm['reviews']} of them wait for a person.")
+    _people(story)
     _score(story, "claims-moved.csv")
     story.run("monitor", "check", "fraud-drift")
     moved = story.ask("monitor", "show", "fraud-drift")
@@ -157,6 +163,27 @@ def _monitor(story: Story) -> None:
     )
 
 
+def _people(story: Story) -> None:
+    """Somebody who knows the claims judges the sample that the monitor drew."""
+    with (story.folder / "claims.csv").open(encoding="utf-8") as file:
+        known = {_features(row): row["fraud"] for row in csv.DictReader(file)}
+    judged = 0
+    while (review := story.api("POST", "/reviews/next", {"endpoint": "fraud"})) is not None:
+        text = review["explained"]["content"][review["call"]]
+        (asked,), outputs = json.loads(text["request"])["inputs"], json.loads(text["answer"])["outputs"]
+        truth = known[tuple(asked["data"])]
+        (label,) = next(each["data"] for each in outputs if each["name"] == "label")
+        said = {"opinion": "right"} if label == truth else {"opinion": "wrong", "correction": truth}
+        story.api("POST", f"/reviews/{review['id']}/decide", said)
+        judged += 1
+    story.run("review", "tally")
+    (tally,) = [each for each in story.ask("review", "tally") if each["endpoint"] == "fraud"]
+    story.run("review", "export", "fraud", "--dataset", "fraud-reviewed")
+    told = f"{tally['share']['value']:.2f} [{tally['share']['low']:.2f}, {tally['share']['high']:.2f}]"
+    story.check(judged == tally["share"]["n"] == REVIEWED, f"each of {judged} sampled claims was judged once; share right {told}")
+    story.figure("Reviews by people", "tandem review next", f"{judged} of {SCORED} calls drawn and judged: {told} right")
+
+
 def _newest(monitor: Any) -> Any:
     return monitor["reports"][0]
 
@@ -165,16 +192,19 @@ def _score(story: Story, name: str) -> None:
     """Asks the model about a few hundred claims, as an application does: the newest, or those of a new year."""
     with (story.folder / name).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[-SCORED:]
-    columns = [column for column in rows[0] if column not in ("claim", "filed_at", "fraud")]
+    columns = [column for column in rows[0] if column not in NO_FEATURES]
     tensor = {
         "name": "claims",
-        "shape": [len(rows), len(columns)],
+        "shape": [1, len(columns)],
         "datatype": "FP64",
-        "data": [float(row[column]) for row in rows for column in columns],
         "parameters": {"columns": ",".join(columns)},
     }
-    story.post("/v2/models/fraud/infer", {"inputs": [tensor]})
+    story.post_all("/v2/models/fraud/infer", [{"inputs": [{**tensor, "data": _features(row)}]} for row in rows])
     time.sleep(1.0)
+
+
+def _features(row: Mapping[str, str]) -> tuple[float, ...]:
+    return tuple(float(value) for column, value in row.items() if column not in NO_FEATURES)
 
 
 def _opened(story: Story) -> Any:

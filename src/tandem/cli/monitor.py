@@ -33,6 +33,7 @@ def monitor() -> None:
 @click.option("--on-data", type=click.Choice(["none", "retrain"]), default="none", show_default=True, help="On newer data.")
 @click.option("--promote", type=click.Choice(["ask", "if-gate-passes"]), default="ask", show_default=True)
 @click.option("--cooldown", default="1d", show_default=True, help="After a retraining, none for this long.")
+@click.option("--review", type=click.IntRange(0, 1000), default=0, help="Random calls of each window to put before a person.")
 @as_json
 def add(
     name: str,
@@ -48,6 +49,7 @@ def add(
     on_data: str,
     promote: str,
     cooldown: str,
+    review: int,
     as_json: bool,
 ) -> None:
     """Begin to watch an endpoint: calls from now on are judged."""
@@ -66,6 +68,7 @@ def add(
             on_data=on_data,
             promote=promote,
             cooldown=seconds(cooldown),
+            review=review,
         )
     if as_json:
         emit(made)
@@ -227,6 +230,7 @@ def _facts(found: Monitor) -> None:
             ("on alarm", found.on_alarm),
             ("on data", found.on_data),
             ("promote", found.promote),
+            ("review", f"{found.review} calls of each window" if found.review else None),
             ("alarm", "goes on" if found.alarmed else None),
         ]
     )
@@ -249,6 +253,8 @@ def _report(report: Report) -> None:
         click.echo("Calls: " + ", ".join(f"{count} {state}" for state, count in sorted(report.coverage.items())) + ".")
     if report.run:
         click.echo(f"Retraining: {report.run}")
+    if report.reviews:
+        click.echo(f"{report.reviews} calls wait for a person: `tandem review list`.")
     if report.findings:
         click.echo()
         table(

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,19 @@ class Story:
 
     def post(self, path: str, body: object) -> Any:
         """Calls an endpoint through the door, as an application does; the story fails where that is refused."""
+        return self.post_all(path, [body])[0]
+
+    def post_all(self, path: str, bodies: Sequence[object]) -> list[Any]:
+        """The same, one call after the other over one connection."""
         import httpx2
 
         headers = {"authorization": f"Bearer {self.environment['TANDEM_KEY']}"}
-        reply = httpx2.post(f"{self.url}{path}", json=body, headers=headers, timeout=60)
-        if reply.status_code != 200:
-            self.check(False, f"{path} answered {reply.status_code}: {reply.text[:200]}")
-        return reply
+        with httpx2.Client(base_url=self.url, headers=headers, timeout=60) as http:
+            replies = [http.post(path, json=body) for body in bodies]
+        for reply in replies:
+            if reply.status_code != 200:
+                self.check(False, f"{path} answered {reply.status_code}: {reply.text[:200]}")
+        return replies
 
     def ask(self, *words: str) -> Any:
         """The same as a value: runs with --json, prints nothing."""

@@ -70,8 +70,9 @@ def show(id: str, content: bool, as_json: bool) -> None:
     _attempts(found)
     for call in found.calls:
         _explain(call)
+    _scores(found)
     if found.content is not None:
-        _content(found, found.content)
+        show_content(found, found.content)
 
 
 def _head(trace: Trace) -> None:
@@ -148,6 +149,19 @@ def _explain(call: Call) -> None:
     _error(title, call)
 
 
+def _scores(trace: Trace) -> None:
+    """What people and scorers said of the trace's calls."""
+    if not trace.scores:
+        return
+    names = {call.call: f"{call.kind} {call.endpoint}" for call in trace.calls}
+    rows = [
+        (names.get(str(each.detail.get("call"))), each.scorer, each.label or each.value, each.created_by, moment(each.created_at))
+        for each in trace.scores
+    ]
+    click.echo()
+    table(("score of", "scorer", "says", "by", "when"), rows)
+
+
 def _version(told: Mapping[str, object]) -> list[tuple[str, object]]:
     known = ("digest", "made_from", "data_digest", "gate", "ungated", "approved_by", "alias", "created_by", "run")
     rows: list[tuple[str, object]] = [
@@ -191,7 +205,8 @@ def _error(title: str, call: Call) -> None:
             click.echo(f"\n{clean(title)}, stage {clean(span.name)}: {clean(span.error)}")
 
 
-def _content(trace: Trace, content: Mapping[str, Content]) -> None:
+def show_content(trace: Trace, content: Mapping[str, Content]) -> None:
+    """What each call of a trace was asked and answered."""
     for call in trace.calls:
         kept = content.get(call.call)
         title = f"\n{call.kind or 'call'} {call.endpoint}"

@@ -43,6 +43,7 @@ NAVIGATION = (
     ("/runs", "Runs", "read"),
     ("/monitors", "Monitors", "read"),
     ("/requests", "Requests", "read"),
+    ("/reviews", "Reviews", "read"),
     ("/keys", "Keys", "read"),
     ("/budgets", "Budgets", "read"),
     ("/audit", "Audit", "audit"),

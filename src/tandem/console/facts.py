@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import msgspec
 
-from tandem.console.dialogue import Turn
 from tandem.console.scale import Line, heights, line
 from tandem.console.words import number
 from tandem.core.policy import Gate
 from tandem.core.score import Estimate, Verdict
+from tandem.observability.dialogue import Turn
 
 Form = TypeVar("Form")
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import assets, endpoints, files, home, monitors, policy, principals, runs, traces
+from tandem.console import assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current
 from tandem.core.clock import Clock
 from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
+from tandem.evaluation.reviews.queue import Queue
 from tandem.governance.audit import Audit
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
@@ -45,6 +46,8 @@ class Sources:
     """Gives the compiled snapshot."""
     monitors: Monitors
     decisions: Decisions
+    queue: Queue
+    """Reviews."""
     clock: Clock
 
 
@@ -60,6 +63,7 @@ def routes(sources: Sources) -> APIRouter:
         traces.routes(desk, s.traces, s.subjects, s.current),
         runs.routes(desk, s.runs, s.registry, s.look),
         monitors.routes(desk, s.monitors, s.decisions),
+        reviews.routes(desk, s.queue),
         principals.routes(desk, s.keys),
         policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),

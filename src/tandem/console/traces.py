@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from tandem.console import dialogue
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, standing
 from tandem.console.waterfall import waterfall
+from tandem.console.words import readable
 from tandem.governance.authorise import scope_of
+from tandem.observability import dialogue
 from tandem.observability.content import Subjects
 from tandem.observability.explain import explain
 from tandem.observability.traces import Traces
@@ -71,7 +72,7 @@ def routes(desk: Desk, traces: Traces, subjects: Subjects, current: Current) -> 
             "waterfall": waterfall(found.calls),
             "asked": dialogue.asked,
             "answered": dialogue.answered,
-            "readable": dialogue.readable,
+            "readable": readable,
         }
         return desk.page(request, "trace.html", f"Trace {identifier}", values, by=by)
 

@@ -142,6 +142,15 @@ def pretty(value: object) -> str:
     return laid_out(msgspec.json.encode(value, enc_hook=str))
 
 
+def readable(text: str) -> str:
+    """JSON laid out; everything else as it is."""
+    try:
+        value: object = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return laid_out(text.encode()) if isinstance(value, Mapping | list) else text
+
+
 def laid_out(text: bytes) -> str:
     """JSON with every token as it was: indented, but plain lists and small objects in one line.
 

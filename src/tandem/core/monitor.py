@@ -44,6 +44,8 @@ class Monitor:
     """Whether a retrained version is promoted when its gate passes, or a person is asked."""
     cooldown: int = 86_400
     """Seconds after a retraining during which none is begun."""
+    review: int = 0
+    """Calls of each judged window, drawn at random, that are put before a person."""
     created_at: int = 0
     created_by: str = ""
 
@@ -112,6 +114,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     run: str | None = None
     """The retraining that this report began."""
+    reviews: int = 0
+    """Calls of the window that were put before a person."""
     note: str = ""
 
 

@@ -1,4 +1,4 @@
-"""Does a chat endpoint still answer as it did? Rates of refusals and errors, money per call, time per token. Pure.
+"""Does a chat endpoint still answer as it did? Rates of refusals, errors and ungrounded answers, money and time. Pure.
 
 The reference is the first window that held enough calls; it stays until the Monitor is made anew.
 """
@@ -18,6 +18,7 @@ RATIO = 1.25
 """The growth, or its inverse, of money or time that matters."""
 REFUSED = "refused"
 ERRORS = "errors"
+UNGROUNDED = "ungrounded"
 COST = "cost per call"
 PACE = "ms per output token"
 
@@ -38,9 +39,14 @@ def measure(replies: Sequence[Reply]) -> Scores:
     declined = sum(reply.outcome == "blocked" or refuses(reply.text or "") for reply in readable)
     answered = [reply for reply in replies if reply.outcome == "ok"]
     failed = sum(reply.outcome not in ("ok", "blocked") for reply in replies)
+    looked_up = [reply.grounded for reply in answered if reply.grounded is not None]
     return Scores(
         calls=len(replies),
-        rates={REFUSED: Rate(hits=declined, n=len(readable)), ERRORS: Rate(hits=failed, n=len(replies))},
+        rates={
+            REFUSED: Rate(hits=declined, n=len(readable)),
+            ERRORS: Rate(hits=failed, n=len(replies)),
+            UNGROUNDED: Rate(hits=looked_up.count(False), n=len(looked_up)),
+        },
         amounts={
             COST: amounts([reply.nano / 1e9 for reply in answered if reply.nano is not None]),
             PACE: amounts([reply.milliseconds / reply.tokens for reply in answered if reply.tokens]),
@@ -56,7 +62,8 @@ def compare(now: Scores, before: Scores, *, minimum: int, threshold: float, leve
         threshold: the difference of rates that matters; of money and time it is a ratio of `RATIO`.
         level: the chance of any false finding in this check.
     """
-    found = [_rate(name, rate, before.rates[name], minimum, threshold) for name, rate in now.rates.items()]
+    none = Rate(hits=0, n=0)  # a reference of an earlier version knows fewer scores
+    found = [_rate(name, rate, before.rates.get(name, none), minimum, threshold) for name, rate in now.rates.items()]
     found += [_amount(name, each, before.amounts[name], minimum) for name, each in now.amounts.items()]
     return control(found, level=level)
 

@@ -67,10 +67,12 @@ class Watch:
         current: Callable[[], Snapshot],
         clock: Clock,
         lake: str,
+        sample: Callable[[str, Sequence[Seen], int], int],
         judge: Callable[[Order], Done] = judge_apart,
     ) -> None:
         """
         Args:
+            sample: puts so many calls of a window before people, in the name of a monitor; returns how many are new.
             current: gives the compiled snapshot, which says what an endpoint serves.
             lake: the lake's directory.
             judge: does the arithmetic of drift; by default in a child process.
@@ -78,7 +80,7 @@ class Watch:
         self.monitors = monitors
         self._retraining = retraining
         self._traces, self._subjects, self._current, self._clock = traces, subjects, current, clock
-        self._lake, self._judge = lake, judge
+        self._lake, self._judge, self._sample = lake, judge, sample
         self._turn = threading.Lock()  # one check at a time: its child holds a window in memory
         self._stop = threading.Event()
         self._resting: dict[str, float] = {}
@@ -145,6 +147,8 @@ class Watch:
                 lineage = None
                 judged = self._scores(monitor, frozen, seen)
             report = self._report(monitor, trigger, judged, since, now)
+            if monitor.review and (judged.first or report.verdict != "not-enough-data"):  # the window is over: each call once
+                report = replace(report, reviews=self._sample(monitor.name, seen, monitor.review))
             return self._act(monitor, standing, judged, report, lineage)
 
     def _drift(
@@ -334,6 +338,7 @@ def _check(monitor: Monitor) -> None:
         ("every", monitor.every, 10),
         ("span", monitor.span, 60),
         ("cooldown", monitor.cooldown, 0),
+        ("review", monitor.review, 0),
     ):
         if value is not None and value < least:
             raise Invalid(f"{name} must be at least {least}.", field=name, hint="Smaller values give no verdict that holds.")

@@ -14,9 +14,12 @@ import msgspec
 
 from tandem.core.errors import Invalid
 from tandem.core.trace import Trace
+from tandem.observability import dialogue
 from tandem.observability.content import Subjects
 from tandem.observability.explain import Kept
 from tandem.observability.traces import Seen
+from tandem.scorers.text.base import Case
+from tandem.scorers.text.grounded import grounded
 from tandem.serving import oip
 from tandem.serving.signature import Signature
 
@@ -83,6 +86,8 @@ class Reply:
     outcome: str
     text: str | None
     """What was answered; None where it cannot be read."""
+    grounded: bool | None
+    """Whether all that can be looked up of the answer stands in what it was given; None where there is nothing to look up."""
     nano: int | None
     """Nano-dollars; None when a price is not known."""
     tokens: int
@@ -101,18 +106,34 @@ def replies(seen: Sequence[Seen], subjects: Subjects) -> tuple[list[Reply], dict
             continue
         kept, state = _open(each, subjects)
         coverage[state] += 1
+        text = None if kept is None else dialogue.said(kept.answer.decode(errors="replace"))
         last = trace.attempts[-1] if trace.attempts else None
         answered = last is not None and last.outcome == "ok"
         found.append(
             Reply(
                 outcome=trace.outcome,
-                text=None if kept is None else said(kept.answer),
+                text=text,
+                grounded=None if kept is None or not text else _grounded(kept, text),
                 nano=trace.cost,
                 tokens=last.usage.total_output if last is not None and answered else 0,
                 milliseconds=(last.end - last.start) / 1000 if last is not None and answered else 0.0,
             )
         )
     return found, dict(coverage)
+
+
+_LOOK_UP = grounded({})
+
+
+def _grounded(kept: Kept, answer: str) -> bool | None:
+    """Looks an answer up in all that was said before it, and in the chunks of documents that it was written from."""
+    sources = [turn.text for turn in dialogue.asked(kept.request.decode(errors="replace"))]
+    shown = kept.notes.get("shown")
+    for chunk in shown if isinstance(shown, list) else ():
+        if isinstance(chunk, Mapping):
+            sources.append(str(chunk.get("text", "")))
+    grade = _LOOK_UP.grade(Case(sources=tuple(sources)), answer)
+    return None if grade.label == "no-claims" else grade.value == 1.0
 
 
 def _open(each: Seen, subjects: Subjects) -> tuple[Kept | None, str]:
@@ -123,27 +144,3 @@ def _open(each: Seen, subjects: Subjects) -> tuple[Kept | None, str]:
         return None, "erased"
     kept = msgspec.msgpack.decode(plain, type=Kept)
     return (None, "cut") if kept.cut else (kept, "read")
-
-
-def said(answer: bytes) -> str:
-    """The text of a chat answer, whole or as a stream of server-sent events; empty where there is none."""
-    if answer.lstrip().startswith(b"data:"):
-        lines = [line[5:].strip() for line in answer.split(b"\n") if line.startswith(b"data:")]
-        return "".join(_texts(line, "delta") for line in lines)
-    return _texts(answer, "message")
-
-
-def _texts(body: bytes, part: str) -> str:
-    try:
-        found: object = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return ""
-    choices = found.get("choices") if isinstance(found, dict) else None
-    texts = []
-    for choice in choices if isinstance(choices, list) else ():
-        message = choice.get(part) if isinstance(choice, dict) else None
-        for key in ("content", "refusal"):
-            text = message.get(key) if isinstance(message, dict) else None
-            if isinstance(text, str):
-                texts.append(text)
-    return "".join(texts)

@@ -127,9 +127,13 @@ class Subjects:
         except InvalidTag:
             return None
 
-    def seal(self, name: str, content: bytes, now: int) -> bytes:
-        """Content under the subject's key as one piece, for stores whose rows do not say whose they are; `unseal` opens it."""
-        identifier, sealed = self.keep(name, content, begun=now, now=now)
+    def seal(self, name: str, content: bytes, now: int, *, begun: int | None = None) -> bytes:
+        """Content under the subject's key as one piece, for stores whose rows do not say whose they are; `unseal` opens it.
+
+        Args:
+            begun: as `keep`; None means now. Empty comes back when nothing is kept.
+        """
+        identifier, sealed = self.keep(name, content, begun=now if begun is None else begun, now=now)
         return identifier.encode() + b":" + sealed if sealed else b""
 
     def unseal(self, piece: bytes) -> bytes | None:

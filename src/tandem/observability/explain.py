@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from tandem.core.score import Score
 from tandem.core.trace import Attempt, Trace
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Traces
@@ -48,6 +49,8 @@ class Explained:
     """Nano-dollars over all attempts; None when one of them has no known price."""
     content: Mapping[str, Text] | None
     """By call id; None when it was not asked for."""
+    scores: Sequence[Score]
+    """What people and scorers said of its calls, oldest first."""
 
 
 def explain(traces: Traces, subjects: Subjects, identifier: str, *, team: str | None, content: bool) -> Explained:
@@ -69,6 +72,7 @@ def explain(traces: Traces, subjects: Subjects, identifier: str, *, team: str | 
         orphans=found.orphans,
         cost=None if None in costs else sum(cost or 0 for cost in costs),
         content=texts,
+        scores=traces.scores(identifier),
     )
 
 

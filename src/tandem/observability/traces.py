@@ -19,6 +19,7 @@ import msgspec
 
 from tandem.core.clock import iso
 from tandem.core.errors import NotFound
+from tandem.core.score import Score
 from tandem.core.trace import Attempt, Trace
 from tandem.store.room import transaction, translated
 
@@ -43,12 +44,19 @@ CREATE INDEX IF NOT EXISTS attempts_by_trace ON attempts (trace);
 CREATE TABLE IF NOT EXISTS content (
     call TEXT PRIMARY KEY, subject TEXT NOT NULL, sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks (call TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS scores (
+    id TEXT PRIMARY KEY, call TEXT NOT NULL, trace TEXT NOT NULL, body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS scores_by_trace ON scores (trace);
 """
 
 _CROCKFORD = {character: value for value, character in enumerate("0123456789abcdefghjkmnpqrstvwxyz")}
 _DAY_MS = 86_400_000
 LONGEST = 3_600_000_000
 """Microseconds: no call that a watcher needs lasts longer."""
+MARK = "review"
+"""The attribute of a call that a person should look at."""
 RENAMED, NAMELESS = 1, 2
 """What a day file says of itself in `user_version`: its rows name nobody; nor does any gap between them. Before: names."""
 
@@ -234,17 +242,20 @@ class Traces:
     @staticmethod
     def _insert(db: sqlite3.Connection, entries: Iterable[Entry], attempts: Iterable[tuple[str, Attempt]]) -> None:
         encode = msgspec.json.Encoder().encode
-        rows, sealed = [], []
+        rows, sealed, marks = [], [], []
         for entry in entries:
             t = entry.trace
             own = (t.call, t.id, t.parent, t.start, t.end, t.team, t.principal, t.endpoint, t.kind, t.outcome, t.status, t.cost)
             rows.append((*own, encode(t)))
             if entry.sealed:
                 sealed.append((t.call, entry.subject, entry.sealed))
+            if t.attributes.get(MARK):
+                marks.append((t.call,))
         tries = [
             (a.call, a.attempt, trace, a.target, a.cost, a.reserved, a.outcome, a.usage.source, encode(a))
             for trace, a in attempts
         ]
+        db.executemany("INSERT OR IGNORE INTO marks SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM calls WHERE call = ?1)", marks)
         db.executemany("INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
         db.executemany("INSERT OR IGNORE INTO content VALUES (?,?,?)", sealed)
         db.executemany("INSERT OR IGNORE INTO attempts VALUES (?,?,?,?,?,?,?,?,?)", tries)
@@ -342,6 +353,63 @@ class Traces:
                 found.append(Seen(trace=msgspec.json.decode(body, type=Trace), kept=kept))
         return found
 
+    def marked(self, day: str, limit: int) -> Sequence[Trace]:
+        """Calls of a day that bear a mark nobody has taken off yet; the mover sets one on each call that asks for a review."""
+        sql = "SELECT body FROM calls JOIN marks USING (call) LIMIT ?"
+        with self._lock:
+            db = self._day(day, make=False)
+            rows = [] if db is None else db.execute(sql, (limit,)).fetchall()
+        return [msgspec.json.decode(body, type=Trace) for (body,) in rows]
+
+    def unmark(self, day: str, calls: Iterable[str]) -> None:
+        """Takes the marks off: whoever does so has written down elsewhere what they ask for.
+
+        Raises:
+            Unavailable: the disk is full.
+        """
+        with self._lock:
+            db = self._day(day, make=False)
+            if db is not None:
+                with transaction(db, "The trace store"):
+                    db.executemany("DELETE FROM marks WHERE call = ?", [(call,) for call in calls])
+
+    def score(self, call: str, score: Score) -> bool:
+        """Keeps a Score of a call; one of the same id is replaced. False where the trace is kept no more.
+
+        Args:
+            score: its subject is the trace.
+
+        Raises:
+            Unavailable: the disk is full.
+        """
+        with self._lock:
+            db = self._day(day_of(score.subject), make=False)
+            if db is None or db.execute("SELECT 1 FROM calls WHERE call = ?", (call,)).fetchone() is None:
+                return False
+            with transaction(db, "The trace store"):
+                row = (score.id, call, score.subject, msgspec.json.encode(score))
+                db.execute("INSERT OR REPLACE INTO scores VALUES (?,?,?,?)", row)
+        return True
+
+    def unscore(self, trace: str, score: str) -> None:
+        """Takes a Score back.
+
+        Raises:
+            Unavailable: the disk is full.
+        """
+        with self._lock:
+            db = self._day(day_of(trace), make=False)
+            if db is not None:
+                with transaction(db, "The trace store"):
+                    db.execute("DELETE FROM scores WHERE id = ?", (score,))
+
+    def scores(self, trace: str) -> Sequence[Score]:
+        """What was judged of a trace, oldest first; whoever asks has found the trace in their scope."""
+        with self._lock:
+            db = self._day(day_of(trace), make=False)
+            rows = [] if db is None else db.execute("SELECT body FROM scores WHERE trace = ?", (trace,)).fetchall()
+        return sorted((msgspec.json.decode(body, type=Score) for (body,) in rows), key=lambda score: (score.created_at, score.id))
+
     def thin(self, before: int, *, kind: str | None, team: str | None) -> int:
         """Deletes calls that ended before a UTC time, with content and attempts; returns how many.
 
@@ -363,7 +431,7 @@ class Traces:
                 if db is None or db.execute(f"SELECT 1 FROM calls WHERE {fits} LIMIT 1", values).fetchone() is None:
                     continue
                 with transaction(db, "The trace store"):
-                    for table in ("content", "attempts"):
+                    for table in ("content", "attempts", "marks", "scores"):
                         db.execute(f"DELETE FROM {table} WHERE call IN (SELECT call FROM calls WHERE {fits})", values)
                     gone += db.execute(f"DELETE FROM calls WHERE {fits}", values).rowcount
         return gone

@@ -5,12 +5,10 @@ Formats: OpenAI chat completions, whole and as a stream of server-sent events. W
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
-
-from tandem.console.words import laid_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,30 +33,50 @@ def answered(answer: str) -> tuple[Turn, ...]:
     """The choices of a chat answer, or of the pieces of its stream."""
     if answer.lstrip().startswith("data:"):
         return _streamed(answer)
-    choices = _member(_json(answer), "choices")
-    return tuple(_turn(_member(choice, "message")) for choice in choices) if isinstance(choices, list) else ()
+    return tuple(_turn(_member(choice, "message")) for choice in _choices(_json(answer)))
 
 
-def readable(text: str) -> str:
-    """JSON indented; everything else as it is."""
-    value = _json(text)
-    return text if value is None else laid_out(text.encode())
+def question(request: str) -> str:
+    """What the user said last; empty where nobody said anything."""
+    return next((turn.text for turn in reversed(asked(request)) if turn.role == "user"), "")
+
+
+def said(answer: str) -> str:
+    """The text of an answer; a refusal is a text too.
+
+    >>> said('data: {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}')
+    'Hi'
+    """
+    return "\n".join(turn.text for turn in answered(answer) if turn.text)
 
 
 def _streamed(answer: str) -> tuple[Turn, ...]:
-    said: dict[int, str] = {}
+    pieces: dict[int, str] = {}
     for line in answer.splitlines():
-        choices = _member(_json(line[5:]), "choices") if line.startswith("data:") else None
-        for choice in choices if isinstance(choices, list) else ():
-            index, piece = _member(choice, "index"), _member(_member(choice, "delta"), "content")
-            if isinstance(piece, str) and isinstance(index, int):
-                said[index] = said.get(index, "") + piece
-    return tuple(Turn(role="assistant", text=text) for _, text in sorted(said.items()))
+        for choice in _choices(_json(line[5:])) if line.startswith("data:") else ():
+            index = _member(choice, "index")
+            piece = "".join(_texts(_member(choice, "delta")))
+            if piece:
+                place = index if isinstance(index, int) else 0
+                pieces[place] = pieces.get(place, "") + piece
+    return tuple(Turn(role="assistant", text=text) for _, text in sorted(pieces.items()))
+
+
+def _choices(value: object) -> list[object]:
+    choices = _member(value, "choices")
+    return choices if isinstance(choices, list) else []
+
+
+def _texts(message: object) -> Iterator[str]:
+    for name in ("content", "refusal"):
+        text = _member(message, name)
+        if isinstance(text, str):
+            yield text
 
 
 def _turn(message: object) -> Turn:
     content, calls = _member(message, "content"), _member(message, "tool_calls")
-    parts = [content] if isinstance(content, str) else [_part(part) for part in content] if isinstance(content, list) else []
+    parts = [_part(part) for part in content] if isinstance(content, list) else list(_texts(message))
     parts += [_tool(call) for call in calls] if isinstance(calls, list) else []
     return Turn(role=str(_member(message, "role") or "unknown"), text="\n".join(part for part in parts if part))
 
@@ -79,7 +97,7 @@ def _member(value: object, name: str) -> object:
 
 def _json(text: str) -> object:
     try:
-        value: object = msgspec.json.decode(text)
+        found: object = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return None
-    return value if isinstance(value, Mapping | Iterable) and not isinstance(value, str) else None
+    return found
