@@ -10,14 +10,14 @@ from tandem_sdk.fake import Canned, FakePlatform
 def test_monitor_add(tandem, platform: FakePlatform) -> None:
     platform.on("POST", "/api/v1/monitors", Canned(status=201, body={**MONITOR, "newest": None}))
     words = ("monitor", "add", "m", "--endpoint", "credit", "--every", "1h", "--min", "200", "--on-alarm", "retrain")
-    done = tandem(*words, "--promote", "if-gate-passes", "--span", "7d", "--cooldown", "2h")
+    done = tandem(*words, "--promote", "if-gate-passes", "--span", "7d", "--cooldown", "2h", "--review", "5")
     assert done.code == 0, done.err
     assert "drift at credit" in done.out
     sent = platform.asked[0].json()
     assert sent == {
         "name": "m", "endpoint": "credit", "question": "drift", "every": 3600, "window": 1000, "span": 604_800, "minimum": 200,
         "threshold": None, "false_alarm_every": 1000, "on_alarm": "retrain", "on_data": "none", "promote": "if-gate-passes",
-        "cooldown": 7200,
+        "cooldown": 7200, "review": 5,
     }  # fmt: skip
     assert tandem("monitor", "add", "m", "--endpoint", "credit", "--every", "soon").code == 2
 

@@ -19,7 +19,7 @@ def review() -> None:
 @click.option("--state", type=click.Choice(["open", "done"]), help="Only these.")
 @click.option("--endpoint", metavar="NAME", help="Only calls of this endpoint.")
 @click.option("--source", metavar="WHO", help="Only what this asked for: decision, monitor/NAME, key/NAME.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many.")
 @as_json
 def list_reviews(state: str | None, endpoint: str | None, source: str | None, limit: int, as_json: bool) -> None:
     """List what waits, in the order of the queue; then what was decided, newest first."""

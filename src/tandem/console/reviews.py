@@ -141,7 +141,8 @@ def _columns(tensor: Mapping[str, object]) -> list[str]:
     return given.split(",") if isinstance(given, str) else [str(each) for each in given] if isinstance(given, list) else []
 
 
-def _way(path: str, **query: str) -> str:
+def _way(path: str, *, endpoint: str = "", after: str = "", last: str = "") -> str:
     """An address of ours; what is empty is left out."""
+    query = {"endpoint": endpoint, "after": after, "last": last}
     told = urlencode({name: value for name, value in query.items() if value})
     return f"{path}?{told}" if told else path
