@@ -11,7 +11,7 @@ CALL = {
     "status": 200,
 }
 ROW = {
-    "id": "rvw_1", "trace": "trc_1", "call": "cal_1", "endpoint": "claims", "kind": "decide", "source": "decision", "team": "risk",
+    "id": "rvw_1", "trace": "trc_1", "call": "cal_1", "endpoint": "claims", "kind": "decide", "source": "decision",
     "state": "open", "called_at": 1, "created_at": 3,
 }  # fmt: skip
 REVIEW = {
