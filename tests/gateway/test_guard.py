@@ -198,6 +198,35 @@ async def test_decisions_are_guarded_too(guarded: House) -> None:
     assert AWS not in content
 
 
+async def test_no_name_of_a_member_hides_what_a_decision_is_given(guarded: House) -> None:
+    """`id`, `type` and `data` say how on a model's wire; in a decision they are its author's words."""
+    hidden = [
+        {"id": CARD},
+        {"type": [CARD]},
+        {"data": f"{'x ' * 200}{CARD}"},
+        {"4111111111111111": 1},
+        {"arguments": f"\\{CARD}"},
+    ]
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http:
+        for body in hidden:
+            assert (await http.post(f"{guarded.url}/v1/decide/say", json=body)).status_code == 403, body
+        masked = await http.post(f"{guarded.url}/v1/decide/say", json={"id": AWS, AWS: 1, "logprobs": [0.5]})
+    assert masked.json() == {"heard": {"id": "<CREDENTIAL>", "<CREDENTIAL>": 1, "logprobs": [0.5]}, "key": "<CREDENTIAL>"}
+
+
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "description": CARD}}}
+
+
+@pytest.mark.parametrize(
+    "field", [{"user": CARD}, {"metadata": {"note": CARD}}, {"stop": [CARD]}, {"response_format": SCHEMA}, {"documents": [CARD]}]
+)
+async def test_every_field_that_holds_words_is_looked_at(guarded: House, field: dict[str, Any]) -> None:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http:
+        reply = await http.post(f"{guarded.url}/v1/chat/completions", json=ask("hello", **field))
+    assert reply.status_code == 403, reply.text
+    assert guarded.mock.bill() == []
+
+
 async def test_without_a_policy_nothing_is_looked_at_unless_there_is_a_default(
     guarded: House, client: openai.AsyncOpenAI
 ) -> None:
