@@ -165,6 +165,7 @@ def replies(draw: np.random.Generator, n: int, *, refused: float = 0.03, failed:
                 nano=round(1000 * price * tokens),
                 tokens=tokens if outcome == "ok" else 0,
                 milliseconds=pace * tokens,
+                grounded=True,
             )
         )
     return found

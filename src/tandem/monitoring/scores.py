@@ -1,6 +1,6 @@
-"""Does a chat endpoint still answer as it did? Rates of refusals and errors, money per call, time per token. Pure.
+"""Does a chat endpoint still answer as it did? Rates of refusals, errors and ungrounded answers, money per call, time per token.
 
-The reference is the first window that held enough calls; it stays until the Monitor is made anew.
+Pure. The reference is the first window that held enough calls; it stays until the Monitor is made anew.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ RATIO = 1.25
 """The growth, or its inverse, of money or time that matters."""
 REFUSED = "refused"
 ERRORS = "errors"
+UNGROUNDED = "ungrounded"
 COST = "cost per call"
 PACE = "ms per output token"
 
@@ -37,10 +38,15 @@ def measure(replies: Sequence[Reply]) -> Scores:
     readable = [reply for reply in replies if reply.outcome == "blocked" or (reply.outcome == "ok" and reply.text is not None)]
     declined = sum(reply.outcome == "blocked" or refuses(reply.text or "") for reply in readable)
     answered = [reply for reply in replies if reply.outcome == "ok"]
+    claiming = [reply for reply in answered if reply.grounded is not None]
     failed = sum(reply.outcome not in ("ok", "blocked") for reply in replies)
     return Scores(
         calls=len(replies),
-        rates={REFUSED: Rate(hits=declined, n=len(readable)), ERRORS: Rate(hits=failed, n=len(replies))},
+        rates={
+            REFUSED: Rate(hits=declined, n=len(readable)),
+            ERRORS: Rate(hits=failed, n=len(replies)),
+            UNGROUNDED: Rate(hits=sum(reply.grounded is False for reply in claiming), n=len(claiming)),
+        },
         amounts={
             COST: amounts([reply.nano / 1e9 for reply in answered if reply.nano is not None]),
             PACE: amounts([reply.milliseconds / reply.tokens for reply in answered if reply.tokens]),
@@ -49,14 +55,16 @@ def measure(replies: Sequence[Reply]) -> Scores:
 
 
 def compare(now: Scores, before: Scores, *, minimum: int, threshold: float, level: float) -> tuple[Finding, ...]:
-    """Every finding of one window against the reference.
+    """Every finding of one window against the reference, for the scores that it holds.
 
     Args:
         minimum: calls below which a score has no verdict.
         threshold: the difference of rates that matters; of money and time it is a ratio of `RATIO`.
         level: the chance of any false finding in this check.
     """
-    found = [_rate(name, rate, before.rates[name], minimum, threshold) for name, rate in now.rates.items()]
+    found = [
+        _rate(name, rate, before.rates[name], minimum, threshold) for name, rate in now.rates.items() if name in before.rates
+    ]
     found += [_amount(name, each, before.amounts[name], minimum) for name, each in now.amounts.items()]
     return control(found, level=level)
 

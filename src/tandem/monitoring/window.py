@@ -6,6 +6,7 @@ is counted, so that a verdict tells on how much of the traffic it rests.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,18 @@ from tandem.core.trace import Trace
 from tandem.observability.content import Subjects
 from tandem.observability.explain import Kept
 from tandem.observability.traces import Seen
+from tandem.scorers.text.base import Case
+from tandem.scorers.text.grounded import grounded
 from tandem.serving import oip
 from tandem.serving.signature import Signature
 
 FORM = "the request's form"
 """What was at fault where no column was."""
+LOOKED_UP = 1000
+"""The newest answers of a window whose claims are looked up; a millisecond each."""
+_GROUNDED = grounded({})
+_MARK = re.compile(r"\[\d+\]")
+"""A mark of a citation: no number that the documents must hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +97,15 @@ class Reply:
     """Output tokens of the attempt that answered."""
     milliseconds: float
     """How long that attempt took."""
+    grounded: bool | None = None
+    """Whether all that can be looked up in the answer stands in what the call was given; None where nothing can."""
 
 
 def replies(seen: Sequence[Seen], subjects: Subjects) -> tuple[list[Reply], dict[str, int]]:
-    """The answers of a window of chat calls, and how many could be read."""
+    """The answers of a window of chat calls, the newest first, and how many could be read."""
     found: list[Reply] = []
     coverage: Counter[str] = Counter()
-    for each in seen:
+    for number, each in enumerate(seen):
         trace = each.trace
         if trace.outcome == "gone":  # the caller left: nobody's fault, and no whole answer
             continue
@@ -107,6 +117,7 @@ def replies(seen: Sequence[Seen], subjects: Subjects) -> tuple[list[Reply], dict
             Reply(
                 outcome=trace.outcome,
                 text=None if kept is None else said(kept.answer),
+                grounded=None if kept is None or trace.outcome != "ok" or number >= LOOKED_UP else grounds(kept),
                 nano=trace.cost,
                 tokens=last.usage.total_output if last is not None and answered else 0,
                 milliseconds=(last.end - last.start) / 1000 if last is not None and answered else 0.0,
@@ -123,6 +134,32 @@ def _open(each: Seen, subjects: Subjects) -> tuple[Kept | None, str]:
         return None, "erased"
     kept = msgspec.msgpack.decode(plain, type=Kept)
     return (None, "cut") if kept.cut else (kept, "read")
+
+
+def grounds(kept: Kept) -> bool | None:
+    """Whether numbers, dates, names and quotations of an answer stand in the messages, or the documents, that it was given.
+
+    None where the answer has none of them.
+    """
+    shown = kept.notes.get("shown")
+    documents = (
+        [str(each["text"]) for each in shown if isinstance(each, dict) and "text" in each] if isinstance(shown, list) else []
+    )
+    text = said(kept.answer)
+    grade = _GROUNDED.grade(Case(sources=[*_given(kept.request), *documents]), _MARK.sub("", text) if documents else text)
+    return None if grade.label else grade.value == 1.0
+
+
+def _given(request: bytes) -> list[str]:
+    """Every text of the messages of a chat request."""
+    try:
+        found: object = msgspec.json.decode(request)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return []
+    messages = found.get("messages") if isinstance(found, dict) else None
+    contents = [message.get("content") for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    parts = [part for content in contents for part in (content if isinstance(content, list) else [{"text": content}])]
+    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
 
 
 def said(answer: bytes) -> str:
