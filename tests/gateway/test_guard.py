@@ -366,3 +366,65 @@ def test_a_stream_says_what_the_whole_would_say_however_it_is_cut(words: list[st
     first = [found.start for found in find(passed, ["card"])]
     assert passed.startswith(before)
     assert len(before) <= first[0] if blocked else before == passed
+
+
+def called(pieces: list[str], *, at: int = 0) -> list[bytes]:
+    """Frames of a tool call whose arguments come in these pieces, beside words of the answer itself."""
+    deltas: list[dict[str, Any]] = [{"tool_calls": [{"index": at, "id": "t", "type": "function", "function": {"name": "send"}}]}]
+    for piece in pieces:
+        deltas += [{"tool_calls": [{"index": at, "function": {"arguments": piece}}]}, {"content": "so "}]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls"})
+    whole = {"id": "c", "object": "chat.completion.chunk", "model": "m"}
+    return [b"data: " + msgspec.json.encode({**whole, "choices": [choice]}) + b"\n\n" for choice in choices]
+
+
+def arguments(stream: bytes, at: int = 0) -> str:
+    cutter = Frames()
+    payloads = [json.loads(payload) for frame in cutter.feed(stream) if (payload := data(frame)) is not None]
+    calls = [call for each in payloads for choice in each["choices"] for call in choice["delta"].get("tool_calls", [])]
+    return "".join(call["function"].get("arguments", "") for call in calls if call["index"] == at)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=10),
+    st.booleans(),
+    st.lists(st.integers(0, 6000), max_size=20),
+    st.integers(0, 3),
+    st.data(),
+)
+def test_arguments_of_a_tool_say_what_the_whole_would_say_however_they_are_cut(
+    words: list[str], ascii_only: bool, cuts: list[int], at: int, pick: st.DataObject
+) -> None:
+    """What is restored inside them keeps them JSON, escapes or not."""
+    text = json.dumps({"note": "".join(words)}, ensure_ascii=ascii_only)
+    places = sorted({0, len(text), *pick.draw(st.lists(st.integers(0, len(text)), max_size=8))})
+    stream = b"".join(called([text[one:two] for one, two in pairwise(places)], at=at))
+    marks = sorted({min(place, len(stream)) for place in cuts} | {0, len(stream)})
+
+    def passed(meta: bytes, known: str, body: bytes, marks: list[int]) -> tuple[str, str, bool]:
+        guards, book, cutter, said = Guarding("policy/p@1", watch(meta)), Book(), Frames(), b""
+        guards.incoming(known)
+        watched = Watched(book, guards)  # type: ignore[arg-type]
+        try:
+            for one, two in pairwise(marks):
+                said += watched.pass_on(cutter.feed(body[one:two]), last=two == len(body))
+        except Blocked:
+            return arguments(said, at), arguments(book.kept, at), True
+        return arguments(said, at), arguments(book.kept, at), False
+
+    known, whole = f"write to {MAIL}", b"".join(called([text], at=at))
+    heard = passed(MASKING, known, stream, marks)
+    assert heard == passed(MASKING, known, whole, [0, len(whole)])
+    assert not heard[2]
+    plainly = Guarding("policy/p@1", watch(MASKING))
+    plainly.incoming(known)
+    kept, said = plainly.once("".join(words))
+    assert (json.loads(heard[0])["note"], json.loads(heard[1])["note"]) == (said, kept)
+    before, _, blocked = passed(BLOCKING, known, stream, marks)
+    assert blocked == passed(BLOCKING, known, whole, [0, len(whole)])[2]
+    if blocked:
+        free = passed(policy(("email", "mask", BOTH)), known, whole, [0, len(whole)])[0]
+        assert free.startswith(before)
+        assert len(before) <= next(found.start for found in find(free, ["card"]))
