@@ -348,6 +348,8 @@ def through(meta: bytes, stream: bytes, cuts: list[int]) -> tuple[str, str, bool
 
 MASKING = policy(("card", "mask", BOTH), ("email", "mask", BOTH), ("credential", "mask", BOTH))
 BLOCKING = policy(("card", "block", BOTH), ("email", "mask", BOTH))
+LOOKING = policy(("card", "observe", BOTH), ("email", "mask", BOTH))
+"""Finds what `BLOCKING` finds, a card before an address that begins inside it, and lets it pass."""
 
 
 @settings(max_examples=150, deadline=None)
@@ -363,7 +365,7 @@ def test_a_stream_says_what_the_whole_would_say_however_it_is_cut(words: list[st
     assert find(kept, ["card", "email", "credential"]) == []
     before, _, blocked = through(BLOCKING, stream, cuts)
     assert blocked == (through(BLOCKING, whole, [])[2])
-    passed, _, _ = through(policy(("email", "mask", BOTH)), whole, [])
+    passed, _, _ = through(LOOKING, whole, [])
     first = [found.start for found in find(passed, ["card"])]
     assert passed.startswith(before)
     assert len(before) <= first[0] if blocked else before == passed
@@ -392,7 +394,7 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from([*WORDS, MAIL, CARD, AWS]), max_size=10),
     st.sampled_from(["", "@", "a1A", "<>- "]),
@@ -434,6 +436,6 @@ def test_arguments_of_a_tool_say_what_the_whole_would_say_however_they_are_cut(
     before, _, blocked = passed(BLOCKING, known, stream, marks)
     assert blocked == passed(BLOCKING, known, whole, [0, len(whole)])[2]
     if blocked:
-        free = passed(policy(("email", "mask", BOTH)), known, whole, [0, len(whole)])[0]
+        free = passed(LOOKING, known, whole, [0, len(whole)])[0]
         assert free.startswith(before)
         assert len(unescaped(before)) <= next(found.start for found in find(unescaped(free), ["card"]))
