@@ -381,7 +381,7 @@ def pdf(*pages: str) -> bytes:
 
 def test_a_pdf_is_read_page_by_page() -> None:
     text = read("a.pdf", pdf("First page says alpha.", "Second page says beta."))
-    chunks = cut(text, characters=30)
+    chunks = cut(text)
     assert [(chunk.page, chunk.text) for chunk in chunks] == [(1, "First page says alpha."), (2, "Second page says beta.")]
 
 
@@ -431,7 +431,9 @@ def test_any_text_can_be_read_and_cut(text: str, name: str) -> None:
 @given(st.lists(st.sampled_from(["word", "longer-word", ". ", "\n\n", "\n", " ", "? ", "x" * 70]), max_size=60).map("".join))
 def test_chunks_hold_every_word_once_and_in_order(text: str) -> None:
     headings = tuple(Heading(at=at, level=1 + at % 3, text=f"h{at}") for at in range(0, len(text), 97))
-    chunks = cut(Text(text=text, headings=headings), characters=50)
+    pages = tuple(range(0, len(text), 41))
+    chunks = cut(Text(text=text, headings=headings, pages=pages), characters=50)
+    assert all((chunk.start // 41, chunk.page) == ((chunk.end - 1) // 41, chunk.start // 41 + 1) for chunk in chunks)
     assert "".join("".join(chunk.text.split()) for chunk in chunks) == "".join(text.split())
     assert [chunk.start for chunk in chunks] == sorted({chunk.start for chunk in chunks})
     assert all(chunk.text == text[chunk.start : chunk.end] and chunk.text.strip() for chunk in chunks)

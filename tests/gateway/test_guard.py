@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -198,6 +199,35 @@ async def test_decisions_are_guarded_too(guarded: House) -> None:
     assert AWS not in content
 
 
+async def test_no_name_of_a_member_hides_what_a_decision_is_given(guarded: House) -> None:
+    """`id`, `type` and `data` say how on a model's wire; in a decision they are its author's words."""
+    hidden = [
+        {"id": CARD},
+        {"type": [CARD]},
+        {"data": f"{'x ' * 200}{CARD}"},
+        {"4111111111111111": 1},
+        {"arguments": f"\\{CARD}"},
+    ]
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http:
+        for body in hidden:
+            assert (await http.post(f"{guarded.url}/v1/decide/say", json=body)).status_code == 403, body
+        masked = await http.post(f"{guarded.url}/v1/decide/say", json={"id": AWS, AWS: 1, "logprobs": [0.5]})
+    assert masked.json() == {"heard": {"id": "<CREDENTIAL>", "<CREDENTIAL>": 1, "logprobs": [0.5]}, "key": "<CREDENTIAL>"}
+
+
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "description": CARD}}}
+
+
+@pytest.mark.parametrize(
+    "field", [{"user": CARD}, {"metadata": {"note": CARD}}, {"stop": [CARD]}, {"response_format": SCHEMA}, {"documents": [CARD]}]
+)
+async def test_every_field_that_holds_words_is_looked_at(guarded: House, field: dict[str, Any]) -> None:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http:
+        reply = await http.post(f"{guarded.url}/v1/chat/completions", json=ask("hello", **field))
+    assert reply.status_code == 403, reply.text
+    assert guarded.mock.bill() == []
+
+
 async def test_without_a_policy_nothing_is_looked_at_unless_there_is_a_default(
     guarded: House, client: openai.AsyncOpenAI
 ) -> None:
@@ -318,6 +348,8 @@ def through(meta: bytes, stream: bytes, cuts: list[int]) -> tuple[str, str, bool
 
 MASKING = policy(("card", "mask", BOTH), ("email", "mask", BOTH), ("credential", "mask", BOTH))
 BLOCKING = policy(("card", "block", BOTH), ("email", "mask", BOTH))
+LOOKING = policy(("card", "observe", BOTH), ("email", "mask", BOTH))
+"""Finds what `BLOCKING` finds, a card before an address that begins inside it, and lets it pass."""
 
 
 @settings(max_examples=150, deadline=None)
@@ -333,7 +365,77 @@ def test_a_stream_says_what_the_whole_would_say_however_it_is_cut(words: list[st
     assert find(kept, ["card", "email", "credential"]) == []
     before, _, blocked = through(BLOCKING, stream, cuts)
     assert blocked == (through(BLOCKING, whole, [])[2])
-    passed, _, _ = through(policy(("email", "mask", BOTH)), whole, [])
+    passed, _, _ = through(LOOKING, whole, [])
     first = [found.start for found in find(passed, ["card"])]
     assert passed.startswith(before)
     assert len(before) <= first[0] if blocked else before == passed
+
+
+def called(pieces: list[str], *, at: int = 0) -> list[bytes]:
+    """Frames of a tool call whose arguments come in these pieces, beside words of the answer itself."""
+    deltas: list[dict[str, Any]] = [{"tool_calls": [{"index": at, "id": "t", "type": "function", "function": {"name": "send"}}]}]
+    for piece in pieces:
+        deltas += [{"tool_calls": [{"index": at, "function": {"arguments": piece}}]}, {"content": "so "}]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls"})
+    whole = {"id": "c", "object": "chat.completion.chunk", "model": "m"}
+    return [b"data: " + msgspec.json.encode({**whole, "choices": [choice]}) + b"\n\n" for choice in choices]
+
+
+def arguments(stream: bytes, at: int = 0) -> str:
+    cutter = Frames()
+    payloads = [json.loads(payload) for frame in cutter.feed(stream) if (payload := data(frame)) is not None]
+    calls = [call for each in payloads for choice in each["choices"] for call in choice["delta"].get("tool_calls", [])]
+    return "".join(call["function"].get("arguments", "") for call in calls if call["index"] == at)
+
+
+def unescaped(text: str) -> str:
+    """JSON text with its escapes of plain characters undone."""
+    return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from([*WORDS, MAIL, CARD, AWS]), max_size=10),
+    st.sampled_from(["", "@", "a1A", "<>- "]),
+    st.lists(st.integers(0, 6000), max_size=20),
+    st.integers(0, 3),
+    st.data(),
+)
+def test_arguments_of_a_tool_say_what_the_whole_would_say_however_they_are_cut(
+    words: list[str], escaped: str, cuts: list[int], at: int, pick: st.DataObject
+) -> None:
+    """What is restored inside them keeps them JSON, escapes or not."""
+    note = "".join(
+        f"\\u{ord(char):04x}" if char in escaped else json.dumps(char, ensure_ascii=False)[1:-1] for char in "".join(words)
+    )
+    text = f'{{"note": "{note}"}}'
+    places = sorted({0, len(text), *pick.draw(st.lists(st.integers(0, len(text)), max_size=8))})
+    stream = b"".join(called([text[one:two] for one, two in pairwise(places)], at=at))
+    marks = sorted({min(place, len(stream)) for place in cuts} | {0, len(stream)})
+
+    def passed(meta: bytes, known: str, body: bytes, marks: list[int]) -> tuple[str, str, bool]:
+        guards, book, cutter, said = Guarding("policy/p@1", watch(meta)), Book(), Frames(), b""
+        guards.incoming(known)
+        watched = Watched(book, guards)  # type: ignore[arg-type]
+        try:
+            for one, two in pairwise(marks):
+                said += watched.pass_on(cutter.feed(body[one:two]), last=two == len(body))
+        except Blocked:
+            return arguments(said, at), arguments(book.kept, at), True
+        return arguments(said, at), arguments(book.kept, at), False
+
+    known, whole = f"write to {MAIL}", b"".join(called([text], at=at))
+    heard = passed(MASKING, known, stream, marks)
+    assert heard == passed(MASKING, known, whole, [0, len(whole)])
+    assert not heard[2]
+    plainly = Guarding("policy/p@1", watch(MASKING))
+    plainly.incoming(known)
+    kept, said = plainly.once("".join(words))
+    assert (json.loads(heard[0])["note"], json.loads(heard[1])["note"]) == (said, kept)
+    before, _, blocked = passed(BLOCKING, known, stream, marks)
+    assert blocked == passed(BLOCKING, known, whole, [0, len(whole)])[2]
+    if blocked:
+        free = passed(LOOKING, known, whole, [0, len(whole)])[0]
+        assert free.startswith(before)
+        assert len(unescaped(before)) <= next(found.start for found in find(unescaped(free), ["card"]))

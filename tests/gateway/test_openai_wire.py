@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import httpx2
 import openai
@@ -37,6 +38,26 @@ async def test_a_whole_answer_is_priced_as_the_bill_says(door: House, client: op
     assert call.cost == row.cost_nano
     assert row.call == call.call
     assert [span.name for span in call.spans] == ["identify", "resolve", "admit", "chat gpt-4o-mini"]
+
+
+async def test_the_trace_context_of_a_caller_reaches_the_upstream_and_the_trace(door: House, client: openai.AsyncOpenAI) -> None:
+    given = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "vendor=1"}
+    asked = client.chat.completions.with_raw_response
+    with_one = await asked.create(model="assistant", messages=ASK, max_tokens=5, extra_headers=given)
+    without = await asked.create(model="assistant", messages=ASK, max_tokens=5)
+    async with httpx2.AsyncClient() as http:
+        seen = (await http.get(f"{door.mock.url.removesuffix('/v1')}/requests")).json()["data"]
+    first, second = (one["headers"] for one in sorted(seen, key=lambda one: one["id"]))
+    assert {name: first[name] for name in given} == given
+    made = re.fullmatch("00-([0-9a-f]{32})-[0-9a-f]{16}-01", second["traceparent"])
+    assert made is not None
+    assert "tracestate" not in second
+    door.move()
+    (told,) = door.traces.find(with_one.headers["x-tandem-trace-id"], team="risk").calls
+    (own,) = door.traces.find(without.headers["x-tandem-trace-id"], team="risk").calls
+    assert told.attributes["traceparent"] == given["traceparent"]
+    assert "traceparent" not in own.attributes
+    assert len(set(made[1])) > 1  # of this call's own making, not zeros, which mean none
 
 
 async def test_a_stream_is_passed_on_and_booked(door: House, client: openai.AsyncOpenAI) -> None:

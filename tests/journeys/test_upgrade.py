@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tandem.store.migrations import versions
 from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, free_port, mock_upstream
 from tests.store.make_home import FACTS, HOMES, PERSON, SAID
 
@@ -42,9 +45,28 @@ def house(home: Path) -> Iterator[Platform]:
             running.down()
 
 
-def test_there_is_one() -> None:
-    assert ALL
+def test_there_is_one_of_this_schema_and_of_the_one_before() -> None:
+    """Who changes the schema keeps a home of it: `python -m tests.store.make_home REVISION`."""
+    written = {path.name.partition("_")[0].removeprefix("m") for path in Path(versions.__path__[0]).glob("m*.py")}
+    kept = {path.name.partition(".")[0] for path in ALL}
+    assert set(sorted(written)[-2:]) <= kept
     assert all(path.stat().st_size < 200_000 for path in ALL)
+
+
+def test_a_backup_of_an_earlier_home_is_restored(home: Path, tmp_path: Path) -> None:
+    """What was backed up before an upgrade comes back after it."""
+    command = [sys.executable, "-m", "tandem"]
+    made = subprocess.run(
+        [*command, "backup", str(tmp_path / "old"), "--home", str(home), "--with-key", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path = json.loads(made.stdout)["path"]
+    again = tmp_path / "again"
+    done = subprocess.run([*command, "restore", path, "--home", str(again), "--json"], capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert (told["audit_ok"], told["unbooked"]) == (True, 0)
 
 
 def test_everything_is_found_again(house: Platform) -> None:

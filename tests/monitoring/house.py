@@ -247,9 +247,11 @@ class House:
         self.pending.append(Entry(trace=trace, subject=identifier, sealed=sealed))
         return trace.id
 
-    def chat(self, calls: int, *, refused: float = 0.0, price: int = 1000, streamed: bool = False) -> None:
+    def chat(
+        self, calls: int, *, refused: float = 0.0, price: int = 1000, streamed: bool = False, says: str = "Forty-two."
+    ) -> None:
         for _ in range(calls):
-            text = "I'm sorry, I cannot help with that." if self.draw.random() < refused else "Forty-two."
+            text = "I'm sorry, I cannot help with that." if self.draw.random() < refused else says
             if streamed:
                 body = (
                     b"".join(
@@ -261,8 +263,9 @@ class House:
             else:
                 body = msgspec.json.encode({"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]})
             tokens = self.draw.randint(10, 40)
+            asked = msgspec.json.encode({"messages": [{"role": "user", "content": "Claim 4471 was filed on 5 March 2024."}]})
             self.call(
-                endpoint="assistant", kind="chat", answer=body, cost=price * tokens, tokens=tokens,
+                endpoint="assistant", kind="chat", request=asked, answer=body, cost=price * tokens, tokens=tokens,
                 seconds=tokens * self.draw.uniform(0.01, 0.02),
             )  # fmt: skip
 

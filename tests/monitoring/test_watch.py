@@ -17,8 +17,11 @@ from tandem.core.policy import Gate
 from tandem.governance.authorise import ALL, Scope
 from tandem.monitoring.child import Order, judge_apart
 from tandem.monitoring.repo import KEPT, monitor_reports
-from tandem.monitoring.window import FORM
+from tandem.monitoring.scores import Scores, compare
+from tandem.monitoring.window import FORM, grounds
 from tandem.observability.dialogue import said
+from tandem.observability.explain import Kept
+from tandem.scorers.twosample import Rate
 from tests.monitoring.house import House, person
 
 
@@ -291,6 +294,45 @@ def test_the_first_window_of_a_chat_endpoint_is_its_reference(house: House) -> N
     moved = house.watch.check("m")
     assert moved.alarm
     assert {finding.subject for finding in moved.findings if finding.verdict == "drifted"} == {"refused", "cost per call"}
+
+
+def test_answers_that_leave_what_they_were_given_are_noticed(house: House) -> None:
+    house.monitor(endpoint="assistant", question="scores", threshold=0.05, minimum=100)
+    house.chat(150, says="Claim 4471 is of 2024-03-05.")
+    house.watch.check("m")
+    house.chat(150, says="It is claim 4471.")
+    assert house.watch.check("m").verdict == "stable"
+    house.chat(150, says="It is claim 4472.")
+    moved = house.watch.check("m")
+    assert [finding.subject for finding in moved.findings if finding.verdict == "drifted"] == ["ungrounded"]
+
+
+def test_a_reference_of_fewer_scores_is_still_one() -> None:
+    """Written before there was a score that is taken now."""
+    now = Scores(calls=200, rates={"errors": Rate(hits=1, n=200), "ungrounded": Rate(hits=9, n=200)})
+    before = Scores(calls=200, rates={"errors": Rate(hits=1, n=200)})
+    assert [finding.subject for finding in compare(now, before, minimum=100, threshold=0.05, level=0.001)] == ["errors"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "text", "shown", "holds"),
+    [
+        ([{"role": "user", "content": "It was 12 mg."}], "12 mg", [], True),
+        ([{"role": "user", "content": [{"type": "text", "text": "It was 12 mg."}]}], "12 mg", [], True),
+        ([{"role": "user", "content": "It was 12 mg."}], "13 mg", [], False),
+        ([{"role": "user", "content": "How much?"}], "It was 12 mg [1].", ["12 mg a day"], True),
+        ([{"role": "user", "content": "How much?"}], "It was 13 mg [1].", ["12 mg a day"], False),
+        ([{"role": "user", "content": "How much?"}], "a lot", [], None),
+        ("odd", "12 mg", [], False),
+        ([3, {"content": 4}, {"content": [5, {"text": 6}]}], "12 mg", [], False),
+    ],
+)
+def test_an_answer_is_grounded_in_messages_and_documents(
+    messages: object, text: str, shown: list[str], holds: bool | None
+) -> None:
+    answer = msgspec.json.encode({"choices": [{"message": {"content": text}}]})
+    notes: dict[str, object] = {"shown": [{"text": each} for each in shown]} if shown else {}
+    assert grounds(Kept(request=msgspec.json.encode({"messages": messages}), answer=answer, notes=notes)) is holds
 
 
 def test_the_text_of_an_answer_is_read_whatever_its_form() -> None:

@@ -67,6 +67,8 @@ def test_a_training_publishes_a_model_made_from_the_dataset(place: Place) -> Non
     assert run.outputs["metrics"] == {"roc_auc": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 3, "level": 0.95}}
     assert run.outputs["plots"] == ["plots/roc.png"]
     assert {"python", "numpy", "platform"} <= set(run.outputs["environment"])  # type: ignore[call-overload]
+    said = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    assert run.outputs["environment"].get("git", "") == said.stdout.strip()  # type: ignore[attr-defined]  # "" outside of one
     model = place.registry.find(Ref.parse("model/tumor@1"), ALL)
     assert (model.parents, model.run, model.created_by, model.team) == (("dataset/biopsies@1",), run.id, "risk-editor", "risk")
     assert set(model.members) == {"model.onnx", "oof.json", "plots/roc.png"}

@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from tandem.api.wire import Caller, answer
 from tandem.gateway.compile import Compiler
 from tandem.gateway.repo import Routes
-from tandem.gateway.snapshot import Snapshot
+from tandem.gateway.snapshot import INDEX, Snapshot
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, authorise
 from tandem.governance.ledger import Ledger
@@ -79,17 +79,32 @@ def examine(
 
 
 def _endpoint(name: str, snapshot: Snapshot) -> list[Finding]:
-    endpoint, found = snapshot.endpoints[name], []
-    for target in endpoint.route:
-        if endpoint.kind in ("chat", "embed"):
-            if target.target.partition("/")[0] not in snapshot.hosts:
-                found.append(_bad(name, f"{target.target} names a provider that is not set up", "tandem provider set NAME …"))
-            elif target.target not in snapshot.prices:
-                hint = "Calls under a hard cap are refused; set the provider's `prices`."
-                found.append(_bad(name, f"no price is known for {target.target}", hint))
-        elif target.target not in snapshot.served:
-            found.append(_bad(name, f"{target.target} is not in the registry", "tandem asset list"))
+    endpoint = snapshot.endpoints[name]
+    found = []
+    for target in (each.target for each in endpoint.route):
+        if endpoint.kind in ("chat", "embed") and not target.startswith(INDEX):
+            found += _model(name, target, snapshot)
+        elif target not in snapshot.served:
+            found.append(_bad(name, f"{target} is not in the registry", "tandem asset list"))
+    if "/" in endpoint.model:
+        found += _model(name, endpoint.model, snapshot)
+    elif endpoint.model and endpoint.model not in snapshot.endpoints:
+        found.append(_bad(name, f"there is no endpoint {endpoint.model} to write its answers", "tandem endpoint list"))
+    if endpoint.guards is not None and endpoint.guards not in snapshot.policies:
+        hint = f"Nothing passes until a version is promoted: tandem promote {endpoint.guards.replace('@', '@1 ')}"
+        found.append(_bad(name, f"the policy {endpoint.guards} of its guards is not here", hint))
     return found or [Finding(check=f"endpoint {name}", ok=True, detail=f"{len(endpoint.route)} target(s)")]
+
+
+def _model(name: str, target: str, snapshot: Snapshot) -> list[Finding]:
+    """What is wrong with a `provider/model`."""
+    provider = target.partition("/")[0]
+    if provider not in snapshot.hosts:
+        return [_bad(name, f"{target} names a provider that is not set up", f"tandem provider set {provider} --url …")]
+    if target not in snapshot.prices:
+        hint = "Calls under a hard cap are refused; set the provider's `prices`."
+        return [_bad(name, f"no price is known for {target}", hint)]
+    return []
 
 
 def _bad(name: str, detail: str, hint: str) -> Finding:

@@ -22,7 +22,7 @@ def asset() -> None:
 
 
 @asset.command("list")
-@click.option("--kind", metavar="KIND", help="Only dataset, model, prompt, decision, policy or suite.")
+@click.option("--kind", metavar="KIND", help="Only dataset, model, prompt, decision, policy, suite or index.")
 @as_json
 def list_assets(kind: str | None, as_json: bool) -> None:
     """List assets with their newest version and aliases."""

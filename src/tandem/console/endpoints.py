@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from tandem.console.desk import Desk
 from tandem.core.endpoint import Endpoint, Target
-from tandem.gateway.snapshot import Served, Snapshot
+from tandem.gateway.snapshot import INDEX, Served, Snapshot
 from tandem.governance.authorise import Scope, scope_of
 
 Current = Callable[[], Snapshot]
@@ -23,7 +23,7 @@ class Behind:
 
     target: Target
     served: Served | None
-    """What is served, for models and decisions; None for language models elsewhere, and for what is missing."""
+    """What is served, for models, decisions and indexes; None for language models elsewhere, and for what is missing."""
     missing: bool
     priced: bool | None
     """Whether a price is known; None where calls cost nothing."""
@@ -52,7 +52,7 @@ def standing(snapshot: Snapshot, scope: Scope) -> list[Standing]:
 
 
 def _behind(snapshot: Snapshot, endpoint: Endpoint, target: Target) -> Behind:
-    if endpoint.kind in ("chat", "embed"):
+    if endpoint.kind in ("chat", "embed") and not target.target.startswith(INDEX):
         missing = target.target.partition("/")[0] not in snapshot.hosts
         return Behind(target=target, served=None, missing=missing, priced=target.target in snapshot.prices)
     served = snapshot.served.get(target.target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, DecimalException
 from typing import Literal
 
 from tandem.core.errors import Invalid
@@ -11,6 +11,8 @@ from tandem.core.errors import Invalid
 NANO = 1_000_000_000
 """Nano-dollars in a dollar."""
 PICO_PER_NANO = 1_000
+LARGEST = 2**63 - 1
+"""Nano-dollars that a column of every store can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +89,12 @@ def nano(dollars: str | Decimal) -> int:
     try:
         amount = Decimal(dollars) * NANO
         whole = amount.to_integral_value(ROUND_CEILING)
-    except InvalidOperation:
+    except DecimalException:
         raise Invalid(f"'{dollars}' is not an amount of money.", hint="Write dollars, such as 0.002.") from None
-    if not amount.is_finite() or amount != whole or amount < 0:
+    if not amount.is_finite() or amount != whole or not 0 <= amount <= LARGEST:
         raise Invalid(
             f"'{dollars}' is not an amount the ledger can hold.",
-            hint="Use zero or more dollars with at most nine decimals.",
+            hint="Use zero or more dollars, fewer than nine thousand million, with at most nine decimals.",
         )
     return int(whole)
 

@@ -7,7 +7,7 @@ sees it, the upstream and the records never see the secret. It knows no wire: bo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -27,10 +27,8 @@ DEFAULT = "policy/default@production"
 """Guards every endpoint that names no policy of its own, where it exists."""
 LARGE = 32 * 1024
 """Bytes beyond which a body is read beside the event loop."""
-READ = ("messages", "input", "prediction", "tools", "functions")
-"""Top-level fields of a request that are read."""
 STRUCTURE = frozenset({"id", "object", "role", "type", "finish_reason", "model", "system_fingerprint", "service_tier"})
-"""String members of a reply that say how, not what."""
+"""String members on a model's wire that say how, not what. A decision's members are its author's: all of them may say what."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BACK = Rule(name="placeholder", pattern="<[A-Z][A-Z-]{1,23}-\\d{1,4}>", needs=("<",), longest=40)
 
@@ -70,6 +68,8 @@ class Guarding:
     ref: str
     """The policy version, for messages."""
     watch: Watch
+    wire: bool = True
+    """Whether bodies are in a model wire's form, whose structure is known; else every string of them is read."""
     counts: dict[tuple[Side, str, Action], int] = field(default_factory=dict)
     _placeholders: dict[str, str] = field(default_factory=dict)
     """Secret → what stands for it upstream."""
@@ -85,8 +85,8 @@ class Guarding:
 
     # --- in
 
-    def request(self, body: bytes, names: Iterable[str] | None) -> bytes:
-        """The request as it may go on: its named top-level fields read, or all of it.
+    def request(self, body: bytes) -> bytes:
+        """The request as it may go on; fields without words stay byte-identical.
 
         Raises:
             Blocked: a guard does not let it in; nothing was sent.
@@ -94,11 +94,11 @@ class Guarding:
         """
         try:
             tree = msgspec.json.decode(body)
-            if names is None or not isinstance(tree, dict):
+            if not self.wire or not isinstance(tree, dict):
                 return msgspec.json.encode(self._walk(tree, self._in))
             self._tokens(tree.get("input"))
-            edits = {name: msgspec.json.encode(self._walk(tree[name], self._in)) for name in names if name in tree}
-            return splice(body, edits) if edits else body
+            read = {name: tree[name] for name in tree if name not in STRUCTURE and isinstance(tree[name], str | list | dict)}
+            return splice(body, {name: msgspec.json.encode(self._walk(value, self._in, name)) for name, value in read.items()})
         except UNREADABLE:
             raise Invalid("The body is not JSON that can be read.", hint="Send less deeply nested JSON.") from None
 
@@ -206,16 +206,16 @@ class Guarding:
         return action
 
     def _walk(self, tree: Any, read: Callable[[str, bool], str], name: str = "") -> Any:
-        """The tree with its strings read; names of members too, unless they say how."""
+        """The tree with its strings read, names of members too; on a model's wire, those that say what."""
         if isinstance(tree, str):
-            if name in STRUCTURE or (name in ("url", "data") and len(tree) > 256):
+            if self.wire and (name in STRUCTURE or (name in ("url", "data") and len(tree) > 256)):
                 return tree
-            return read(tree, name == "arguments")
+            return read(tree, self.wire and name == "arguments")
         if isinstance(tree, list):
             return [self._walk(item, read, name) for item in tree]
         if isinstance(tree, dict):
             return {
-                (key if key.isidentifier() else read(key, False)): None if key == "logprobs" else self._walk(item, read, key)
+                read(key, False): None if self.wire and key == "logprobs" else self._walk(item, read, key)
                 for key, item in tree.items()
             }
         return tree
@@ -240,10 +240,10 @@ def guarding(call: Call) -> Guarding | None:
         )
     versions = call.attributes.get("versions")
     call.attributes["versions"] = {**(versions if isinstance(versions, dict) else {}), found.ref: {"digest": found.digest}}
-    return Guarding(found.ref, watch(found.meta))
+    return Guarding(found.ref, watch(found.meta), wire=call.kind != "decide")
 
 
-async def let_in(call: Call, guards: Guarding, body: bytes, names: Iterable[str] | None) -> bytes:
+async def let_in(call: Call, guards: Guarding, body: bytes) -> bytes:
     """The request as it may go on; it is also what is kept of it.
 
     Raises:
@@ -253,9 +253,9 @@ async def let_in(call: Call, guards: Guarding, body: bytes, names: Iterable[str]
     start = call.door.clock.now()
     try:
         if len(body) > LARGE:
-            call.request = await asyncio.to_thread(guards.request, body, names)
+            call.request = await asyncio.to_thread(guards.request, body)
         else:
-            call.request = guards.request(body, names)
+            call.request = guards.request(body)
         guards.stop("in")
     except Invalid:
         call.request = b""  # what could not be read is not kept

@@ -55,15 +55,16 @@ def measure(replies: Sequence[Reply]) -> Scores:
 
 
 def compare(now: Scores, before: Scores, *, minimum: int, threshold: float, level: float) -> tuple[Finding, ...]:
-    """Every finding of one window against the reference.
+    """Every finding of one window against the reference, for the scores that it holds.
 
     Args:
         minimum: calls below which a score has no verdict.
         threshold: the difference of rates that matters; of money and time it is a ratio of `RATIO`.
         level: the chance of any false finding in this check.
     """
-    none = Rate(hits=0, n=0)  # a reference of an earlier version knows fewer scores
-    found = [_rate(name, rate, before.rates.get(name, none), minimum, threshold) for name, rate in now.rates.items()]
+    found = [
+        _rate(name, rate, before.rates[name], minimum, threshold) for name, rate in now.rates.items() if name in before.rates
+    ]
     found += [_amount(name, each, before.amounts[name], minimum) for name, each in now.amounts.items()]
     return control(found, level=level)
 

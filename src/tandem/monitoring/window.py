@@ -6,6 +6,7 @@ is counted, so that a verdict tells on how much of the traffic it rests.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,11 @@ from tandem.serving.signature import Signature
 
 FORM = "the request's form"
 """What was at fault where no column was."""
+LOOKED_UP = 1000
+"""The newest answers of a window whose claims are looked up; a millisecond each."""
+_GROUNDED = grounded({})
+_MARK = re.compile(r"\[\d+\]")
+"""A mark of a citation: no number that the documents must hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +103,10 @@ class Reply:
 
 
 def replies(seen: Sequence[Seen], subjects: Subjects) -> tuple[list[Reply], dict[str, int]]:
-    """The answers of a window of chat calls, and how many could be read."""
+    """The answers of a window of chat calls, the newest first, and how many could be read."""
     found: list[Reply] = []
     coverage: Counter[str] = Counter()
-    for each in seen:
+    for number, each in enumerate(seen):
         trace = each.trace
         if trace.outcome == "gone":  # the caller left: nobody's fault, and no whole answer
             continue
@@ -113,7 +119,7 @@ def replies(seen: Sequence[Seen], subjects: Subjects) -> tuple[list[Reply], dict
             Reply(
                 outcome=trace.outcome,
                 text=text,
-                grounded=None if kept is None or not text else _grounded(kept, text),
+                grounded=None if kept is None or trace.outcome != "ok" or number >= LOOKED_UP else grounds(kept),
                 nano=trace.cost,
                 tokens=last.usage.total_output if last is not None and answered else 0,
                 milliseconds=(last.end - last.start) / 1000 if last is not None and answered else 0.0,
@@ -122,18 +128,17 @@ def replies(seen: Sequence[Seen], subjects: Subjects) -> tuple[list[Reply], dict
     return found, dict(coverage)
 
 
-_LOOK_UP = grounded({})
+def grounds(kept: Kept) -> bool | None:
+    """Whether numbers, dates, names and quotations of an answer stand in the messages, or the documents, that it was given.
 
-
-def _grounded(kept: Kept, answer: str) -> bool | None:
-    """Looks an answer up in all that was said before it, and in the chunks of documents that it was written from."""
-    sources = [turn.text for turn in dialogue.asked(kept.request.decode(errors="replace"))]
+    None where the answer has none of them.
+    """
+    given = [turn.text for turn in dialogue.asked(kept.request.decode(errors="replace"))]
     shown = kept.notes.get("shown")
-    for chunk in shown if isinstance(shown, list) else ():
-        if isinstance(chunk, Mapping):
-            sources.append(str(chunk.get("text", "")))
-    grade = _LOOK_UP.grade(Case(sources=tuple(sources)), answer)
-    return None if grade.label == "no-claims" else grade.value == 1.0
+    documents = [str(each["text"]) for each in shown if "text" in each] if isinstance(shown, list) else []
+    text = dialogue.said(kept.answer.decode(errors="replace"))
+    grade = _GROUNDED.grade(Case(sources=[*given, *documents]), _MARK.sub("", text) if documents else text)
+    return None if grade.label else grade.value == 1.0
 
 
 def _open(each: Seen, subjects: Subjects) -> tuple[Kept | None, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from tandem.core.asset import Kind, Ref, Version
+from tandem.core.asset import Ref, Version
 from tandem.core.clock import Clock
 from tandem.core.errors import NotFound
 from tandem.governance.audit import Audit
@@ -41,7 +41,7 @@ def resolve(desk: Desk, conn: Connection, ref: Ref, scope: Scope) -> Version:
     newest = desk.versions.newest(conn, ref.kind, ref.name) if team is not None and scope.admits(team) else None
     if newest is None:
         raise NotFound(
-            f"There is no {ref.kind} '{ref.name}'.", hint=f"`tandem {_group(ref.kind)} list` shows the ones you may see."
+            f"There is no {ref.kind} '{ref.name}'.", hint=f"`tandem asset list --kind {ref.kind}` shows the ones you may see."
         )
     if ref.alias is not None:
         alias = desk.aliases.one(conn, ref.kind, ref.name, ref.alias)
@@ -61,7 +61,3 @@ def resolve(desk: Desk, conn: Connection, ref: Ref, scope: Scope) -> Version:
 def current(desk: Desk, conn: Connection, version: Version, alias: str) -> Alias | None:
     """Where the alias of this version's asset stands now."""
     return desk.aliases.one(conn, version.kind, version.name, alias)
-
-
-def _group(kind: Kind) -> str:
-    return "data" if kind == "dataset" else kind

@@ -1,4 +1,4 @@
-"""Cuts a document into chunks that keep its order: by headings, then paragraphs, then sentences, then words.
+"""Cuts a document into chunks that keep its order: by pages and headings, then paragraphs, then sentences, then words.
 
 Every chunk is a stretch of the document's text with exact offsets. Recursive splitting to some 300 tokens is the
 strong default of published comparisons (Smith and Troynikov, Evaluating Chunking Strategies for Retrieval, 2024).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from tandem.store.search import Chunk
 
@@ -78,14 +79,18 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _parts(document: Text) -> Iterator[tuple[int, int, str]]:
-    """(start, end, headings above it) of the parts between headings."""
+    """(start, end, headings above it) of the parts between headings and pages; what is quoted is on one page."""
     path: list[Heading] = []
+    borders = sorted(
+        [(heading.at, heading) for heading in document.headings] + [(at, None) for at in document.pages], key=itemgetter(0)
+    )
     start = 0
-    for heading in document.headings:
-        if start < heading.at:
-            yield start, heading.at, SEPARATOR.join(above.text for above in path)
-        path = [above for above in path if above.level < heading.level] + [heading]
-        start = heading.at
+    for at, heading in borders:
+        if start < at:
+            yield start, at, SEPARATOR.join(above.text for above in path)
+        if heading is not None:
+            path = [above for above in path if above.level < heading.level] + [heading]
+        start = at
     yield start, len(document.text), SEPARATOR.join(above.text for above in path)
 
 

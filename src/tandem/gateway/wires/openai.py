@@ -13,7 +13,7 @@ import msgspec
 from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import Invalid, Rejected, TandemError
 from tandem.gateway.call import Call
-from tandem.gateway.guard import READ, Guarding, guarding, let_in
+from tandem.gateway.guard import Guarding, guarding, let_in
 from tandem.gateway.http1 import Request
 from tandem.gateway.providers.openai import UNREADABLE
 from tandem.gateway.snapshot import INDEX
@@ -237,7 +237,7 @@ async def _answer(
 
 async def _looked_at(call: Call, guards: Guarding, read: Read, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
     """The request as its guards let it through."""
-    body = await let_in(call, guards, read.asked.body, READ)
+    body = await let_in(call, guards, read.asked.body)
     return read_chat(body, headers) if call.kind == "chat" else read_embed(body, headers)
 
 

@@ -62,7 +62,7 @@ class Answering:
         endpoint = call.enter(address)
         guards = guarding(call) if call.kind == "decide" and verb == "decide" else None
         if guards is not None:
-            body = await let_in(call, guards, body, None)
+            body = await let_in(call, guards, body)
         return await self._ask(call, verb, endpoint, body, guards)
 
     async def from_documents(self, call: Call, asked: Prompted, reply: Reply, guards: Guarding | None) -> None:
