@@ -44,6 +44,9 @@ def test_the_wheel_starts_and_shows_the_console(tmp_path: Path, install: Callabl
     install(tmp_path / "clean", "--constraint", str(ROOT / "requirements.lock"), str(wheel))
     for file in ("healthcare/second_opinion.py", "insurance/world.py"):
         assert list((tmp_path / "clean").glob(f"lib/python*/site-packages/tandem/cli/examples/{file}")), file
+    tandem = tmp_path / "clean" / "bin" / "tandem"
+    subprocess.run([tandem, "init", tmp_path / "desk", "--what", "documents", "--yes"], check=True, cwd=tmp_path)
+    assert (tmp_path / "desk" / "run.sh").exists(), "templates and examples are in the wheel"
     port, home = free_port(), tmp_path / "home"
     environment = {**os.environ, "TANDEM_ADMIN_KEY": "tdm_wheel"}
     environment.pop("PYTHONPATH", None)

@@ -19,6 +19,7 @@ INTERRUPTED = 130
 
 SECTIONS = {
     "Platform": {
+        "init": Row("tandem.cli.init:init", "Make a project: five questions, then a folder that is ready to run."),
         "up": Row("tandem.cli.up:up", "Start the platform: everything from one command."),
         "demo": Row("tandem.cli.demo:demo", "Run the whole story on real data."),
         "mock": Row("tandem.mock.command:mock", "Serve a mock upstream with exact counts and scripted faults."),
