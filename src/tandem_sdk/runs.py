@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tandem_sdk.assets import split
@@ -112,6 +112,7 @@ class Runs:
         folds: int = 5,
         positive: str | None = None,
         baseline: bool = True,
+        exclude: Sequence[str] = (),
     ) -> Run:
         """Starts the training of `model/NAME`; returns at once.
 
@@ -125,13 +126,14 @@ class Runs:
             folds: of the cross-validation.
             positive: the label that counts as positive; None lets the platform choose.
             baseline: whether a logistic regression is trained beside it, as `model/NAME-baseline`.
+            exclude: columns that are not learned from.
 
         Raises:
             Invalid, NotFound: the inputs make no sense.
         """
         inputs = {
             "data": data, "target": target, "algorithm": algorithm, "params": dict(params or {}), "seed": seed, "folds": folds,
-            "positive": positive, "baseline": baseline,
+            "positive": positive, "baseline": baseline, "exclude": list(exclude),
         }  # fmt: skip
         return self.start("train", name, inputs)
 

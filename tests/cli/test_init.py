@@ -174,6 +174,7 @@ def test_the_page_and_the_rows_are_the_same() -> None:
         "the first version of a prompt": lambda r: "waits" if r.first_waits else "starts",
         "the monitor looks every": lambda r: r.every,
         "drift of a model's inputs": lambda r: r.on_drift,
+        "calls of each window that a person looks at": lambda r: str(r.review),
         "refusals and errors matter from": lambda r: f"{r.threshold:g}",
         "traces are kept for days": lambda r: str(r.retention_days),
         "the longest answer, in tokens": lambda r: str(r.max_output_tokens),

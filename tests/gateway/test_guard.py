@@ -439,3 +439,34 @@ def test_arguments_of_a_tool_say_what_the_whole_would_say_however_they_are_cut(
         free = passed(LOOKING, known, whole, [0, len(whole)])[0]
         assert free.startswith(before)
         assert len(unescaped(before)) <= next(found.start for found in find(unescaped(free), ["card"]))
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("form", ["json_object", "json_schema"])
+def test_what_comes_back_into_an_answer_of_json_keeps_it_json(form: str) -> None:
+    """Lines and quotation marks of a secret are written there as JSON writes them, whole or as a stream cut anywhere."""
+    asked = {"model": "m", "messages": [{"role": "user", "content": f"Keep {PEM}"}], "response_format": {"type": form}}
+    answer = '{"key": "<PRIVATE-KEY-1>", "note": "a \\"key\\""}'
+
+    def guards() -> Guarding:
+        made = Guarding("policy/p@1", watch(policy(("private-key", "mask", BOTH))))
+        assert PEM.encode() not in made.request(json.dumps(asked).encode())
+        return made
+
+    body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": answer}}]}).encode()
+    kept, said = guards().reply(body)
+    assert json.loads(json.loads(said)["choices"][0]["message"]["content"]) == {"key": PEM, "note": 'a "key"'}
+    assert json.loads(json.loads(kept)["choices"][0]["message"]["content"])["key"] == "<PRIVATE-KEY-1>"
+    for place in range(len(answer)):
+        watched = Watched(Book(), guards())  # type: ignore[arg-type]
+        told = watched.pass_on(frames([answer[:place], answer[place:]]), last=True)
+        assert json.loads(spoken(told)) == {"key": PEM, "note": 'a "key"'}
+
+
+def test_what_comes_back_into_plain_words_is_as_it_was() -> None:
+    made = Guarding("policy/p@1", watch(policy(("private-key", "mask", BOTH))))
+    made.request(json.dumps({"messages": [{"role": "user", "content": PEM}]}).encode())
+    body = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": "<PRIVATE-KEY-1>"}}]}).encode()
+    assert json.loads(made.reply(body)[1])["choices"][0]["message"]["content"] == PEM

@@ -350,9 +350,11 @@ def test_a_monitor_is_made_by_who_may_write_and_promotes_only_for_who_may_approv
         house.watch.add(Monitor(name="m", **made), by=person("viewer"))
     with pytest.raises(Forbidden):
         house.watch.add(Monitor(name="m", promote="if-gate-passes", **made), by=person("editor"))
-    house.watch.add(Monitor(name="m", **made), by=person("editor"))
+    first = house.watch.add(Monitor(name="m", **made), by=person("editor"))
+    assert house.watch.add(Monitor(name="m", **made), by=person("approver")) == first
+    assert [action for action, _ in house.audited()].count("monitor.add") == 1
     with pytest.raises(Conflict, match="taken"):
-        house.watch.add(Monitor(name="m", **made), by=person("editor"))
+        house.watch.add(Monitor(name="m", window=500, **made), by=person("editor"))
     with pytest.raises(NotFound, match="no such endpoint"):
         house.watch.add(Monitor(name="n", team="sales", endpoint="credit"), by=person("editor", "sales"))
 

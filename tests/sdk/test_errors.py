@@ -52,6 +52,12 @@ def test_openai_shape() -> None:
     assert (error.message, error.field, error.status) == ("No room.", "model", 429)
 
 
+def test_what_a_guard_blocked_is_blocked() -> None:
+    error = told(403, {"error": {"message": "No.", "type": "guard_blocked", "param": None, "code": "guard_blocked"}})
+    assert type(error) is errors.Blocked
+    assert error.code == "guard_blocked"
+
+
 def test_openai_shape_of_a_provider_without_a_code() -> None:
     error = told(429, {"error": {"message": "Slow down.", "type": "requests", "param": None, "code": None}})
     assert type(error) is RateLimited

@@ -37,6 +37,7 @@ class TrainIn(BaseModel):
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     positive: Annotated[str, Field(max_length=256)] | None = None
     baseline: bool = True
+    exclude: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=1000)] = []
 
 
 class EvaluateIn(BaseModel):

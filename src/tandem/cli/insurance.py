@@ -61,7 +61,7 @@ def _guards(story: Story, upstream: Upstream) -> None:
     story.say(f"    {_sent(story, traces[0])}")
     story.check(masked == len(secrets), f"of {len(secrets)} accounts and addresses none went upstream or into a record")
     before = _billed(upstream)
-    story.run("chat", "claims-desk", ATTACK, code=1)
+    story.run("chat", "claims-desk", ATTACK, code=4)
     story.check(_billed(upstream) == before, "what was blocked was never sent")
     story.figure("Guards", "tandem policy add", f"{masked} of {len(secrets)} secrets masked, streams included; blocked: 0 sent")
 

@@ -18,6 +18,7 @@ from tandem.cli.show import emit
 @click.option("--positive", metavar="LABEL", help="The label that counts as positive.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=7, show_default=True, help="Seeds everything random.")
 @click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Folds of the cross-validation.")
+@click.option("--exclude", multiple=True, metavar="COL", help="A column not to learn from. Repeat it for more.")
 @click.option("--no-baseline", is_flag=True, help="Train no logistic regression beside it.")
 @click.option("--no-wait", is_flag=True, help="Print the run's id and leave it running.")
 @as_json
@@ -30,6 +31,7 @@ def train(
     positive: str | None,
     seed: int,
     folds: int,
+    exclude: tuple[str, ...],
     no_baseline: bool,
     no_wait: bool,
     as_json: bool,
@@ -50,6 +52,7 @@ def train(
             folds=folds,
             positive=positive,
             baseline=not no_baseline,
+            exclude=exclude,
         )
         if no_wait:
             if as_json:

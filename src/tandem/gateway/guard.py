@@ -29,6 +29,7 @@ LARGE = 32 * 1024
 """Bytes beyond which a body is read beside the event loop."""
 STRUCTURE = frozenset({"id", "object", "role", "type", "finish_reason", "model", "system_fingerprint", "service_tier"})
 """String members on a model's wire that say how, not what. A decision's members are its author's: all of them may say what."""
+ARGUMENTS = frozenset({"arguments"})
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BACK = Rule(name="placeholder", pattern="<[A-Z][A-Z-]{1,23}-\\d{1,4}>", needs=("<",), longest=40)
 
@@ -70,6 +71,8 @@ class Guarding:
     watch: Watch
     wire: bool = True
     """Whether bodies are in a model wire's form, whose structure is known; else every string of them is read."""
+    written: frozenset[str] = ARGUMENTS
+    """Members that hold JSON as text; once the request asks for JSON, what is answered is such a text too."""
     counts: dict[tuple[Side, str, Action], int] = field(default_factory=dict)
     _placeholders: dict[str, str] = field(default_factory=dict)
     """Secret → what stands for it upstream."""
@@ -98,7 +101,10 @@ class Guarding:
                 return msgspec.json.encode(self._walk(tree, self._in))
             self._tokens(tree.get("input"))
             read = {name: tree[name] for name in tree if name not in STRUCTURE and isinstance(tree[name], str | list | dict)}
-            return splice(body, {name: msgspec.json.encode(self._walk(value, self._in, name)) for name, value in read.items()})
+            edits = {name: msgspec.json.encode(self._walk(value, self._in, name)) for name, value in read.items()}
+            if _wants_json(tree.get("response_format")):
+                self.written = ARGUMENTS | {"content"}
+            return splice(body, edits)
         except UNREADABLE:
             raise Invalid("The body is not JSON that can be read.", hint="Send less deeply nested JSON.") from None
 
@@ -210,7 +216,7 @@ class Guarding:
         if isinstance(tree, str):
             if self.wire and (name in STRUCTURE or (name in ("url", "data") and len(tree) > 256)):
                 return tree
-            return read(tree, self.wire and name == "arguments")
+            return read(tree, self.wire and name in self.written)
         if isinstance(tree, list):
             return [self._walk(item, read, name) for item in tree]
         if isinstance(tree, dict):
@@ -285,6 +291,10 @@ def note(call: Call, guards: Guarding) -> None:
     """Tells the trace what the guards have found so far."""
     if guards.counts:
         call.attributes["guards"] = guards.report
+
+
+def _wants_json(form: object) -> bool:
+    return isinstance(form, dict) and form.get("type") in ("json_object", "json_schema")
 
 
 Replace = Callable[[Found, str], tuple[str, str] | None]

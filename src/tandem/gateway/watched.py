@@ -98,7 +98,7 @@ class Watched:
                 return text, text
             if len(self._channels) >= CHANNELS:
                 raise Upstream(f"The stream holds more than {CHANNELS} texts.", code="malformed_stream")
-            made = Argued if name == "arguments" else Plain
+            made = Argued if name in self._guards.written else Plain
             channel = self._channels[path] = made(self._automaton, self._guards.on_the_way_out)
         return channel.feed(text)
 

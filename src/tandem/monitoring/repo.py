@@ -78,15 +78,19 @@ class Monitors:
         self._sql, self._audit, self._clock = sql, audit, clock
 
     def add(self, monitor: Monitor, *, by: Principal) -> Monitor:
-        """Keeps a new Monitor; calls from now on are what it judges.
+        """Keeps a new Monitor; calls from now on are what it judges. The same one again stays as it is.
 
         Raises:
-            Conflict: the name is taken.
+            Conflict: the name is taken by another one.
         """
         now = self._clock.now()
         monitor = replace(monitor, created_at=now, created_by=by.name)
         with self._sql.write() as conn:
-            if conn.execute(select(monitors.c.name).where(monitors.c.name == monitor.name)).first() is not None:
+            known = conn.execute(select(monitors).where(monitors.c.name == monitor.name)).first()
+            if known is not None:
+                there = _monitor(known)
+                if replace(monitor, created_at=there.created_at, created_by=there.created_by) == there:
+                    return there
                 raise Conflict(
                     f"The name '{monitor.name}' is taken by another monitor.",
                     hint="Choose another name, or remove that one: `tandem monitor remove`.",

@@ -35,6 +35,8 @@ class Risk:
     """How often the monitor looks."""
     on_drift: str
     """What an alarm of a model's monitor does."""
+    review: int
+    """Calls of each window, drawn at random, that the monitor puts before a person."""
     threshold: float
     """The change of a rate of a chat endpoint that matters."""
     retention_days: int
@@ -53,7 +55,7 @@ RISKS: dict[Level, Risk] = {
         injection="observe:in",
         model_margin=0.05, model_minimum=None,
         prompt_margin=0.1, prompt_minimum=None, first_waits=False,
-        every="1d", on_drift="alarm", threshold=0.1,
+        every="1d", on_drift="alarm", review=0, threshold=0.1,
         retention_days=30, max_output_tokens=2048, cap="5", expires="365d",
     ),
     "medium": Risk(
@@ -61,7 +63,7 @@ RISKS: dict[Level, Risk] = {
         injection="observe:in",
         model_margin=0.02, model_minimum=0.6,
         prompt_margin=0.05, prompt_minimum=0.6, first_waits=False,
-        every="6h", on_drift="retrain", threshold=0.05,
+        every="6h", on_drift="retrain", review=5, threshold=0.05,
         retention_days=90, max_output_tokens=1024, cap="20", expires="180d",
     ),
     "high": Risk(
@@ -69,7 +71,7 @@ RISKS: dict[Level, Risk] = {
         injection="block:in",
         model_margin=0.01, model_minimum=0.7,
         prompt_margin=0.05, prompt_minimum=0.8, first_waits=True,
-        every="1h", on_drift="retrain", threshold=0.03,
+        every="1h", on_drift="retrain", review=20, threshold=0.03,
         retention_days=365, max_output_tokens=512, cap="50", expires="90d",
     ),
 }  # fmt: skip
