@@ -96,6 +96,7 @@ class App:
 def app(settings: Settings) -> App:
     """Builds the control process of a home: stores, law, registry, jobs, routes."""
     from tandem.api import (
+        alerts,
         assets,
         datasets,
         doctor,
@@ -129,6 +130,8 @@ def app(settings: Settings) -> App:
     from tandem.gateway.inside import Inside
     from tandem.gateway.repo import Routes
     from tandem.governance import lend
+    from tandem.governance.alerts.alerts import Alerts
+    from tandem.governance.alerts.send import Courier
     from tandem.governance.audit import Audit
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
@@ -139,6 +142,7 @@ def app(settings: Settings) -> App:
     from tandem.jobs.workflow import Jobs
     from tandem.monitoring.repo import Monitors, Requests
     from tandem.monitoring.retrain import Decisions, Retraining, make_retrain
+    from tandem.monitoring.tell import teller
     from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
     from tandem.observability.move import Mover, Rule
@@ -211,8 +215,12 @@ def app(settings: Settings) -> App:
     requests = Requests(sql, audit, clock)
     jobs.register("retrain", make_retrain(train, promotions, requests))
     sessions, decided = Sessions(keys, vault, clock), Decisions(requests, promotions)
+    watched = Monitors(sql, audit, clock)
+    told_of = Alerts(sql, audit, vault, clock, address=settings.server.console, tell=teller(watched, requests))
+    told_of.declare(settings.alerts)
+    courier = Courier(told_of, clock)
     watch = Watch(
-        Monitors(sql, audit, clock),
+        watched,
         Retraining(registry, past, jobs),
         traces=recorded,
         subjects=subjects,
@@ -235,6 +243,7 @@ def app(settings: Settings) -> App:
         current=compiler.current,
         monitors=watch.monitors,
         decisions=decided,
+        alerts=told_of,
         clock=clock,
     )
     face = Face(
@@ -252,7 +261,8 @@ def app(settings: Settings) -> App:
             traces.routes(recorded, subjects),
             persons.routes(erasures),
             monitors.routes(watch, decided),
-            doctor.routes(home, compiler, table, audit, ledger),
+            alerts.routes(told_of),
+            doctor.routes(home, compiler, table, audit, ledger, told_of),
         ],
         pages=[pages.routes(shown)],
         log=told,
@@ -260,7 +270,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, mover, compiler):
+        for part in (watch, courier, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -283,6 +293,7 @@ def app(settings: Settings) -> App:
         "mover": lambda: mover.run(told),
         "compiler": lambda: compiler.run(told),
         "monitors": check,
+        "alerts": lambda: courier.run(told),
         "jobs": work,
     }
     return App(build(face), background, close, admin)

@@ -22,7 +22,7 @@ from tandem.core.endpoint import Endpoint, Provider, Target
 from tandem.core.errors import Blocked, TandemError, Upstream
 from tandem.core.money import Usage, nano
 from tandem.core.monitor import Finding, Histogram, Monitor, Report, Request
-from tandem.core.policy import Budget
+from tandem.core.policy import Alert, Budget
 from tandem.core.principal import LOCAL, Principal
 from tandem.core.score import Estimate
 from tandem.data.corpus import hashed
@@ -40,6 +40,9 @@ from tandem.gateway.metrics import Metrics
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Replica
 from tandem.governance.admit import Purse
+from tandem.governance.alerts.alerts import Alerts
+from tandem.governance.alerts.fake import Fake as Outside
+from tandem.governance.alerts.send import Courier
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.digest import PEPPER
@@ -130,6 +133,10 @@ class House:
         )
         self.sessions = Sessions(self.keys, self.vault, clock)
         self.monitors, self.requests = Monitors(self.sql, self.audit, clock), Requests(self.sql, self.audit, clock)
+        self.outside = Outside()
+        self.alerts = Alerts(
+            self.sql, self.audit, self.vault, clock, address="http://console", channel=lambda kind: self.outside, environment={}
+        )
         sources = Sources(
             registry=self.registry,
             routes=self.table,
@@ -171,6 +178,7 @@ class House:
             current=self.compiler.current,
             monitors=self.monitors,
             decisions=Decisions(self.requests, Promotions(self.registry, self.evaluations, self.clock)),
+            alerts=self.alerts,
             clock=self.clock,
         )
         return build(Face(sessions=self.sessions, routers=[], pages=[pages.routes(shown)], log=self.faults.append, hot={}))
@@ -413,6 +421,8 @@ class House:
             self.marks["evaluated"] = run.id
 
     def _watched(self, by: Principal) -> None:
+        for name, url in (("oncall", "https://hooks.example.org/canary-token"), ("lost", f"env:{EVIL}")):
+            self.alerts.put(Alert(name=name, kind="slack", url=url, on=("monitor.alarm", "monitor.add")), by=LOCAL)
         self.monitors.add(Monitor(name="tumor-drift", team="risk", endpoint="tumor", every=3600, on_alarm="retrain"), by=by)
         self.monitors.add(Monitor(name="new", team="risk", endpoint="assistant", question="scores", span=86_400), by=by)
         effect = Estimate(value=0.31, low=0.18, high=0.44, n=240)
@@ -444,6 +454,8 @@ class House:
             )  # fmt: skip
             if state == "declined":
                 self.requests.decide(f"req_{number}", "declined", by=by, note=EVIL)
+
+        Courier(self.alerts, self.clock, start=lambda work: work()).step()
 
     # --- calls, each through the door's own state machine and journal
 
@@ -603,6 +615,7 @@ def every_page(house: House) -> Mapping[str, str]:
         "monitor-earlier": "/monitors/tumor-drift?report=rpt_0",
         "monitor-new": "/monitors/new",
         "requests": "/requests",
+        "alerts": "/alerts",
         "keys": "/keys",
         "budgets": "/budgets",
         "audit": "/audit",

@@ -45,6 +45,7 @@ NAVIGATION = (
     ("/requests", "Requests", "read"),
     ("/keys", "Keys", "read"),
     ("/budgets", "Budgets", "read"),
+    ("/alerts", "Alerts", "audit"),
     ("/audit", "Audit", "audit"),
 )
 """Address, name, and the right that a page needs."""

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import assets, endpoints, files, home, monitors, policy, principals, runs, traces
+from tandem.console import alerts, assets, endpoints, files, home, monitors, policy, principals, runs, traces
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current
 from tandem.core.clock import Clock
 from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
+from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
@@ -45,6 +46,7 @@ class Sources:
     """Gives the compiled snapshot."""
     monitors: Monitors
     decisions: Decisions
+    alerts: Alerts
     clock: Clock
 
 
@@ -60,6 +62,7 @@ def routes(sources: Sources) -> APIRouter:
         traces.routes(desk, s.traces, s.subjects, s.current),
         runs.routes(desk, s.runs, s.registry, s.look),
         monitors.routes(desk, s.monitors, s.decisions),
+        alerts.routes(desk, s.alerts),
         principals.routes(desk, s.keys),
         policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),
