@@ -98,7 +98,8 @@ class Alerts:
             "url": url, "kind": kind, "team": team, "secret": secret, "user": user, "sender": sender, "to": list(to),
             **({} if on is None else {"on": list(on)}),
         }  # fmt: skip
-        return read_reply(Alert, self._wire.send("PUT", f"{API}/alerts/{segment(name)}", body))
+        # Once: a second time would find the secret made, and not tell it again.
+        return read_reply(Alert, self._wire.send("PUT", f"{API}/alerts/{segment(name)}", body, once=True))
 
     def list(self) -> tuple[Alert, ...]:
         """Every alert, and how its delivery goes."""

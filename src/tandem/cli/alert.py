@@ -49,7 +49,7 @@ def add(
 ) -> None:
     """Make or replace the alert NAME. env: and file: are read where the platform runs.
 
-    A webhook without --secret gets one, which is printed and not shown again.
+    A new webhook without --secret gets one, which is printed and not shown again; one that is replaced keeps its own.
     """
     with platform() as tandem:
         made = tandem.alerts.add(
