@@ -22,6 +22,11 @@ keys = ["env:MOCK_KEY"]
 kind = "chat"
 route = [{ target = "mock/gpt-4o-mini", weight = 1 }]
 timeouts = { first_byte = 5 }
+
+[alerts.ops]
+url = "env:HOOK"
+secret = "env:HOOK_SECRET"
+on = ["monitor.*", "request.open"]
 """
 
 
@@ -45,18 +50,23 @@ def test_what_the_file_declares_is_managed_by_its_line(tmp_path: Path) -> None:
     assert endpoint.managed == "file:tandem.toml:10"
     assert endpoint.route[0].target == "mock/gpt-4o-mini"
     assert endpoint.timeouts.first_byte == 5
+    alert = settings.alerts["ops"]
+    assert (alert.kind, alert.url, alert.on) == ("webhook", "env:HOOK", ("monitor.*", "request.open"))
+    assert alert.managed == "file:tandem.toml:15"
 
 
 def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     environment = {
         "TANDEM_SERVER__PORT": "9001",
         "TANDEM_PROVIDERS__MOCK__KEYS": "env:A,env:B",
+        "TANDEM_ALERTS__OPS__ON": "*,budget.set",
         "TANDEM_ADMIN_KEY": "x",
         "TANDEM_HOME": "/nowhere",
     }
     settings = load(write(tmp_path, GOOD), environment=environment)
     assert settings.server.port == 9001
     assert settings.providers["mock"].keys == ("env:A", "env:B")
+    assert settings.alerts["ops"].on == ("*", "budget.set")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,11 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
         ("[endpoints.e]\nkind='chat'\nroute=[{target='x/y', wight=1}]", "'wight' is not a setting"),
         ("[endpoints.e]\nkind='chat'\nroute=[{target='x'}]", "is no target"),
         ("[endpoints.e]\nkind='chat'\nroute=[{target='x/y', weight=0}]", "every weight"),
+        ("[server]\npublic_url='tandem.example.org'", "public_url must begin with http"),
+        ("[alerts.a]\nurl='ftp://x'\nkind='slack'", r"\[alerts.a\]: The address of the alert is no plain"),
+        ("[alerts.a]\nurl='https://x'", "no secret to be signed with"),
+        ("[alerts.a]\nurl='https://x'\nkind='slack'\non=['asset.promote']", "no deed that the audit holds"),
+        ("[alerts.a]\nurl='https://x'\nkid='slack'", "tandem.toml:3: 'kid' is not a setting"),
         ("[endpoints.e]\nkind='talk'\nroute=[{target='x/y'}]", "talk"),
     ],
 )
@@ -92,3 +107,9 @@ def test_a_rule_of_retention_can_only_shorten(tmp_path: Path, days: int) -> None
         load(tmp_path, environment={})
     (tmp_path / "tandem.toml").write_text('[retention.short]\nkind = "chat"\ndays = 14\n')
     assert load(tmp_path, environment={}).retention["short"].days == 14
+
+
+def test_the_console_is_where_people_find_it(tmp_path: Path) -> None:
+    assert load(tmp_path, environment={}).server.console == "http://127.0.0.1:8400"
+    public = load(write(tmp_path, '[server]\npublic_url = "https://tandem.example.org/"'), environment={})
+    assert public.server.console == "https://tandem.example.org"

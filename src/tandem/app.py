@@ -96,6 +96,7 @@ class App:
 def app(settings: Settings) -> App:
     """Builds the control process of a home: stores, law, registry, jobs, routes."""
     from tandem.api import (
+        alerts,
         assets,
         datasets,
         doctor,
@@ -133,6 +134,8 @@ def app(settings: Settings) -> App:
     from tandem.gateway.inside import Inside
     from tandem.gateway.repo import Routes
     from tandem.governance import lend
+    from tandem.governance.alerts.alerts import Alerts
+    from tandem.governance.alerts.send import Courier
     from tandem.governance.audit import Audit
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
@@ -143,6 +146,7 @@ def app(settings: Settings) -> App:
     from tandem.jobs.workflow import Jobs
     from tandem.monitoring.repo import Monitors, Requests
     from tandem.monitoring.retrain import Decisions, Retraining, make_retrain
+    from tandem.monitoring.tell import teller
     from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
     from tandem.observability.move import Mover, Rule
@@ -222,8 +226,12 @@ def app(settings: Settings) -> App:
         clock=clock,
         retention_days=settings.traces.retention_days,
     )
+    watched = Monitors(sql, audit, clock)
+    told_of = Alerts(sql, audit, vault, clock, address=settings.server.console, tell=teller(watched, requests))
+    told_of.declare(settings.alerts)
+    courier = Courier(told_of, clock)
     watch = Watch(
-        Monitors(sql, audit, clock),
+        watched,
         Retraining(registry, past, jobs),
         traces=recorded,
         subjects=subjects,
@@ -248,6 +256,7 @@ def app(settings: Settings) -> App:
         monitors=watch.monitors,
         decisions=decided,
         queue=queue,
+        alerts=told_of,
         clock=clock,
     )
     face = Face(
@@ -266,7 +275,8 @@ def app(settings: Settings) -> App:
             persons.routes(erasures),
             monitors.routes(watch, decided),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
-            doctor.routes(home, compiler, table, audit, ledger),
+            alerts.routes(told_of),
+            doctor.routes(home, compiler, table, audit, ledger, told_of),
         ],
         pages=[pages.routes(shown)],
         log=told,
@@ -274,7 +284,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, queue, mover, compiler):
+        for part in (watch, queue, courier, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -298,6 +308,7 @@ def app(settings: Settings) -> App:
         "compiler": lambda: compiler.run(told),
         "monitors": check,
         "reviews": lambda: queue.run(told),
+        "alerts": lambda: courier.run(told),
         "jobs": work,
     }
     return App(build(face), background, close, admin)

@@ -19,11 +19,17 @@ import msgspec
 from tandem.core.asset import check_name
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
 from tandem.core.errors import Invalid
+from tandem.core.policy import Alert
+from tandem.governance.alerts.base import kind_of
+from tandem.governance.alerts.check import check_alert
+from tandem.governance.alerts.deeds import DEFAULT
 
 PREFIX = "TANDEM_"
+LISTS = frozenset({"keys", "trusted_proxies", "on", "to"})
+"""Keys whose values are separated by commas in the environment."""
 RESERVED = frozenset({"TANDEM_ADMIN_KEY", "TANDEM_MASTER_KEY", "TANDEM_URL", "TANDEM_KEY", "TANDEM_HOME", "TANDEM_CONFIG"})
 """Environment names that are not settings."""
-SECTIONS = ("server", "decisions", "traces", "retention", "providers", "endpoints")
+SECTIONS = ("server", "decisions", "traces", "retention", "providers", "endpoints", "alerts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +49,19 @@ class ServerOptions:
     """How long running streams may go on after SIGTERM."""
     max_snapshot_age: float | None = None
     """Seconds after which a door that cannot reach control refuses; unset: never."""
+    public_url: str | None = None
+    """Where people find the console, for links in alerts; unset: this machine's own address."""
 
     @property
     def address(self) -> str:
         """How this machine reaches its own port."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         return f"{'https' if self.cert else 'http'}://{host}:{self.port}"
+
+    @property
+    def console(self) -> str:
+        """How a message to somebody outside names the console."""
+        return self.address if self.public_url is None else self.public_url.rstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +132,23 @@ class EndpointOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertOptions:
+    """One destination outside, and which deeds it is told of."""
+
+    url: str
+    """`env:NAME`, `file:PATH` or the address itself."""
+    kind: str = "webhook"
+    on: tuple[str, ...] = DEFAULT
+    team: str | None = None
+    """Whose deeds; unset: every team's."""
+    secret: str = ""
+    """`env:NAME`, `file:PATH` or a literal: what a webhook is signed with, or the password at a mail server."""
+    user: str = ""
+    sender: str = ""
+    to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that is set, and nothing that is computed."""
 
@@ -129,6 +159,7 @@ class Settings:
     retention: Mapping[str, RetentionOptions] = field(default_factory=dict)
     providers: Mapping[str, Provider] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    alerts: Mapping[str, Alert] = field(default_factory=dict)
     source: Path | None = None
     """The file that was read."""
 
@@ -140,6 +171,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     retention: dict[str, RetentionOptions] = {}
     providers: dict[str, ProviderOptions] = {}
     endpoints: dict[str, EndpointOptions] = {}
+    alerts: dict[str, AlertOptions] = {}
 
 
 def load(home: Path, *, config: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -167,12 +199,13 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
         raise Invalid(f"{path}: {_where(str(error), text)}", hint="docs/settings.md lists every key.") from None
     return Settings(
         home=home,
-        server=file.server,
+        server=_server(file.server, path),
         decisions=file.decisions,
         traces=file.traces,
         retention={name: _retention(name, rule, file.traces, path) for name, rule in file.retention.items()},
         providers={name: _provider(name, options, text, path) for name, options in file.providers.items()},
         endpoints={name: _endpoint(name, options, text, path) for name, options in file.endpoints.items()},
+        alerts={name: _alert(name, options, text, path) for name, options in file.alerts.items()},
         source=path if text else None,
     )
 
@@ -185,7 +218,7 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
         place = tree
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[leaf] = value.split(",") if leaf in ("keys", "trusted_proxies") else value
+        place[leaf] = value.split(",") if leaf in LISTS else value
 
 
 _TABLES: dict[str, Any] = {
@@ -197,6 +230,7 @@ _TABLES: dict[str, Any] = {
     "endpoints.*": EndpointOptions,
     "endpoints.*.timeouts": Timeouts,
     "endpoints.*.route": TargetOptions,
+    "alerts.*": AlertOptions,
 }
 
 
@@ -278,6 +312,40 @@ def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Pro
         prices=options.prices,
         managed=_managed(text, path, f"providers.{name}"),
     )
+
+
+def _server(options: ServerOptions, path: Path) -> ServerOptions:
+    if options.public_url is not None and not options.public_url.startswith(("http://", "https://")):
+        raise Invalid(f"{path}: server.public_url must begin with http:// or https://.", field="server.public_url")
+    return options
+
+
+def _alert(name: str, options: AlertOptions, text: str, path: Path) -> Alert:
+    alert = Alert(
+        name=name,
+        kind=options.kind,
+        url=options.url,
+        on=options.on,
+        team=options.team,
+        secret=options.secret,
+        user=options.user,
+        sender=options.sender,
+        to=options.to,
+        managed=_managed(text, path, f"alerts.{name}"),
+    )
+    try:
+        check_alert(alert)
+    except Invalid as error:
+        raise Invalid(
+            f"{path}: [alerts.{name}]: {error.message}", hint=error.hint, field=f"alerts.{name}.{error.field}"
+        ) from None
+    if kind_of(alert.kind).signs and not alert.secret:
+        raise Invalid(
+            f"{path}: the webhook '{name}' has no secret to be signed with.",
+            hint='Write secret = "env:NAME", and whsec_ and 24 to 64 bytes in base64 there.',
+            field=f"alerts.{name}.secret",
+        )
+    return alert
 
 
 def _retention(name: str, rule: RetentionOptions, traces: TraceOptions, path: Path) -> RetentionOptions:

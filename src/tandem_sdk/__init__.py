@@ -13,6 +13,7 @@ One resource per noun, methods are verbs, results are frozen dataclasses, and ev
 wrong is a `TandemError` with code, status, hint, field and trace id.
 """
 
+from tandem_sdk.alerts import Alert, Delivery
 from tandem_sdk.assets import Alias, AliasState, Asset, AssetSummary, Lineage, Move, Node, Version, VersionDetail
 from tandem_sdk.audit import AuditReport, AuditRow
 from tandem_sdk.budgets import Budget, Spend
@@ -52,6 +53,7 @@ from tandem_sdk.traces import Attempt, Call, Content, Span, Trace, TraceRow, Usa
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
 
 __all__ = [
+    "Alert",
     "Alias",
     "AliasState",
     "Asking",
@@ -71,6 +73,7 @@ __all__ = [
     "Conflict",
     "Content",
     "Decision",
+    "Delivery",
     "Detector",
     "Document",
     "Documents",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 from tandem_sdk import calls, credentials
+from tandem_sdk.alerts import Alerts
 from tandem_sdk.assets import Assets
 from tandem_sdk.audit import AuditLog
 from tandem_sdk.budgets import Budgets
@@ -67,6 +68,7 @@ class Client:
         self.monitors = Monitors(self._wire)
         self.requests = Requests(self._wire)
         self.reviews = Reviews(self._wire)
+        self.alerts = Alerts(self._wire)
         self.traces = Traces(self._wire)
         self.audit = AuditLog(self._wire)
         self.subjects = Subjects(self._wire)

@@ -13,6 +13,7 @@ from tandem.core.endpoint import Endpoint, Target
 from tandem.gateway.prices import price_of
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Host, Served, Snapshot
+from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
 from tandem.governance.ledger import Ledger
 from tandem.store.sql import Sql, migrate
@@ -45,8 +46,9 @@ def examined(home: Path, snapshot: Snapshot, damaged: dict[str, str] | None = No
     migrate(url)
     sql, ledger = Sql(url), Ledger(home / "ledger.db", clock)
     audit = Audit(sql, vault, clock, home / "audit.head")
+    alerts = Alerts(sql, audit, vault, clock, address="http://127.0.0.1:8400", environment={})
     try:
-        return examine(home, snapshot, Routes(sql, clock, audit), audit, ledger, damaged or {}, environment={})
+        return examine(home, snapshot, Routes(sql, clock, audit), audit, ledger, damaged or {}, alerts, environment={})
     finally:
         ledger.close()
         sql.close()

@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 from fastapi import FastAPI
 from sklearn.datasets import load_breast_cancer
+from sqlalchemy import delete
 
 from tandem.api.server import Face, build
 from tandem.console import pages
@@ -22,9 +23,9 @@ from tandem.core.endpoint import Endpoint, Provider, Target
 from tandem.core.errors import Blocked, TandemError, Upstream
 from tandem.core.money import Usage, nano
 from tandem.core.monitor import Finding, Histogram, Monitor, Report, Request
-from tandem.core.policy import Budget
+from tandem.core.policy import Alert, Budget
 from tandem.core.principal import LOCAL, Principal
-from tandem.core.review import Said
+from tandem.core.review import Review, Said
 from tandem.core.score import Estimate
 from tandem.data.corpus import hashed
 from tandem.data.corpus.indexes import Indexes
@@ -34,7 +35,7 @@ from tandem.evaluation.look import Look
 from tandem.evaluation.promote import Promotions
 from tandem.evaluation.repo import Evaluations
 from tandem.evaluation.reviews.queue import Queue
-from tandem.evaluation.reviews.repo import Reviews
+from tandem.evaluation.reviews.repo import Reviews, reviews
 from tandem.evaluation.suite import Stores, make_evaluate
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call, Door, open_call, open_nested
 from tandem.gateway.compile import Compiler, Sources
@@ -43,6 +44,9 @@ from tandem.gateway.metrics import Metrics
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Replica
 from tandem.governance.admit import Purse
+from tandem.governance.alerts.alerts import Alerts
+from tandem.governance.alerts.fake import Fake as Outside
+from tandem.governance.alerts.send import Courier
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.digest import PEPPER
@@ -136,6 +140,10 @@ class House:
             Reviews(self.sql, self.audit, clock), traces=self.traces, subjects=self.subjects, clock=clock, retention_days=90
         )
         self.monitors, self.requests = Monitors(self.sql, self.audit, clock), Requests(self.sql, self.audit, clock)
+        self.outside = Outside()
+        self.alerts = Alerts(
+            self.sql, self.audit, self.vault, clock, address="http://console", channel=lambda kind: self.outside, environment={}
+        )
         sources = Sources(
             registry=self.registry,
             routes=self.table,
@@ -178,6 +186,7 @@ class House:
             monitors=self.monitors,
             decisions=Decisions(self.requests, Promotions(self.registry, self.evaluations, self.clock)),
             queue=self.queue,
+            alerts=self.alerts,
             clock=self.clock,
         )
         return build(Face(sessions=self.sessions, routers=[], pages=[pages.routes(shown)], log=self.faults.append, hot={}))
@@ -420,6 +429,8 @@ class House:
             self.marks["evaluated"] = run.id
 
     def _watched(self, by: Principal) -> None:
+        for name, url in (("oncall", "https://hooks.example.org/canary-token"), ("lost", f"env:{EVIL}")):
+            self.alerts.put(Alert(name=name, kind="slack", url=url, on=("monitor.alarm", "monitor.add")), by=LOCAL)
         self.monitors.add(Monitor(name="tumor-drift", team="risk", endpoint="tumor", every=3600, on_alarm="retrain"), by=by)
         self.monitors.add(Monitor(name="new", team="risk", endpoint="assistant", question="scores", span=86_400), by=by)
         effect = Estimate(value=0.31, low=0.18, high=0.44, n=240)
@@ -452,6 +463,8 @@ class House:
             if state == "declined":
                 self.requests.decide(f"req_{number}", "declined", by=by, note=EVIL)
 
+        Courier(self.alerts, self.clock, start=lambda work: work()).step()
+
     # --- calls, each through the door's own state machine and journal
 
     async def _calls(self) -> None:
@@ -483,6 +496,13 @@ class House:
             pass
         self._reviewed()
         assert self.subjects.erase("patient-7", now=self.clock.now())
+
+    def ask_anew(self, *marks: str) -> list[Review]:
+        """Puts these calls before a person as if nobody had ever looked at them."""
+        with self.sql.write() as conn:
+            conn.execute(delete(reviews).where(reviews.c.trace.in_([self.marks[mark] for mark in marks])))
+        by = Principal(id="key_ada", name="ada", team="risk", role="editor")
+        return [self.queue.add(self.marks[mark], by=by) for mark in marks]
 
     def _reviewed(self) -> None:
         """One review that waits, one that was done, and one about somebody who is erased afterwards."""
@@ -625,6 +645,7 @@ def every_page(house: House) -> Mapping[str, str]:
         "reviews": "/reviews",
         "review": f"/reviews/{house.marks['review']}",
         "review-done": f"/reviews/{house.marks['reviewed']}?endpoint=assistant&last={house.marks['review']}",
+        "alerts": "/alerts",
         "keys": "/keys",
         "budgets": "/budgets",
         "audit": "/audit",

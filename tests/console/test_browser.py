@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
-from sqlalchemy import delete
 
 from tandem.core.principal import Principal
-from tandem.evaluation.reviews.repo import reviews
 from tandem.governance.authorise import ALL
 from tests.console.house import EVIL, House, every_page
 
@@ -169,9 +167,7 @@ def test_a_run_is_followed_to_its_end(visit: Visit, house: House) -> None:
 
 def test_reviews_are_judged_from_the_keyboard(visit: Visit, house: House) -> None:
     names = ("plain1", "plain2", "plain3")
-    with house.sql.write() as conn:
-        conn.execute(delete(reviews).where(reviews.c.trace.in_([house.marks[name] for name in names])))
-    waiting = [house.queue.add(house.marks[name], by=EDITOR) for name in names]
+    waiting = house.ask_anew(*names)
     visit.sign_in("ada")
     visit.page.goto(f"{visit.base}/reviews?endpoint=assistant")
     visit.page.get_by_role("link", name="Begin to review").press("Enter")

@@ -47,11 +47,15 @@ PAGES = [
     "reviews",
     "review",
     "review-done",
+    "alerts",
     "keys",
     "budgets",
     "audit",
     "missing",
 ]
+
+
+TRY = "/alerts/oncall/test"
 
 
 class Page(HTMLParser):
@@ -117,9 +121,9 @@ async def test_every_page_has_a_title_of_its_own(house: House) -> None:
     async with house.client("ops") as client:
         for address in ("/", "/endpoints", "/assets", "/traces", "/runs", "/keys", "/budgets", "/audit", "/assets/model/tumor"):
             titles.add((await page(client, address)).words[0])
-        for address in ("/monitors", "/monitors/tumor-drift", "/requests"):
+        for address in ("/monitors", "/monitors/tumor-drift", "/requests", "/alerts"):
             titles.add((await page(client, address)).words[0])
-    assert len(titles) == 12
+    assert len(titles) == 13
 
 
 async def test_every_link_of_every_page_leads_somewhere(house: House) -> None:
@@ -222,7 +226,9 @@ async def test_signing_out_ends_it(house: House) -> None:
         assert (await client.get("/runs")).status_code == 401
 
 
-@pytest.mark.parametrize("address", ["/console/sign-in", "/console/sign-out", "/audit/verify", "/audit/erase"])
+@pytest.mark.parametrize(
+    "address", ["/console/sign-in", "/console/sign-out", "/audit/verify", "/audit/erase", "/alerts/oncall/test"]
+)
 async def test_another_site_changes_nothing(house: House, address: str) -> None:
     async with house.client("ops") as client:
         for site in ("cross-site", "same-site"):
@@ -311,6 +317,7 @@ async def test_an_empty_home_says_what_to_type(tmp_path: Path) -> None:
             "/monitors": "tandem monitor add NAME",
             "/requests": "tandem monitor add NAME",
             "/reviews": "tandem review add TRACE",
+            "/alerts": "tandem alert add NAME",
         }
         for address, command in commands.items():
             assert command in (await page(client, address)).text
@@ -561,6 +568,25 @@ async def test_a_monitor_draws_then_and_now_and_tells_its_checks(house: House) -
     assert "tandem monitor check new" in new.text
 
 
+async def test_alerts_tell_how_they_go_and_admins_try_them(house: House) -> None:
+    async with house.client("vera") as client:
+        await page(client, "/alerts", 403)
+        assert (await client.post("/alerts/oncall/test")).status_code == 403
+    async with house.client("ops") as client:
+        listed = await page(client, "/alerts")
+        done = Page((await client.post("/alerts/oncall/test")).text)
+        lost = Page((await client.post("/alerts/lost/test")).text)
+        missing = await client.post("/alerts/none/test")
+        back = await client.get("/alerts/oncall/test")
+    assert "https://hooks.example.org/…" in listed.text
+    assert "canary-token" not in listed.text
+    assert "failing since" in listed.text
+    assert "delivered oncall" in done.text
+    assert "not delivered lost" in lost.text
+    assert (missing.status_code, back.headers["location"]) == (404, "/alerts")
+    assert "The monitor tumor-drift raised an alarm" in {message.title for message, _ in house.outside.told}
+
+
 async def test_a_request_is_decided_by_who_may_approve(house: House) -> None:
     async with house.client("vera") as client:
         looked = await page(client, "/requests")
@@ -598,7 +624,7 @@ async def test_declining_a_request_leads_back_to_the_list(house: House) -> None:
 
 
 async def test_a_review_is_judged_and_the_next_one_follows(house: House) -> None:
-    first, second = (house.queue.add(house.marks[mark], by=LOCAL).id for mark in ("plain2", "plain3"))
+    first, second = (review.id for review in house.ask_anew("plain2", "plain3"))
     async with house.client("ada") as client:
         begun = await client.get("/reviews/next?endpoint=assistant")
         assert (begun.status_code, begun.headers["location"]) == (303, f"/reviews/{first}?endpoint=assistant")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -23,6 +24,7 @@ TABLES: Mapping[str, Any] = {
     "## `[endpoints.NAME]`": settings.EndpointOptions,
     "### `route = [{ … }]`": settings.TargetOptions,
     "### `timeouts = { … }`": Timeouts,
+    "## `[alerts.NAME]`": settings.AlertOptions,
 }
 
 
@@ -45,8 +47,8 @@ def written(option: Field[Any]) -> str:
         return "see below"
     if default is None:
         return "none"
-    if default == ():
-        return "`[]`"
+    if isinstance(default, tuple):
+        return f"`{json.dumps(default)}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f'`"{default}"`' if isinstance(default, str) else f"`{default}`"

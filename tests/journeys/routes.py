@@ -14,6 +14,9 @@ import tandem.gateway.door
 RAW = (
     ("GET", "/"),
     ("GET", "/{page}"),
+    ("GET", "/alerts"),
+    ("GET", "/alerts/{name}/test"),
+    ("POST", "/alerts/{name}/test"),
     ("GET", "/assets"),
     ("GET", "/assets/{kind}/{name}"),
     ("GET", "/assets/{kind}/{name}/{version}"),

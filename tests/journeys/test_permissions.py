@@ -52,6 +52,7 @@ def answer(case: Case, calls: Calls) -> Said:
     return Said(text=calls.chat("assistant", prompt="prompt/for-viewer@1", variables={}).text)
 """
 ENDPOINT = {"kind": "chat", "team": "red", "route": [{"target": "mock/gpt-4o-mini"}]}
+ALERT = {"url": "http://127.0.0.1:9/red", "team": "red"}
 NONE_SUCH = 404
 
 
@@ -175,6 +176,11 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/reviews/{identifier}/decide"): Rule(
         may=WRITE, path="/reviews/{done}/decide", json={"opinion": "right"}, stranger=404
     ),
+    ("GET", "/alerts"): Rule(may=AUDIT, stranger=403),
+    ("GET", "/alerts/{name}"): Rule(may=AUDIT, path="/alerts/red", stranger=403),
+    ("PUT", "/alerts/{name}"): Rule(may=ADMINS, path="/alerts/new-{role}", json=ALERT, stranger=403),
+    ("DELETE", "/alerts/{name}"): Rule(may=ADMINS, path="/alerts/gone-{role}", stranger=403),
+    ("POST", "/alerts/{name}/test"): Rule(may=ADMINS, path="/alerts/red/test", stranger=403),
     ("POST", "/subjects/{subject}/erase"): Rule(may=ADMINS, path="/subjects/none/erase", ok=NONE_SUCH, stranger=403),
     ("POST", "/erasures/verify"): Rule(may=AUDIT, json={"mac": "none"}, ok=400, stranger=403),
     ("GET", "/traces"): Rule(may=READ),
@@ -258,6 +264,8 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
         key(f"gone-{role}", "red", "viewer")
         ask("PUT", f"/budgets/key/gone-{role}", ADMIN, json={"cap": "1"})
         ask("PUT", f"/providers/gone-{role}", ADMIN, json={"protocol": "openai", "base_url": "http://127.0.0.1:9"})
+        ask("PUT", f"/alerts/gone-{role}", ADMIN, json=ALERT)
+    ask("PUT", "/alerts/red", ADMIN, json=ALERT)
     ask("PUT", "/budgets/team/red", ADMIN, json={"cap": "5"})
     ask("PUT", "/gates/model/red", ADMIN, json={"minimum": 0.6})
     run = red("POST", "/runs", json={"kind": "train", "name": "red", "inputs": {"data": "dataset/red", "target": "y"}})["id"]

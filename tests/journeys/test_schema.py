@@ -113,6 +113,7 @@ def furnish(house: Platform) -> None:
     house.api("POST", "/assets/prompt/0/promote", json={"version": 1})
     house.api("POST", "/assets/decision/0/promote", json={"version": 1})
     house.key("0")
+    house.api("PUT", "/alerts/0", json={"url": "http://127.0.0.1:9"})
 
 
 def test_every_route_keeps_its_promises(house: Platform, described: dict[str, Any], session: requests.Session) -> None:

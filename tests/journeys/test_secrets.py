@@ -26,6 +26,9 @@ LITERAL = "sk-canary-written-out-5b1d"
 PASSWORD = "canary-hunter2-of-a-prompt"
 WRONG = "tdm_canary_mistyped_key_9c4e"
 IN_URL = "canary-password-in-an-address"
+HOOK = "canary-token-of-a-hook-2d8b"
+SIGNING = "whsec_" + base64.b64encode(b"canary of a signing secret, 3e1f").decode()
+MAILING = "canary-password-of-a-mail-server-6a0c"
 TOML = """
 [server]
 drain_seconds = 3
@@ -39,6 +42,11 @@ keys = ["env:CANARY"]
 protocol = "openai"
 base_url = "http://127.0.0.1:9/v1"
 keys = ["env:CANARY"]
+
+[alerts.environment]
+url = "env:HOOK"
+secret = "env:SIGNING"
+on = ["*"]
 
 [endpoints.assistant]
 kind = "chat"
@@ -99,6 +107,10 @@ class Drive:
             "a provider's key as a literal": LITERAL,
             "a mistyped key": WRONG,
             "a password in an address": IN_URL,
+            "an alert's address": HOOK,
+            "an alert's signing secret": SIGNING,
+            "an alert's signing key": SIGNING.removeprefix("whsec_"),
+            "an alert's mail password": MAILING,
             "the master key in base64": base64.b64encode(MASTER).decode(),
             "the master key in hexadecimal": MASTER.hex(),
         }
@@ -111,7 +123,8 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drive]:
     home.mkdir(mode=0o700)
     with mock_upstream("--key", PROVIDER) as mock:
         (home / "tandem.toml").write_text(TOML.format(mock=mock))
-        environment = {"CANARY": PROVIDER, "TANDEM_MASTER_KEY": base64.b64encode(MASTER).decode()}
+        hook = {"HOOK": f"http://127.0.0.1:9/{HOOK}", "SIGNING": SIGNING}
+        environment = {**hook, "CANARY": PROVIDER, "TANDEM_MASTER_KEY": base64.b64encode(MASTER).decode()}
         house = Platform(home=home, port=free_port(), mock_url=mock, environment=environment)
         house.up()
         try:
@@ -135,6 +148,18 @@ def driven(drive: Drive) -> Drive:
     drive.ask("PUT", "/api/v1/providers/odd", json={**literal, "keys": {LITERAL: LITERAL}})
     drive.ask("PUT", "/api/v1/providers/odd", json={**literal, LITERAL: LITERAL, "protocol": 5})
     drive.ask("PUT", "/api/v1/providers/UPPER", json=literal)
+    for kind, more in {
+        "webhook": {"url": f"http://127.0.0.1:9/{HOOK}?k={HOOK}", "secret": SIGNING, "on": ["*"]},
+        "slack": {"url": f"{house.mock_url}/{HOOK}", "on": ["*"]},
+        "email": {"url": "smtps://127.0.0.1:9", "user": "u", "secret": MAILING, "sender": "a@b", "to": ["c@d"], "on": ["*"]},
+    }.items():
+        assert drive.ask("PUT", f"/api/v1/alerts/{kind}", json={"kind": kind, **more}).status_code == 200
+        drive.ask("PUT", f"/api/v1/alerts/{kind}", json={"kind": kind, **more, "on": ["nothing"]})
+        drive.ask("PUT", "/api/v1/alerts/odd", json={"kind": kind, **more, "secret": f"{MAILING} {SIGNING}"})
+        assert drive.ask("POST", f"/api/v1/alerts/{kind}/test").json()["ok"] is False
+    drive.ask("PUT", "/api/v1/alerts/odd", json={"url": f"https://user:{HOOK}@127.0.0.1/{HOOK}"})
+    drive.ask("PUT", "/api/v1/alerts/odd", json={"url": f"ftp://127.0.0.1/{HOOK}", "secret": {MAILING: SIGNING}})
+    drive.ask("POST", "/api/v1/alerts/environment/test")
     drive.ask("PUT", "/api/v1/endpoints/literal", json={"kind": "chat", "route": [{"target": "literal/gpt-4o-mini"}]})
     drive.ask("POST", "/api/v1/decisions/opinion", json={"source": SOURCE, "entry": "answer"})
     drive.ask("POST", "/api/v1/assets/decision/opinion/promote", json={"version": 1})

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sdk.watched import MONITOR, REPORT, REQUEST
+from tests.sdk.watched import ALERT, MONITOR, REPORT, REQUEST
 
 import tandem
 import tandem_sdk
@@ -188,7 +188,7 @@ def test_a_training_is_started_and_waited_for(platform: FakePlatform, client: Cl
         run("running", progress=0.5, stage="fold 3"),
         run("succeeded", outputs=outputs),
     )
-    started = client.runs.train("tumor", data="dataset/b", target="diagnosis", params={"depth": 3})
+    started = client.runs.train("tumor", data="dataset/b", target="diagnosis", params={"depth": 3}, exclude=["note"])
     assert platform.asked[0].json() == {
         "kind": "train",
         "name": "tumor",
@@ -201,6 +201,7 @@ def test_a_training_is_started_and_waited_for(platform: FakePlatform, client: Cl
             "folds": 5,
             "positive": None,
             "baseline": True,
+            "exclude": ["note"],
         },
     }
     seen: list[Run] = []
@@ -594,3 +595,20 @@ def test_requests(platform: FakePlatform, client: Client) -> None:
     assert done.promotion is not None
     assert done.promotion.version == 2
     assert client.requests.decline("req_1").state == "declined"
+
+
+def test_alerts(platform: FakePlatform, client: Client) -> None:
+    platform.on("PUT", "/api/v1/alerts/ops", {**ALERT, "signing_secret": "whsec_canary"})
+    made = client.alerts.add("ops", url="env:HOOK")
+    assert made.signing_secret == "whsec_canary"
+    assert "canary" not in repr(made)
+    assert "on" not in platform.asked[0].json()  # type: ignore[operator]  # the platform's own default
+    platform.on("GET", "/api/v1/alerts", [ALERT])
+    platform.on("GET", "/api/v1/alerts/ops", ALERT)
+    platform.on("POST", "/api/v1/alerts/ops/test", {"ok": False, "detail": "The receiver answered 500."})
+    platform.on("DELETE", "/api/v1/alerts/ops", {"name": "ops"})
+    assert client.alerts.list() == (client.alerts.show("ops"),)
+    assert client.alerts.show("ops").delivery.undelivered == 1
+    assert (client.alerts.test("ops").check, client.alerts.test("ops").ok) == ("alert ops", False)
+    client.alerts.remove("ops")
+    assert platform.asked[-1].method == "DELETE"

@@ -1,4 +1,4 @@
-"""A monitor, a report and a request as the platform tells them."""
+"""A monitor, a report, a request and an alert as the platform tells them."""
 
 ESTIMATE = {"value": 0.4, "low": 0.2, "high": 0.6, "n": 150, "level": 0.95}
 REPORT = {
@@ -16,4 +16,12 @@ MONITOR = {"name": "m", "endpoint": "credit", "question": "drift", "every": 3600
 REQUEST = {
     "id": "req_1", "subject": "model/credit@2", "alias": "production", "reason": "It drifted.", "monitor": "m",
     "report": "rpt_1", "run": "run_1", "passed": True, "state": "open", "created_at": 6,
+}  # fmt: skip
+ALERT = {
+    "name": "ops", "kind": "webhook", "url": "https://hooks.example.org/…", "on": ["monitor.alarm", "budget.*"], "team": None,
+    "secret": "sealed", "user": "", "sender": "", "to": [], "managed": None, "pending": 2,
+    "delivery": {
+        "cursor": 7, "failures": 3, "failing_since": 1_750_000_000_000_000, "tried_at": 1_750_000_000_000_000,
+        "delivered_at": None, "error": "The receiver answered 500.", "undelivered": 1,
+    },
 }  # fmt: skip

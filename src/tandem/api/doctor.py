@@ -12,9 +12,12 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from tandem.api.wire import Caller, answer
+from tandem.core.clock import iso
+from tandem.core.principal import LOCAL
 from tandem.gateway.compile import Compiler
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import INDEX, Snapshot
+from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, authorise
 from tandem.governance.ledger import Ledger
@@ -39,6 +42,7 @@ def examine(
     audit: Audit,
     ledger: Ledger,
     damaged: Mapping[str, str],
+    alerts: Alerts,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Finding]:
     """Every check, the healthy ones too."""
@@ -75,7 +79,7 @@ def examine(
     findings += [Finding(check=f"files of {ref}", ok=False, detail=why, hint="Restore the home.") for ref, why in damaged.items()]
     for endpoint in snapshot.endpoints.values():
         findings += _endpoint(endpoint.name, snapshot)
-    return findings
+    return findings + _alerts(alerts)
 
 
 def _endpoint(name: str, snapshot: Snapshot) -> list[Finding]:
@@ -107,11 +111,25 @@ def _model(name: str, target: str, snapshot: Snapshot) -> list[Finding]:
     return []
 
 
+def _alerts(alerts: Alerts) -> list[Finding]:
+    return [
+        Finding(
+            check=f"alert {each.alert.name}",
+            ok=each.standing.failing_since is None,
+            detail=f"{each.pending} waiting"
+            if each.standing.failing_since is None
+            else f"{each.pending} waiting, failing since {iso(each.standing.failing_since)}: {each.standing.error}",
+            hint=f"tandem alert test {each.alert.name}",
+        )
+        for each in alerts.list(by=LOCAL)
+    ]
+
+
 def _bad(name: str, detail: str, hint: str) -> Finding:
     return Finding(check=f"endpoint {name}", ok=False, detail=detail, hint=hint)
 
 
-def routes(home: Path, compiler: Compiler, table: Routes, audit: Audit, ledger: Ledger) -> APIRouter:
+def routes(home: Path, compiler: Compiler, table: Routes, audit: Audit, ledger: Ledger, alerts: Alerts) -> APIRouter:
     """The route of the doctor."""
     router = APIRouter(tags=["doctor"])
 
@@ -119,6 +137,7 @@ def routes(home: Path, compiler: Compiler, table: Routes, audit: Audit, ledger: 
     def doctor(by: Caller) -> Response:
         """Checks settings and stores."""
         authorise(by, "audit")
-        return answer([asdict(finding) for finding in examine(home, compiler.current(), table, audit, ledger, compiler.damaged)])
+        found = examine(home, compiler.current(), table, audit, ledger, compiler.damaged, alerts)
+        return answer([asdict(finding) for finding in found])
 
     return router

@@ -63,6 +63,7 @@ SECTIONS = {
         "monitor": Row("tandem.cli.monitor:monitor", "Monitors: drift and scores. Add, list, show, check, remove."),
         "request": Row("tandem.cli.monitor:request", "Requests: promotions that wait for a person. List, approve, decline."),
         "review": Row("tandem.cli.review:review", "Reviews: calls that wait for a person. List, next, decide, export."),
+        "alert": Row("tandem.cli.alert:alert", "Alerts to the outside: webhook, Slack, e-mail. Add, list, show, test, remove."),
         "audit": Row("tandem.cli.audit:audit", "The audit: list, verify."),
         "erase": Row("tandem.cli.erase:erase", "Erase a person: nothing kept of them can be read again."),
     },

@@ -46,6 +46,7 @@ NAVIGATION = (
     ("/reviews", "Reviews", "read"),
     ("/keys", "Keys", "read"),
     ("/budgets", "Budgets", "read"),
+    ("/alerts", "Alerts", "audit"),
     ("/audit", "Audit", "audit"),
 )
 """Address, name, and the right that a page needs."""

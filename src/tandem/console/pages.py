@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
+from tandem.console import alerts, assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current
 from tandem.core.clock import Clock
 from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
 from tandem.evaluation.reviews.queue import Queue
+from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
@@ -48,6 +49,7 @@ class Sources:
     decisions: Decisions
     queue: Queue
     """Reviews."""
+    alerts: Alerts
     clock: Clock
 
 
@@ -64,6 +66,7 @@ def routes(sources: Sources) -> APIRouter:
         runs.routes(desk, s.runs, s.registry, s.look),
         monitors.routes(desk, s.monitors, s.decisions),
         reviews.routes(desk, s.queue),
+        alerts.routes(desk, s.alerts),
         principals.routes(desk, s.keys),
         policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),

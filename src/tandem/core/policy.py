@@ -1,4 +1,4 @@
-"""Policy: what a Principal may spend, what a version must prove, what may not pass. Budgets, gates and guards."""
+"""Policy: what may be spent, what a version must prove, what may not pass, who is told. Budgets, gates, guards, alerts."""
 
 from __future__ import annotations
 
@@ -48,3 +48,28 @@ class Guard:
     """`card`, or one of its forms such as `credential/github`; the form's row wins over the detector's."""
     action: Action = "block"
     on: tuple[Side, ...] = ("in", "out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """A destination outside, and which deeds of the audit it is told of."""
+
+    name: str
+    kind: str
+    """How it is spoken to: `webhook`, `slack` or `email`."""
+    url: str
+    """A reference, never clear text once stored, because an address may be a secret: `env:NAME`, `file:PATH`, `sealed:…`."""
+    on: tuple[str, ...]
+    """Actions of the audit, such as `monitor.alarm`; `budget.*` is every one of a noun, `*` all of them."""
+    team: str | None = None
+    """Whose deeds it is told of; None: every team's."""
+    secret: str = ""
+    """A reference like `url`: what a webhook is signed with, or the password at a mail server."""
+    user: str = ""
+    """Who signs in at a mail server; empty: nobody does."""
+    sender: str = ""
+    """The address that mail comes from."""
+    to: tuple[str, ...] = ()
+    """The addresses that mail goes to."""
+    managed: str | None = None
+    """`file:NAME:LINE` when `tandem.toml` declares it; then it is read-only elsewhere."""

@@ -171,7 +171,10 @@ class Compiler:
             except OSError:
                 return None
         if scheme == "sealed":
-            return self._s.vault.open("provider-key", bytes.fromhex(rest), provider.encode()).decode()
+            try:
+                return self._s.vault.open("provider-key", bytes.fromhex(rest), provider.encode()).decode()
+            except (ValueError, TandemError):  # of another home, or damaged: one provider must not keep all policy from the doors
+                return None
         return None
 
     def _served_versions(self) -> dict[str, Served]:
@@ -295,10 +298,20 @@ class Compiler:
 
 
 def seal_keys(provider: Provider, vault: Vault) -> Provider:
-    """The provider with literal keys sealed; references stay as they are."""
+    """The provider with literal keys sealed; references stay as they are.
+
+    Raises:
+        Invalid: a key is what a list shows of one that is sealed already.
+    """
+    if any(key.startswith("sealed:") for key in provider.keys):
+        raise Invalid(
+            f"A key of the provider '{provider.name}' is sealed already, and nobody can give such a one.",
+            field="keys",
+            hint="Give the key itself, env:NAME or file:PATH.",
+        )
     keys = tuple(
         key
-        if key.startswith(("env:", "file:", "sealed:"))
+        if key.startswith(("env:", "file:"))
         else "sealed:" + vault.seal("provider-key", key.encode(), provider.name.encode()).hex()
         for key in provider.keys
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -19,11 +20,14 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    delete,
+    func,
     insert,
     select,
     update,
 )
 
+from tandem.core.policy import Alert
 from tandem.core.principal import Principal
 from tandem.governance.authorise import Scope
 from tandem.store.canonical import canonical
@@ -88,6 +92,18 @@ audit_head = Table(
     Column("head_mac", Text, nullable=False),
 )
 
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+    Column("managed", Text),
+    Column("etag", Integer, nullable=False),
+    Column("standing", Text, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("changed_by", Text, nullable=False),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
@@ -127,6 +143,57 @@ class Head:
     entries: int
     last_mac: str
     head_mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How the delivery of an alert goes."""
+
+    cursor: int
+    """The last row of the audit that it is done with."""
+    failures: int = 0
+    """Tries in a row that failed."""
+    failing_since: int | None = None
+    """UTC microseconds, like all times here."""
+    tried_at: int | None = None
+    delivered_at: int | None = None
+    error: str = ""
+    """Of the last try; bounded, and without address or secret."""
+    undelivered: int = 0
+    """Messages that were given up, ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAlert:
+    """An alert as it is kept, and how its delivery goes."""
+
+    alert: Alert
+    etag: int
+    """Moves with every change by a person; then what waits is tried at once."""
+    standing: Standing
+    changed_at: int
+    changed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching:
+    """Which rows of the audit are meant."""
+
+    after: int
+    """Only later ones than this `seq`."""
+    actions: tuple[str, ...]
+    team: str | None
+    """None: of every team."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    """Matching rows that are older than somebody waits for."""
+
+    count: int
+    last: int
+    """The newest one's `seq`."""
+    actions: tuple[str, ...]
 
 
 class KeyRows:
@@ -240,6 +307,74 @@ class AuditRows:
         if action is not None:
             query = query.where(audit.c.action == action)
         return tuple(_entry(row) for row in conn.execute(query))
+
+    def first(self, conn: Connection, wanted: Matching) -> Entry | None:
+        """The oldest row that matches."""
+        row = conn.execute(_matching(select(audit), wanted).order_by(audit.c.seq).limit(1)).first()
+        return None if row is None else _entry(row)
+
+    def count(self, conn: Connection, wanted: Matching) -> int:
+        """How many rows match."""
+        found: int = conn.execute(_matching(select(func.count()).select_from(audit), wanted)).scalar_one()
+        return found
+
+    def overdue(self, conn: Connection, wanted: Matching, before: int) -> Overdue:
+        """The matching rows from before a time."""
+        found = select(audit.c.action, func.count().label("count"), func.max(audit.c.seq).label("last"))
+        rows = conn.execute(_matching(found, wanted).where(audit.c.at <= before).group_by(audit.c.action)).all()
+        return Overdue(
+            count=sum(row[1] for row in rows),
+            last=max((row.last for row in rows), default=wanted.after),
+            actions=tuple(sorted(row.action for row in rows)),
+        )
+
+
+class AlertRows:
+    """Alerts. Which rows of the audit they match is for `AuditRows` to say."""
+
+    def find(self, conn: Connection, name: str) -> KeptAlert | None:
+        row = conn.execute(select(alerts).where(alerts.c.name == name)).first()
+        return None if row is None else _alert(row)
+
+    def list(self, conn: Connection) -> tuple[KeptAlert, ...]:
+        """All of them, by name."""
+        return tuple(_alert(row) for row in conn.execute(select(alerts).order_by(alerts.c.name)))
+
+    def put(self, conn: Connection, kept: KeptAlert) -> None:
+        """Adds an alert, or replaces the one of its name."""
+        state = {
+            "body": canonical(msgspec.to_builtins(kept.alert)),
+            "managed": kept.alert.managed,
+            "etag": kept.etag,
+            "changed_at": kept.changed_at,
+            "changed_by": kept.changed_by,
+            "standing": canonical(msgspec.to_builtins(kept.standing)),
+        }
+        if conn.execute(update(alerts).where(alerts.c.name == kept.alert.name).values(state)).rowcount == 0:
+            conn.execute(insert(alerts).values(name=kept.alert.name, **state))
+
+    def keep(self, conn: Connection, name: str, etag: int, standing: Standing) -> bool:
+        """Notes how the delivery goes; False when the alert was changed or removed meanwhile."""
+        own = (alerts.c.name == name, alerts.c.etag == etag)
+        return conn.execute(update(alerts).where(*own).values(standing=canonical(msgspec.to_builtins(standing)))).rowcount == 1
+
+    def remove(self, conn: Connection, name: str) -> None:
+        conn.execute(delete(alerts).where(alerts.c.name == name))
+
+
+def _matching(query: Select[Any], wanted: Matching) -> Select[Any]:
+    query = query.where(audit.c.seq > wanted.after, audit.c.action.in_(wanted.actions))
+    return query if wanted.team is None else query.where(audit.c.team == wanted.team)
+
+
+def _alert(row: Row[Any]) -> KeptAlert:
+    return KeptAlert(
+        alert=msgspec.json.decode(row.body, type=Alert),
+        etag=row.etag,
+        standing=msgspec.json.decode(row.standing, type=Standing),
+        changed_at=row.changed_at,
+        changed_by=row.changed_by,
+    )
 
 
 def _key(row: Row[Any]) -> Key:

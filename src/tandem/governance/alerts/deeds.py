@@ -1,0 +1,88 @@
+"""Every deed the audit can hold: how a person is told of it, where it is seen, which command shows more. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from tandem.core.errors import Invalid
+
+UNDELIVERED = "alert.undelivered"
+DEFAULT = ("monitor.alarm", "monitor.retrain", "request.open")
+PATTERNS = 32
+"""Of one alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """How one action is told. `{subject}` is what it was done to, `{name}` the same without its noun, `{actor}` who did it."""
+
+    says: str
+    page: str
+    """Of the console."""
+    command: str
+
+
+DEEDS: dict[str, Deed] = {
+    "alert.add": Deed("{actor} set the alert {name}", "/alerts", "tandem alert show {name}"),
+    "alert.remove": Deed("{actor} removed the alert {name}", "/alerts", "tandem alert list"),
+    "alert.test": Deed("{actor} tried the alert {name}", "/alerts", "tandem alert show {name}"),
+    UNDELIVERED: Deed("The alert {name} could not be delivered", "/alerts", "tandem alert show {name}"),
+    "alias.promote": Deed("{actor} promoted {subject}", "/assets/{path}", "tandem asset show {subject}"),
+    "alias.rollback": Deed("{actor} rolled back to {subject}", "/assets/{path}", "tandem asset show {subject}"),
+    "asset.publish": Deed("{actor} published {subject}", "/assets/{path}", "tandem asset show {subject}"),
+    "budget.drop": Deed("{actor} removed a cap of {subject}", "/budgets", "tandem budget list"),
+    "budget.set": Deed("{actor} set a cap for {subject}", "/budgets", "tandem budget list"),
+    "contract.set": Deed("{actor} changed the contract of {subject}", "/assets/{path}", "tandem data show {subject}"),
+    "endpoint.delete": Deed("{actor} removed the endpoint {name}", "/endpoints", "tandem endpoint list"),
+    "endpoint.put": Deed("{actor} set the endpoint {name}", "/endpoints", "tandem endpoint list"),
+    "gate.set": Deed("{actor} set the gate of {subject}", "/audit", "tandem gate list"),
+    "home.restore": Deed("The home was restored from a backup", "/audit", "tandem audit list"),
+    "index.delete": Deed("{actor} deleted a document of {subject}", "/assets/{path}", "tandem docs list {name}"),
+    "key.adopt": Deed("{subject} is the operator's own now", "/keys", "tandem key list"),
+    "key.create": Deed("{actor} made {subject}", "/keys", "tandem key list"),
+    "key.revoke": Deed("{actor} revoked {subject}", "/keys", "tandem key list"),
+    "monitor.add": Deed("{actor} made the monitor {name}", "/monitors/{name}", "tandem monitor show {name}"),
+    "monitor.alarm": Deed("The monitor {name} raised an alarm", "/monitors/{name}", "tandem monitor show {name}"),
+    "monitor.remove": Deed("{actor} removed the monitor {name}", "/monitors", "tandem monitor list"),
+    "monitor.retrain": Deed("The monitor {name} began a retraining", "/monitors/{name}", "tandem monitor show {name}"),
+    "provider.delete": Deed("{actor} removed the provider {name}", "/endpoints", "tandem provider list"),
+    "provider.put": Deed("{actor} set the provider {name}", "/endpoints", "tandem provider list"),
+    "request.approve": Deed("{actor} approved a request", "/requests", "tandem request show {name}"),
+    "request.decline": Deed("{actor} declined a request", "/requests", "tandem request show {name}"),
+    "request.open": Deed("{actor} asks for a person", "/requests", "tandem request show {name}"),
+    "review.add": Deed("{actor} asks for a review", "/reviews/{name}", "tandem review show {name}"),
+    "review.decide": Deed("{actor} judged a call", "/reviews/{name}", "tandem review show {name}"),
+    "subject.erase": Deed("{actor} erased a person", "/audit", "tandem audit list"),
+    "team.create": Deed("{actor} made the {subject}", "/keys", "tandem key list"),
+}
+"""Action → how it is told. A test compares it with what the code writes into the audit."""
+
+
+def actions(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The actions that the patterns mean.
+
+    >>> actions(["request.*"])
+    ('request.approve', 'request.decline', 'request.open')
+    """
+    return tuple(action for action in DEEDS if any(fnmatchcase(action, pattern) for pattern in patterns))
+
+
+def check_patterns(patterns: Sequence[str]) -> None:
+    """Looks at what an alert shall be told of.
+
+    Raises:
+        Invalid: there is no pattern, or one that means no action; the hint lists the actions.
+    """
+    if not patterns or len(patterns) > PATTERNS:
+        raise Invalid(f"An alert is told of 1 to {PATTERNS} patterns, not {len(patterns)}.", hint=_hint(), field="on")
+    for place, pattern in enumerate(patterns):
+        noun, dot, verb = pattern.partition(".")
+        whole = pattern == "*" or (dot and verb == "*" and noun.isalpha()) or pattern in DEEDS
+        if not whole or not actions([pattern]):
+            raise Invalid(f"'{pattern[:100]}' is no deed that the audit holds.", hint=_hint(), field=f"on[{place}]")
+
+
+def _hint() -> str:
+    return f"Write an action, NOUN.* or *. Actions are {', '.join(sorted(DEEDS))}."
