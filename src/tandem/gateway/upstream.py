@@ -277,7 +277,7 @@ async def _whole(wire: Wire, call: Call, response: Response, reply: Reply, guard
 
 async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply, guards: Guarding | None) -> None:
     """Passes frames on as they come; the commit point is the first one that is sent."""
-    frames, usage, started = Frames(), None, False
+    frames, meter, started = Frames(), wire.meter(), False
     watched = None if guards is None else Watched(call, guards)
     spare = asked.tokens_out + FRAMES_BESIDE if call.capped else None
     held = b""
@@ -293,8 +293,7 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
                             raise Upstream("The provider went on beyond the output it was allowed.", code="reservation_used_up")
                     continue
                 payload = data(frame)
-                told, alone, last = (None, False, False) if payload is None else wire.frame(payload)
-                usage = told or usage
+                alone, last = (False, False) if payload is None else meter.frame(payload)
                 if last:
                     held += frame
                 elif not (alone and not asked.wants_usage):
@@ -320,12 +319,12 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
     except TandemError as error:
         if not started:
             raise
-        _end(call, error.code, usage or UNKNOWN, error)
+        _end(call, error.code, meter.usage or UNKNOWN, error)
         call.close(error.code, response.status, error)
         reply.write(b"data: " + _error_frame(error) + b"\n\n")
         reply.end()
         return
-    call.end("ok", usage or UNKNOWN)
+    call.end("ok", meter.usage or UNKNOWN)
     call.close("ok", response.status)
     if not started:
         reply.begin(response.status, _passed_back(call, response))

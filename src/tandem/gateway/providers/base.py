@@ -1,4 +1,4 @@
-"""What a protocol of an upstream must be able to say. Bytes in, facts out; no client, no retry, no logging."""
+"""What a protocol of an upstream must be able to say. Bytes or a chat in, facts or deltas out; no client, no retry, no log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, Protocol, cast
 
 import msgspec
 
+from tandem.core.chat import Chat, Delta
 from tandem.core.errors import Invalid
 from tandem.core.money import Usage
 
@@ -21,23 +22,73 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Relative to the host's base URL."""
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    dropped: tuple[str, ...] = ()
+    """Fields of the chat that this protocol has no place for and that were left out; the caller is told."""
+
+
+class Meter(Protocol):
+    """What a passing stream of the provider's own frames used."""
+
+    usage: Usage | None
+    """What is known so far; None until the provider says."""
+
+    def frame(self, payload: bytes) -> tuple[bool, bool]:
+        """Of one frame's data: whether it carries nothing but usage, and whether it is the last."""
+        ...
+
+
+class Reader(Protocol):
+    """One streamed answer, read."""
+
+    ended: bool
+    """Whether the provider has said that nothing more comes; a stream that stops before is cut."""
+
+    def feed(self, payload: bytes) -> list[Delta]:
+        """What one frame's data say.
+
+        Raises:
+            Upstream: they cannot be read, or they tell of an error (with the canonical code).
+        """
+        ...
 
 
 class Wire(Protocol):
     """One upstream protocol."""
 
     name: str
+    dialect: str
+    """The callers' wire whose bytes pass through as they are: `openai` or `anthropic`; empty for none."""
 
     def ask(self, verb: Verb, body: bytes, edits: Mapping[str, bytes], key: str | None) -> Ask:
-        """The caller's body with the named fields replaced, addressed and authenticated."""
+        """The caller's body with the named fields replaced, addressed and authenticated; for callers of the same dialect."""
         ...
 
     def usage(self, body: bytes) -> Usage | None:
         """What a whole reply says it used; None when it does not say."""
         ...
 
-    def frame(self, payload: bytes) -> tuple[Usage | None, bool, bool]:
-        """Of one stream payload: usage if it tells, whether it carries nothing else, whether it is the last."""
+    def meter(self) -> Meter:
+        """For one passing stream."""
+        ...
+
+    def put(self, chat: Chat, model: str, key: str | None) -> Ask:
+        """The chat as this protocol asks for it, for callers of another dialect.
+
+        Raises:
+            Invalid: it holds what this protocol cannot carry and what must not be left out; `field` names it.
+        """
+        ...
+
+    def whole(self, body: bytes) -> list[Delta]:
+        """What a whole answer says, as if it had been streamed: one delta for each block, `Used`, `Finish`.
+
+        Raises:
+            Upstream: it cannot be read.
+        """
+        ...
+
+    def reader(self) -> Reader:
+        """For one streamed answer."""
         ...
 
     def fault(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> str:

@@ -57,10 +57,32 @@ _reply = msgspec.json.Decoder(_Reply)
 _fault = msgspec.json.Decoder(_FaultReply)
 
 
+class OpenAIMeter:
+    """What a stream of chunks used: the last one that says so counts, for some hosts say it on every chunk."""
+
+    __slots__ = ("usage",)
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+
+    def frame(self, payload: bytes) -> tuple[bool, bool]:
+        if payload == b"[DONE]":
+            return False, True
+        if b'"usage"' not in payload:
+            return False, False
+        try:
+            reply = _reply.decode(payload)
+        except UNREADABLE:
+            return False, False
+        usage = _canonical(reply.usage)
+        self.usage = usage or self.usage
+        return usage is not None and reply.choices == [], False
+
+
 class OpenAI:
     """Chat and embeddings as OpenAI speaks them."""
 
-    name = "openai"
+    name = dialect = "openai"
 
     def ask(self, verb: Verb, body: bytes, edits: Mapping[str, bytes], key: str | None) -> Ask:
         headers = (JSON, (b"authorization", b"Bearer " + key.encode())) if key else (JSON,)
@@ -72,17 +94,8 @@ class OpenAI:
         except UNREADABLE:
             return None
 
-    def frame(self, payload: bytes) -> tuple[Usage | None, bool, bool]:
-        if payload == b"[DONE]":
-            return None, False, True
-        if b'"usage"' not in payload:
-            return None, False, False
-        try:
-            reply = _reply.decode(payload)
-        except UNREADABLE:
-            return None, False, False
-        usage = _canonical(reply.usage)
-        return usage, usage is not None and reply.choices == [], False
+    def meter(self) -> OpenAIMeter:
+        return OpenAIMeter()
 
     def fault(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> str:
         try:
