@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,48 +17,23 @@ import msgspec
 from tandem.core.endpoint import Target
 from tandem.core.errors import Rejected, TandemError, Upstream
 from tandem.core.money import Usage
-from tandem.gateway import route
+from tandem.gateway import route, translate
+from tandem.gateway.asked import FRAMES_BESIDE, Headers, Prompted, Reply
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.guard import Guarding, let_out
-from tandem.gateway.providers.base import Verb, Wire, load
+from tandem.gateway.providers.base import Ask, Wire, load
 from tandem.gateway.snapshot import Host, Snapshot
 from tandem.gateway.sse import Frames, data
 from tandem.gateway.transport import CONNECT, Pool, Response
 from tandem.gateway.watched import Watched
+from tandem.gateway.wires.base import Letterhead, dialect_of
 from tandem.observability.content import Vault
 
-Headers = list[tuple[bytes, bytes]]
 PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"x-request-id", b"openai-processing-ms")
 ERROR_BYTES = 1024 * 1024
-FRAMES_BESIDE = 64
-"""Frames of a stream that may hold no token: roles, ends, keep-alives."""
-
-
-class Reply(Protocol):
-    """The part of `http1.Reply` that is needed here; nested calls bring their own."""
-
-    def send(self, status: int, headers: Headers, body: bytes = b"") -> None: ...
-    def begin(self, status: int, headers: Headers) -> None: ...
-    def write(self, data: bytes) -> None: ...
-    async def drain(self) -> None: ...
-    def end(self) -> None: ...
-
-
-class Prompted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request in the OpenAI dialect, as far as the door must understand it."""
-
-    verb: Verb
-    body: bytes
-    stream: bool
-    wants_usage: bool
-    """Whether the caller asked for the usage frame itself."""
-    edits: Mapping[str, bytes]
-    """Fields the door writes besides `model`, as JSON."""
-    tokens_in: int
-    tokens_out: int
-    """Upper bounds, for the reservation."""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    """Passed on to the upstream as they are: traceparent, and the vendor's own."""
+NOBODY = Letterhead(id="", model="", at=0)
+WORDS = 2000
+"""Characters of a provider's own message that a caller of another wire hears."""
 
 
 def _proxy(host: str) -> str | None:
@@ -167,8 +140,9 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
         raise Upstream(f"The provider '{name}' of {target.target} is not set up.", hint="`tandem doctor` checks every route.")
     assert call.endpoint is not None
     wire = hosts.wire(host)
-    edits = {**asked.edits, "model": msgspec.json.encode(model)}
-    ask = wire.ask(asked.verb, asked.body, edits, hosts.key(host))
+    # Guards know the streams of one wire, and words; what else passes as it is, they read as words.
+    passes = asked.verb == "embed" or (wire.dialect == asked.dialect and (guards is None or asked.dialect == "openai"))
+    ask = _ask(wire, asked, model, hosts.key(host), passes=passes)
     running = call.begin(
         target.target,
         f"{asked.verb} {model}",
@@ -191,8 +165,12 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
         place = hosts.place(host)
         response = await place.pool.ask("POST", place.path + ask.path, headers, ask.body, timeouts=call.endpoint.timeouts)
         if response.status >= 400:
-            await _rejected(hosts, host, wire, response)
-        if asked.stream and (response.header(b"content-type") or "").startswith("text/event-stream"):
+            await _rejected(hosts, host, wire, response, same=wire.dialect == asked.dialect)
+        streams = asked.stream and (response.header(b"content-type") or "").startswith("text/event-stream")
+        if not passes:
+            answer = translate.stream if streams else translate.whole
+            await answer(wire, dialect_of(asked.dialect), call, asked, ask, response, reply, guards)
+        elif streams:
             await _stream(wire, call, asked, response, reply, guards)
         else:
             await _whole(wire, call, response, reply, guards)
@@ -205,6 +183,13 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
     finally:
         if response is not None:
             response.close()  # without effect after the end; before it, this is what cancels the upstream
+
+
+def _ask(wire: Wire, asked: Prompted, model: str, key: str | None, *, passes: bool) -> Ask:
+    """The request as it goes out: the caller's own bytes where the provider speaks the same, else its words."""
+    if passes:
+        return wire.ask(asked.verb, asked.body, {**asked.edits, "model": msgspec.json.encode(model)}, key)
+    return translate.put(wire, dialect_of(asked.dialect), asked, model, key)
 
 
 def _context(call: Call, asked: Prompted) -> tuple[tuple[bytes, bytes], ...]:
@@ -220,7 +205,7 @@ def _end(call: Call, outcome: str, usage: Usage, error: TandemError) -> None:
         call.end(outcome, usage, error.message)
 
 
-async def _rejected(hosts: Hosts, host: Host, wire: Wire, response: Response) -> None:
+async def _rejected(hosts: Hosts, host: Host, wire: Wire, response: Response, *, same: bool) -> None:
     body = await response.read(ERROR_BYTES)
     fault = wire.fault(response.status, response.headers, body)
     if fault in ("auth", "quota", "rate_limited"):
@@ -235,12 +220,23 @@ async def _rejected(hosts: Hosts, host: Host, wire: Wire, response: Response) ->
         )
     error = Rejected(
         f"The provider '{host.name}' answered {response.status} ({fault}).",
+        words="" if same else _words(body),
         code=fault,
         status=response.status,
         retry_after=retry_after,
     )
-    error.body = body
+    if same:
+        error.body = body
     raise error
+
+
+def _words(body: bytes) -> str:
+    """What a provider says of its refusal, for a caller who speaks another wire and hears ours."""
+    try:
+        error = msgspec.json.decode(body)["error"]
+        return str(error["message"] if isinstance(error, dict) else error)[:WORDS]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+        return ""
 
 
 def _seconds(response: Response) -> float | None:
@@ -321,7 +317,7 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
             raise
         _end(call, error.code, meter.usage or UNKNOWN, error)
         call.close(error.code, response.status, error)
-        reply.write(b"data: " + _error_frame(error) + b"\n\n")
+        reply.write(dialect_of(asked.dialect).writer(NOBODY).fail(error))
         reply.end()
         return
     call.end("ok", meter.usage or UNKNOWN)
@@ -330,7 +326,3 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
         reply.begin(response.status, _passed_back(call, response))
     reply.write(held + rest)
     reply.end()
-
-
-def _error_frame(error: TandemError) -> bytes:
-    return msgspec.json.encode({"error": {"message": str(error), "type": "upstream_error", "code": error.code, "param": None}})

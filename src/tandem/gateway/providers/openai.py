@@ -7,10 +7,33 @@ are part of prompt_tokens, reasoning tokens are part of completion_tokens).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from tandem.core.chat import (
+    Begin,
+    Chat,
+    Delta,
+    Document,
+    Finish,
+    Image,
+    Message,
+    Reason,
+    Refusal,
+    RefusalDelta,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolDelta,
+    ToolResult,
+    Used,
+)
+from tandem.core.errors import Invalid, Upstream
 from tandem.core.money import Usage
 from tandem.gateway.providers.base import Ask, Verb
 from tandem.gateway.splice import splice
@@ -18,6 +41,15 @@ from tandem.gateway.splice import splice
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not JSON, not UTF-8, or nested too deeply."""
 JSON = (b"content-type", b"application/json")
+REASONING = re.compile(r"(?:.*/)?(?:o[1-9]|gpt-[5-9])")
+"""Models that think, and take their bound by another name."""
+REASONS: dict[str, Reason] = {
+    "stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}  # fmt: skip
+CODES = {"insufficient_quota": "quota", "rate_limit_exceeded": "rate_limited", "context_length_exceeded": "context_exceeded"}
+EFFORTS = ((2048, "low"), (8192, "medium"))
+"""Tokens to think with, up to which an effort has this name; beyond: high."""
 PATHS: dict[Verb, str] = {"chat": "/chat/completions", "embed": "/embeddings"}
 
 
@@ -97,6 +129,28 @@ class OpenAI:
     def meter(self) -> OpenAIMeter:
         return OpenAIMeter()
 
+    def put(self, chat: Chat, model: str, key: str | None) -> Ask:
+        dropped: list[str] = []
+        tree = _request(chat, model, dropped)
+        headers = (JSON, (b"authorization", b"Bearer " + key.encode())) if key else (JSON,)
+        return Ask(path=PATHS["chat"], headers=headers, body=msgspec.json.encode(tree), dropped=tuple(dict.fromkeys(dropped)))
+
+    def whole(self, body: bytes) -> list[Delta]:
+        tree = _tree(body)
+        choices = tree.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            raise _unreadable()
+        message = choices[0].get("message")
+        deltas: list[Delta] = [Begin(id=str(tree.get("id") or ""), model=str(tree.get("model") or ""))]
+        deltas += _said(message if isinstance(message, dict) else {}, Places())
+        usage = self.usage(body)
+        if usage is not None:
+            deltas.append(Used(usage=usage))
+        return [*deltas, Finish(reason=REASONS.get(str(choices[0].get("finish_reason")), "stop"))]
+
+    def reader(self) -> OpenAIReader:
+        return OpenAIReader()
+
     def fault(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> str:
         try:
             error = _fault.decode(body).error
@@ -118,6 +172,224 @@ class OpenAI:
         if code in ("content_filter", "content_policy_violation"):
             return "content_policy"
         return "bad_request"
+
+
+class Places:
+    """Which call a piece belongs to: by its index where the host gives one, else by its id, else to the last one."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, int] = {}
+        self._last = -1
+
+    def of(self, piece: Mapping[str, Any]) -> int:
+        index, id = piece.get("index"), piece.get("id")
+        if isinstance(id, str) and id:
+            known = self._by_id.get(id)
+            if known is None:  # some hosts number every call 0: a new id is a new call, whatever its number
+                taken = set(self._by_id.values())
+                known = index if isinstance(index, int) and index not in taken else max(taken, default=-1) + 1
+                self._by_id[id] = known
+            self._last = known
+        elif isinstance(index, int):
+            self._last = index if index in self._by_id.values() or not self._by_id else self._last
+        return max(0, self._last)
+
+
+class OpenAIReader:
+    """A stream of chunks, read."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._begun = False
+        self._places = Places()
+
+    def feed(self, payload: bytes) -> list[Delta]:
+        if payload == b"[DONE]":
+            self.ended = True
+            return []
+        tree = _tree(payload)
+        deltas: list[Delta] = []
+        if not self._begun:
+            self._begun = True
+            deltas.append(Begin(id=str(tree.get("id") or ""), model=str(tree.get("model") or "")))
+        choices = tree.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and not choice.get("index"):  # words know one choice
+                delta = choice.get("delta")
+                deltas += _said(delta if isinstance(delta, dict) else {}, self._places)
+                if choice.get("finish_reason") is not None:
+                    deltas.append(Finish(reason=REASONS.get(str(choice["finish_reason"]), "stop")))
+        if tree.get("usage") is not None:
+            try:
+                usage = _canonical(_reply.decode(payload).usage)
+            except UNREADABLE:
+                usage = None
+            if usage is not None:
+                deltas.append(Used(usage=usage))
+        return deltas
+
+
+def _tree(body: bytes) -> dict[str, Any]:
+    try:
+        tree = msgspec.json.decode(body)
+    except UNREADABLE:
+        raise _unreadable() from None
+    if not isinstance(tree, dict):
+        raise _unreadable()
+    if tree.get("error"):
+        error = tree["error"] if isinstance(tree["error"], dict) else {"message": tree["error"]}
+        code = str(error.get("code") or error.get("type") or "")
+        raise Upstream(
+            "The provider ended the answer with an error.", words=f"{error.get('message')}.", code=CODES.get(code, "upstream")
+        )
+    return tree
+
+
+def _unreadable() -> Upstream:
+    return Upstream("The provider's answer cannot be read.", code="malformed_reply")
+
+
+def _said(message: Mapping[str, Any], places: Places) -> Iterator[Delta]:
+    """What a message, or a piece of one, says."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(thought := message.get(name), str) and thought:
+            yield ThinkingDelta(text=thought)
+            break
+    content = message.get("content")
+    for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+        if isinstance(part, dict) and isinstance(text := part.get("text"), str) and text:
+            yield TextDelta(text=text)
+    if isinstance(refusal := message.get("refusal"), str) and refusal:
+        yield RefusalDelta(text=refusal)
+    calls = message.get("tool_calls")
+    for piece in calls if isinstance(calls, list) else ():
+        if isinstance(piece, dict):
+            function = piece.get("function")
+            told = function if isinstance(function, dict) else {}
+            extra = piece.get("extra_content")
+            google = extra.get("google") if isinstance(extra, dict) else None
+            yield ToolDelta(
+                place=places.of(piece),
+                id=str(piece.get("id") or ""),
+                name=str(told.get("name") or ""),
+                arguments=str(told.get("arguments") or ""),
+                signature=str(google.get("thought_signature") or "") if isinstance(google, dict) else "",
+            )
+
+
+def _request(chat: Chat, model: str, dropped: list[str]) -> dict[str, object]:
+    """The chat in OpenAI's words; what has none is named in `dropped`."""
+    thinks = REASONING.match(model) is not None
+    tree: dict[str, object] = {"model": model, "messages": [said for each in chat.messages for said in _messages(each, dropped)]}
+    if chat.max_output is not None:
+        tree["max_completion_tokens" if thinks else "max_tokens"] = chat.max_output
+    for name in ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty"):
+        if (value := getattr(chat, name)) is not None:
+            tree[name] = value
+    if chat.stop:
+        tree["stop"] = list(chat.stop)
+    if chat.user:
+        tree["user"] = chat.user
+    if chat.stream:
+        tree |= {"stream": True, "stream_options": {"include_usage": True}}
+    if chat.tools:
+        tree["tools"] = [_function(each.name, each.description, each.schema, each.strict) for each in chat.tools]
+    if chat.choice is not None and chat.tools:
+        one = {"type": "function", "function": {"name": chat.choice.name}}
+        tree["tool_choice"] = one if chat.choice.mode == "one" else chat.choice.mode
+        if chat.choice.parallel is not None:
+            tree["parallel_tool_calls"] = chat.choice.parallel
+    if chat.format is not None:
+        schema = {"name": chat.format.name or "answer", "schema": chat.format.schema, "strict": chat.format.strict}
+        told = {name: value for name, value in schema.items() if value is not None}
+        tree["response_format"] = (
+            {"type": "json_object"} if chat.format.schema is None else {"type": "json_schema", "json_schema": told}
+        )
+    effort = chat.effort or _effort(chat.thinking)
+    if effort and thinks:
+        tree["reasoning_effort"] = effort
+    elif effort:
+        dropped.append("reasoning_effort" if chat.effort else "thinking")
+    if chat.top_k is not None:
+        dropped.append("top_k")
+    if any(each.cache for each in chat.tools):
+        dropped.append("cache_control")
+    return tree
+
+
+def _effort(tokens: int | None) -> str:
+    if not tokens:
+        return ""
+    return next((name for most, name in EFFORTS if tokens <= most), "high")
+
+
+def _function(name: str, description: str, schema: Mapping[str, object], strict: bool | None) -> dict[str, object]:
+    told: dict[str, object] = {"name": name, "description": description, "parameters": schema, "strict": strict}
+    return {"type": "function", "function": {name: value for name, value in told.items() if value not in (None, "")}}
+
+
+def _messages(message: Message, dropped: list[str]) -> Iterator[dict[str, object]]:
+    """One message, or one for each result of a tool; words between results follow them."""
+    results = [part for part in message.parts if isinstance(part, ToolResult)]
+    for result in results:
+        if result.failed:
+            dropped.append("is_error")
+        content = [_part(part, dropped) for part in result.parts]
+        texts = [part.text for part in result.parts if isinstance(part, Text)]
+        told: object = "\n".join(texts) if len(texts) == len(result.parts) else content
+        yield {"role": "tool", "tool_call_id": result.call, "content": told}
+    parts = [part for part in message.parts if not isinstance(part, ToolResult)]
+    if results and not parts:
+        return
+    role = "user" if message.role == "tool" else message.role
+    tree: dict[str, object] = {"role": role, **({"name": message.name} if message.name else {})}
+    if role == "assistant":
+        if any(isinstance(part, Thinking) for part in parts):
+            dropped.append("thinking")  # it is the proof of another provider
+        calls = [_call(part) for part in parts if isinstance(part, ToolCall)]
+        texts = [part.text for part in parts if isinstance(part, Text)]
+        refusals = [part.text for part in parts if isinstance(part, Refusal)]
+        tree["content"] = "".join(texts) if texts or not (calls or refusals) else None
+        if calls:
+            tree["tool_calls"] = calls
+        if refusals:
+            tree["refusal"] = "".join(refusals)
+        if any(isinstance(part, Image | Document) for part in parts):
+            raise Invalid(
+                "An answer of the model's holds a picture or a file, which OpenAI's protocol has no place for.", field="messages"
+            )
+    elif len(parts) == 1 and isinstance(parts[0], Text) and parts[0].cache is None:
+        tree["content"] = parts[0].text
+    else:
+        tree["content"] = [_part(part, dropped) for part in parts if isinstance(part, Text | Image | Document)]
+    yield tree
+
+
+def _part(part: Text | Image | Document, dropped: list[str]) -> dict[str, object]:
+    if part.cache is not None:
+        dropped.append("cache_control")
+    match part:
+        case Text():
+            return {"type": "text", "text": part.text}
+        case Image():
+            url = part.url or f"data:{part.media};base64,{part.data}"
+            return {"type": "image_url", "image_url": {"url": url, **({"detail": part.detail} if part.detail else {})}}
+        case Document():
+            if part.url:
+                raise Invalid("A document is named by its address, which OpenAI's protocol does not take.", field="messages")
+            data = f"data:{part.media};base64,{part.data}"
+            return {"type": "file", "file": {"filename": part.name or "document", "file_data": data}}
+
+
+def _call(part: ToolCall) -> dict[str, object]:
+    tree: dict[str, object] = {
+        "id": part.id,
+        "type": "function",
+        "function": {"name": part.name, "arguments": part.arguments or "{}"},
+    }
+    if part.signature:
+        tree["extra_content"] = {"google": {"thought_signature": part.signature}}
+    return tree
 
 
 def _canonical(usage: _Usage | None) -> Usage | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from importlib import import_module
+from typing import Protocol, cast
 
 from tandem.core.chat import Chat, Delta
 from tandem.core.errors import TandemError
@@ -61,3 +63,14 @@ class Dialect(Protocol):
     def writer(self, head: Letterhead) -> Writer:
         """For one streamed answer."""
         ...
+
+
+DIALECTS: dict[str, str] = {"openai": "tandem.gateway.wires.openai_chat:OpenAIDialect"}
+"""Name → where its class is; imported when first used."""
+
+
+@lru_cache(maxsize=8)
+def dialect_of(name: str) -> Dialect:
+    """The dialect of that name; they hold nothing, so one of each is enough."""
+    module, _, made = DIALECTS[name].partition(":")
+    return cast(Dialect, getattr(import_module(module), made)())

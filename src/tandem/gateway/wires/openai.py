@@ -12,13 +12,14 @@ import msgspec
 
 from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import Invalid, Rejected, TandemError
+from tandem.gateway.asked import Headers, Prompted, Reply
 from tandem.gateway.call import Call
 from tandem.gateway.guard import Guarding, guarding, let_in
 from tandem.gateway.http1 import Request
 from tandem.gateway.providers.openai import UNREADABLE
 from tandem.gateway.snapshot import INDEX
 from tandem.gateway.splice import splice
-from tandem.gateway.upstream import Headers, Hosts, Prompted, Reply, forward
+from tandem.gateway.upstream import Hosts, forward
 
 IMAGE_TOKENS = 50_000
 """Upper bound of what one image can count for, whatever its detail."""

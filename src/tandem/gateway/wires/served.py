@@ -13,11 +13,12 @@ from tandem.core.endpoint import Endpoint, EndpointKind
 from tandem.core.endpoint import Target as Place
 from tandem.core.errors import Invalid, NotFound, TandemError
 from tandem.gateway import route
+from tandem.gateway.asked import Headers, Prompted, Reply
 from tandem.gateway.call import NOTHING_SENT, Call, open_nested
 from tandem.gateway.guard import Guarding, guarding, let_in, let_out
 from tandem.gateway.snapshot import Served
 from tandem.gateway.target import Answer, Nested, Question, Target
-from tandem.gateway.upstream import Headers, Hosts, Prompted, Reply
+from tandem.gateway.upstream import Hosts
 from tandem.gateway.wires import openai
 
 JSON = (b"content-type", b"application/json")

@@ -1,0 +1,43 @@
+"""What a call asks of hosts, as far as the door must understand it, and what it answers to. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from tandem.gateway.providers.base import Verb
+
+Headers = list[tuple[bytes, bytes]]
+FRAMES_BESIDE = 64
+"""Frames of a stream that may hold no token: roles, ends, keep-alives."""
+
+
+class Reply(Protocol):
+    """The part of `http1.Reply` that is needed here; nested calls bring their own."""
+
+    def send(self, status: int, headers: Headers, body: bytes = b"") -> None: ...
+    def begin(self, status: int, headers: Headers) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    async def drain(self) -> None: ...
+    def end(self) -> None: ...
+
+
+class Prompted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request in a caller's dialect."""
+
+    verb: Verb
+    body: bytes
+    stream: bool
+    wants_usage: bool
+    """Whether the caller asked for the usage frame itself."""
+    edits: Mapping[str, bytes]
+    """Fields the door writes besides `model`, as JSON."""
+    tokens_in: int
+    tokens_out: int
+    """Upper bounds, for the reservation."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Passed on to the upstream as they are: traceparent, and the vendor's own."""
+    dialect: str = "openai"
+    """The wire that the caller speaks."""
