@@ -41,3 +41,14 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     """Passed on to the upstream as they are: traceparent, and the vendor's own."""
     dialect: str = "openai"
     """The wire that the caller speaks."""
+
+
+class Read(msgspec.Struct, frozen=True):
+    """A request that was understood: where it wants to go, for whom, and what is asked."""
+
+    address: str
+    subject: str | None
+    asked: Prompted
+    declared: bool = True
+    """Whether the request bounds its own output."""
+    choices: int = 1

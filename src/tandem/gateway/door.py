@@ -18,6 +18,7 @@ from tandem.gateway.call import Call, Door, open_call
 from tandem.gateway.http1 import Reply, Request
 from tandem.gateway.transport import CONNECT, Pool, Response
 from tandem.gateway.wires import openai, served
+from tandem.gateway.wires.answer import answer
 from tandem.gateway.wires.served import Answering
 
 JSON = (b"content-type", b"application/json")
@@ -107,7 +108,7 @@ class Handler:
             self._refuse(call, Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1), reply)
             return
         passed, own = openai.passed_headers(request), self.answering.from_documents
-        await openai.answer(self.answering.hosts, call, bearer(request), request.body, passed, reply, own)
+        await answer(self.answering.hosts, openai.SPOKEN, call, bearer(request), request.body, passed, reply, own)
 
     def _refuse(self, call: Call, error: TandemError, reply: Reply, *, allow: str | None = None) -> None:
         status, headers, body = (openai if call.kind in ("chat", "embed") else served).refusal(error, call.trace)

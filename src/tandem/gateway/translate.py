@@ -6,7 +6,7 @@ What the provider's protocol has no place for is refused where it would change t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -19,11 +19,11 @@ from tandem.gateway.asked import FRAMES_BESIDE, Headers, Prompted, Reply
 from tandem.gateway.call import UNKNOWN, Call
 from tandem.gateway.guard import Guarding, note
 from tandem.gateway.providers.base import Ask, Wire
-from tandem.gateway.providers.openai import UNREADABLE
+from tandem.gateway.providers.openai import UNREADABLE, OpenAI
 from tandem.gateway.splice import splice
 from tandem.gateway.sse import Frames, data
 from tandem.gateway.transport import Response
-from tandem.gateway.wires.base import Dialect, Letterhead
+from tandem.gateway.wires.base import Dialect, Letterhead, dialect_of
 from tandem.gateway.wires.openai_chat import OpenAIDialect
 from tandem.scorers.guards.channel import Argued, Plain
 from tandem.scorers.guards.detect import automaton
@@ -41,6 +41,7 @@ TOOLS = 256
 """Calls of tools in one answer; far more than any has."""
 JSON = (b"content-type", b"application/json")
 EVENTS = (b"content-type", b"text/event-stream")
+_OPENAI = OpenAI()
 _KEPT = OpenAIDialect()
 """The form in which every translated answer is kept."""
 
@@ -155,6 +156,55 @@ def _headers(call: Call, ask: Ask, first: tuple[bytes, bytes]) -> Headers:
 
 def _used(deltas: Sequence[Delta]) -> Usage | None:
     return next((delta.usage for delta in reversed(deltas) if isinstance(delta, Used)), None)
+
+
+class Collected:
+    """A reply that is kept instead of sent."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body = b""
+
+    def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        self.status, self.body = status, body
+
+    def begin(self, status: int, headers: Headers) -> None:
+        self.status = status
+
+    def write(self, data: bytes) -> None:
+        self.body += data
+
+    async def drain(self) -> None:
+        return
+
+    def end(self) -> None:
+        return
+
+
+async def through_openai(
+    own: Callable[[Call, Prompted, Reply, Guarding | None], Awaitable[None]],
+    call: Call,
+    asked: Prompted,
+    reply: Reply,
+    guards: Guarding | None,
+) -> None:
+    """Has a call of another wire answered by what speaks OpenAI's alone.
+
+    Raises:
+        TandemError: nothing was sent to the caller yet.
+    """
+    dialect = dialect_of(asked.dialect)
+    body = _OPENAI.put(replace(dialect.chat(asked.body), stream=False, rest={}), call.address, None).body
+    collected = Collected()
+    await own(call, msgspec.structs.replace(asked, body=body, stream=False, dialect="openai"), collected, guards)
+    deltas, head = _OPENAI.whole(collected.body), _head(call, asked)
+    if asked.stream:
+        writer = dialect.writer(head)
+        reply.begin(200, [EVENTS, (b"x-tandem-trace-id", call.trace.encode())])
+        reply.write(writer.feed(deltas) + writer.end())
+        reply.end()
+    else:
+        reply.send(200, [JSON, (b"x-tandem-trace-id", call.trace.encode())], dialect.whole(deltas, head))
 
 
 async def whole(

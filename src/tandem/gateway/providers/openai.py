@@ -117,8 +117,9 @@ class OpenAI:
     name = dialect = "openai"
 
     def ask(self, verb: Verb, body: bytes, edits: Mapping[str, bytes], key: str | None) -> Ask:
-        headers = (JSON, (b"authorization", b"Bearer " + key.encode())) if key else (JSON,)
-        return Ask(path=PATHS[verb], headers=headers, body=splice(body, edits))
+        if "max_tokens" in edits and REASONING.match(msgspec.json.decode(edits["model"], type=str)):
+            edits = {("max_completion_tokens" if name == "max_tokens" else name): value for name, value in edits.items()}
+        return Ask(path=PATHS[verb], headers=_headers(key), body=splice(body, edits))
 
     def usage(self, body: bytes) -> Usage | None:
         try:
@@ -132,8 +133,9 @@ class OpenAI:
     def put(self, chat: Chat, model: str, key: str | None) -> Ask:
         dropped: list[str] = []
         tree = _request(chat, model, dropped)
-        headers = (JSON, (b"authorization", b"Bearer " + key.encode())) if key else (JSON,)
-        return Ask(path=PATHS["chat"], headers=headers, body=msgspec.json.encode(tree), dropped=tuple(dict.fromkeys(dropped)))
+        return Ask(
+            path=PATHS["chat"], headers=_headers(key), body=msgspec.json.encode(tree), dropped=tuple(dict.fromkeys(dropped))
+        )
 
     def whole(self, body: bytes) -> list[Delta]:
         tree = _tree(body)
@@ -172,6 +174,10 @@ class OpenAI:
         if code in ("content_filter", "content_policy_violation"):
             return "content_policy"
         return "bad_request"
+
+
+def _headers(key: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    return (JSON, (b"authorization", b"Bearer " + key.encode())) if key else (JSON,)
 
 
 class Places:

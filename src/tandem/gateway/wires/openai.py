@@ -5,21 +5,18 @@ Only what the door must know is decoded; every other byte of the request goes th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
 
 from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import Invalid, Rejected, TandemError
-from tandem.gateway.asked import Headers, Prompted, Reply
+from tandem.gateway.asked import Headers, Prompted, Read
 from tandem.gateway.call import Call
-from tandem.gateway.guard import Guarding, guarding, let_in
 from tandem.gateway.http1 import Request
 from tandem.gateway.providers.openai import UNREADABLE
-from tandem.gateway.snapshot import INDEX
 from tandem.gateway.splice import splice
-from tandem.gateway.upstream import Hosts, forward
+from tandem.gateway.wires.answer import Spoken
 
 IMAGE_TOKENS = 50_000
 """Upper bound of what one image can count for, whatever its detail."""
@@ -28,10 +25,6 @@ MOST_CHOICES = 128
 OPENING = ord("[")
 JSON = (b"content-type", b"application/json")
 PASSED_ON = (b"traceparent", b"tracestate", b"openai-beta")
-
-
-Own = Callable[[Call, Prompted, Reply, Guarding | None], Awaitable[None]]
-"""Answers a chat call whose route leads into an index, not to a host."""
 
 
 class _StreamOptions(msgspec.Struct):
@@ -62,17 +55,6 @@ class Embed(msgspec.Struct):
 
 _chat = msgspec.json.Decoder(Chat)
 _embed = msgspec.json.Decoder(Embed)
-
-
-class Read(msgspec.Struct, frozen=True):
-    """A request that was understood: where it wants to go, for whom, and what is asked."""
-
-    address: str
-    subject: str | None
-    asked: Prompted
-    declared: bool = True
-    """Whether the request bounds its own output."""
-    choices: int = 1
 
 
 def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
@@ -116,19 +98,6 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
 
 def _beyond(name: str, value: int, top: int) -> Invalid:
     return Invalid(f"{name} must be between 1 and {top}.", words=f"It is {value}.", field=name)
-
-
-def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:
-    """The request with an upper bound of its output: its own, else the endpoint's.
-
-    Args:
-        tokens: the endpoint's default, per choice.
-        capped: whether a hard cap exists; then the bound is written into the request, so that it holds.
-    """
-    if read.declared:
-        return read.asked
-    edits = {**read.asked.edits, "max_tokens": b"%d" % tokens} if capped else read.asked.edits
-    return msgspec.structs.replace(read.asked, edits=edits, tokens_out=tokens * read.choices)
 
 
 def read_embed(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
@@ -201,45 +170,11 @@ def passed_headers(request: Request) -> tuple[tuple[bytes, bytes], ...]:
     return tuple([(name, fields[name]) for name in PASSED_ON if name in fields])
 
 
-async def answer(
-    hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply, own: Own
-) -> None:
-    """Answers one chat or embeddings call, whatever happens; `own` answers those from documents."""
-    try:
-        await _answer(hosts, call, token, body, headers, reply, own)
-    except TandemError as error:
-        if call.closed:
-            raise
-        status, fields, text = refusal(error, call.trace)
-        call.close(error.code, status, error)
-        reply.send(status, fields, text)
-    finally:
-        call.close("gone", 499)
+def _read(kind: EndpointKind, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
+    return read_chat(body, headers) if kind == "chat" else read_embed(body, headers)
 
 
-async def _answer(
-    hosts: Hosts, call: Call, token: str | None, body: bytes, headers: tuple[tuple[bytes, bytes], ...], reply: Reply, own: Own
-) -> None:
-    call.request = body
-    if call.principal is None:
-        call.identify(token)  # before the body is read: a stranger learns nothing from its faults
-    read = read_chat(body, headers) if call.kind == "chat" else read_embed(body, headers)
-    endpoint = call.enter(read.address)
-    call.subject = call.subject or read.subject
-    guards = guarding(call)
-    if guards is not None:
-        read = await _looked_at(call, guards, read, headers)
-    if endpoint.route[0].target.startswith(INDEX):
-        await own(call, read.asked, reply, guards)
-        return
-    asked = bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets))
-    await forward(hosts, call, asked, reply, guards)
-
-
-async def _looked_at(call: Call, guards: Guarding, read: Read, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
-    """The request as its guards let it through."""
-    body = await let_in(call, guards, read.asked.body)
-    return read_chat(body, headers) if call.kind == "chat" else read_embed(body, headers)
+SPOKEN = Spoken(read=_read, refusal=refusal)
 
 
 def models(call: Call, name: str | None) -> tuple[int, bytes]:

@@ -18,33 +18,12 @@ from tandem.gateway.call import NOTHING_SENT, Call, open_nested
 from tandem.gateway.guard import Guarding, guarding, let_in, let_out
 from tandem.gateway.snapshot import Served
 from tandem.gateway.target import Answer, Nested, Question, Target
+from tandem.gateway.translate import Collected
 from tandem.gateway.upstream import Hosts
 from tandem.gateway.wires import openai
+from tandem.gateway.wires.answer import answer
 
 JSON = (b"content-type", b"application/json")
-
-
-class Collected:
-    """A reply that is kept instead of sent: what a nested call writes to."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.body = b""
-
-    def send(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        self.status, self.body = status, body
-
-    def begin(self, status: int, headers: Headers) -> None:
-        self.status = status
-
-    def write(self, data: bytes) -> None:
-        self.body += data
-
-    async def drain(self) -> None:
-        return
-
-    def end(self) -> None:
-        return
 
 
 class Answering:
@@ -135,7 +114,7 @@ class Answering:
             if kind == "predict":
                 return await self._nested_target(call, address, body)
             collected = Collected()
-            await openai.answer(self.hosts, call, None, body, (), collected, own)
+            await answer(self.hosts, openai.SPOKEN, call, None, body, (), collected, own)
             return Answer(status=collected.status, body=collected.body)
 
         return nested

@@ -1,0 +1,85 @@
+"""A chat or embeddings call, answered: the act that all wires of language models share. Which wire it is, it is told.
+
+identify -> read -> enter -> guard in -> from documents, or from hosts in the order of the route
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from tandem.core.endpoint import EndpointKind
+from tandem.core.errors import TandemError
+from tandem.gateway import translate
+from tandem.gateway.asked import Headers, Prompted, Read, Reply
+from tandem.gateway.call import Call
+from tandem.gateway.guard import Guarding, guarding, let_in
+from tandem.gateway.snapshot import INDEX
+from tandem.gateway.upstream import Hosts, forward
+
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Headers of the caller that belong to the upstream."""
+Own = Callable[[Call, Prompted, Reply, Guarding | None], Awaitable[None]]
+"""Answers a chat call whose route leads into an index, not to a host; in OpenAI's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What differs between wires before and after the act."""
+
+    read: Callable[[EndpointKind, bytes, Fields], Read]
+    """Understands a request; raises Invalid with the field that is wrong."""
+    refusal: Callable[[TandemError, str], tuple[int, Headers, bytes]]
+    """An error and the trace's id as status, headers and body of this wire."""
+
+
+async def answer(
+    hosts: Hosts, spoken: Spoken, call: Call, token: str | None, body: bytes, headers: Fields, reply: Reply, own: Own
+) -> None:
+    """Answers one call, whatever happens; `own` answers those from documents."""
+    try:
+        await _answer(hosts, spoken, call, token, body, headers, reply, own)
+    except TandemError as error:
+        if call.closed:
+            raise
+        status, fields, text = spoken.refusal(error, call.trace)
+        call.close(error.code, status, error)
+        reply.send(status, fields, text)
+    finally:
+        call.close("gone", 499)
+
+
+async def _answer(
+    hosts: Hosts, spoken: Spoken, call: Call, token: str | None, body: bytes, headers: Fields, reply: Reply, own: Own
+) -> None:
+    call.request = body
+    if call.principal is None:
+        call.identify(token)  # before the body is read: a stranger learns nothing from its faults
+    read = spoken.read(call.kind, body, headers)
+    endpoint = call.enter(read.address)
+    call.subject = call.subject or read.subject
+    guards = guarding(call)
+    if guards is not None:
+        read = spoken.read(call.kind, await let_in(call, guards, read.asked.body), headers)
+    if endpoint.route[0].target.startswith(INDEX):
+        if read.asked.dialect == "openai":
+            await own(call, read.asked, reply, guards)
+        else:
+            await translate.through_openai(own, call, read.asked, reply, guards)
+        return
+    await forward(hosts, call, bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets)), reply, guards)
+
+
+def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:
+    """The request with an upper bound of its output: its own, else the endpoint's.
+
+    Args:
+        tokens: the endpoint's default, per choice.
+        capped: whether a hard cap exists; then the bound is written into the request, so that it holds.
+    """
+    if read.declared:
+        return read.asked
+    edits = {**read.asked.edits, "max_tokens": b"%d" % tokens} if capped else read.asked.edits
+    return msgspec.structs.replace(read.asked, edits=edits, tokens_out=tokens * read.choices)
