@@ -18,7 +18,7 @@ from tandem.core.money import Price
 PICO = 10**12
 MILLION = 10**6
 
-VENDORS: dict[str, str] = {"openai": "openai"}
+VENDORS: dict[str, str] = {"anthropic": "anthropic", "openai": "openai"}
 """Protocol → whose price list applies when a provider names none."""
 
 
