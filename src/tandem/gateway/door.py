@@ -17,7 +17,7 @@ from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable, Upst
 from tandem.gateway.call import Call, Door, open_call
 from tandem.gateway.http1 import Reply, Request
 from tandem.gateway.transport import CONNECT, Pool, Response
-from tandem.gateway.wires import openai, served
+from tandem.gateway.wires import anthropic, openai, served
 from tandem.gateway.wires.answer import answer
 from tandem.gateway.wires.served import Answering
 
@@ -41,7 +41,8 @@ HOP_BY_HOP = frozenset(
     }
 )
 CONTROL_TIMEOUTS = Timeouts(connect=2, first_byte=300, idle=300, total=3600)
-HOT = ("/v1/chat/completions", "/v1/embeddings")
+MESSAGES, COUNT = "/anthropic/v1/messages", "/anthropic/v1/messages/count_tokens"
+HOT = ("/v1/chat/completions", "/v1/embeddings", MESSAGES, COUNT)
 HEALTH = ("/health", "/health/ready")
 OWN = frozenset({*HOT, *HEALTH, "/metrics", "/v1/models", "/v2"})
 """Paths that are answered here, beside those below `/v2/`, `/v1/decide/` and `/v1/models/`."""
@@ -74,6 +75,10 @@ class Handler:
                 return self._counted(self._openai("chat", request, reply))
             if path == "/v1/embeddings":
                 return self._counted(self._openai("embed", request, reply))
+            if path == MESSAGES:
+                return self._counted(self._messages(request, reply))
+            if path == COUNT:
+                return self._count(request, reply)
             if path.startswith("/v1/decide/"):
                 return self._counted(self._served("decide", "decide", path[11:], request, reply))
         elif path in HOT or path.startswith("/v1/decide/"):
@@ -97,18 +102,43 @@ class Handler:
 
     def _busy(self) -> None:
         if self.running > CALLS_LIMIT:
-            raise Unavailable(
-                f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1, hint="Try again, or start more workers."
-            )
+            raise _too_many()
 
     async def _openai(self, kind: EndpointKind, request: Request, reply: Reply) -> None:
         call = open_call(self.door, kind, attributes=_origin(request))
         call.subject = request.header(b"x-tandem-subject")
         if self.running > CALLS_LIMIT:
-            self._refuse(call, Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1), reply)
+            self._refuse(call, _too_many(), reply)
             return
         passed, own = openai.passed_headers(request), self.answering.from_documents
         await answer(self.answering.hosts, openai.SPOKEN, call, bearer(request), request.body, passed, reply, own)
+
+    async def _messages(self, request: Request, reply: Reply) -> None:
+        call = open_call(self.door, "chat", attributes=_origin(request))
+        call.subject = request.header(b"x-tandem-subject")
+        if self.running > CALLS_LIMIT:
+            status, headers, body = anthropic.refusal(error := _too_many(), call.trace)
+            call.close(error.code, status, error)
+            reply.send(status, headers, body)
+            return
+        passed, own = anthropic.passed_headers(request), self.answering.from_documents
+        await answer(self.answering.hosts, anthropic.SPOKEN, call, bearer(request), request.body, passed, reply, own)
+
+    async def _count(self, request: Request, reply: Reply) -> None:
+        """Estimates the tokens of a request for who may send it; nobody is asked, and nothing is booked."""
+        call = open_call(self.door, "chat", request.path, attributes=_origin(request))
+        try:
+            call.identify(bearer(request))
+            address, tokens = anthropic.read_count(request.body)
+            call.enter(address)
+            call.close("ok", 200)
+            reply.send(200, [JSON, (b"x-tandem-trace-id", call.trace.encode())], anthropic.count(tokens))
+        except TandemError as error:
+            status, headers, body = anthropic.refusal(error, call.trace)
+            call.close(error.code, status, error)
+            reply.send(status, headers, body)
+        finally:
+            call.close("gone", 499)
 
     def _refuse(self, call: Call, error: TandemError, reply: Reply, *, allow: str | None = None) -> None:
         status, headers, body = (openai if call.kind in ("chat", "embed") else served).refusal(error, call.trace)
@@ -289,6 +319,10 @@ class Handler:
             fields.append((b"retry-after", b"%d" % max(0, round(error.retry_after + 0.5))))
         told = {"code": error.code, "message": error.said, "hint": error.hint, "field": error.field}
         reply.send(error.status, fields, msgspec.json.encode({"error": told}))
+
+
+def _too_many() -> Unavailable:
+    return Unavailable(f"This worker runs {CALLS_LIMIT} calls already.", retry_after=1, hint="Try again, or start more workers.")
 
 
 def bearer(request: Request) -> str | None:

@@ -13,14 +13,16 @@ from typing import Any
 import msgspec
 
 from tandem.core.chat import Chat, Delta
+from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import Invalid, Rejected, TandemError
+from tandem.gateway.asked import Headers, Prompted, Read
 from tandem.gateway.http1 import Request
-from tandem.gateway.upstream import Headers, Prompted
 from tandem.gateway.wires import anthropic_chat, anthropic_say
+from tandem.gateway.wires.answer import Spoken
 from tandem.gateway.wires.anthropic_chat import UNREADABLE, unreadable
 from tandem.gateway.wires.anthropic_say import AnthropicWriter, shape, status_of
 from tandem.gateway.wires.base import Letterhead
-from tandem.gateway.wires.openai import IMAGE_TOKENS, JSON, MAX_TOKENS_LIMIT, OPENING, Read
+from tandem.gateway.wires.openai import IMAGE_TOKENS, JSON, MAX_TOKENS_LIMIT, OPENING
 
 DOCUMENT_TOKENS = 1_000_000
 """Upper bound of what one document can count for that is no plain text: no model of Anthropic's reads more at once."""
@@ -87,6 +89,7 @@ def read_messages(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read
         tokens_in=_input_bound(body),
         tokens_out=asked.max_tokens,
         headers=headers,
+        dialect="anthropic",
     )
     return Read(asked.model, asked.metadata.user_id if asked.metadata is not None else None, prompted)
 
@@ -180,6 +183,13 @@ def _theirs(body: bytes) -> bool:
         return _object.decode(body).get("type") == "error"
     except UNREADABLE:
         return False
+
+
+def _read(kind: EndpointKind, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
+    return read_messages(body, headers)
+
+
+SPOKEN = Spoken(read=_read, refusal=refusal)
 
 
 # --- answers

@@ -65,7 +65,10 @@ class Dialect(Protocol):
         ...
 
 
-DIALECTS: dict[str, str] = {"openai": "tandem.gateway.wires.openai_chat:OpenAIDialect"}
+DIALECTS: dict[str, str] = {
+    "openai": "tandem.gateway.wires.openai_chat:OpenAIDialect",
+    "anthropic": "tandem.gateway.wires.anthropic:AnthropicDialect",
+}
 """Name → where its class is; imported when first used."""
 
 
