@@ -52,9 +52,23 @@ class Opinion:
 def answer(case: Case, calls: Calls) -> Opinion:
     return Opinion(said=f"{case.number} {case.text}")
 """
+TOOL = {"name": "find", "description": "Finds.", "input_schema": {"type": "object", "properties": {"q": {"type": "string"}}}}
+SAID = {
+    "model": "assistant",
+    "max_tokens": 5,
+    "tools": [TOOL],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "find", "input": {"q": "x"}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "none"}]},
+    ],
+}
 HOT: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/v1/chat/completions", CHAT),
     ("POST", "/v1/chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": True}}),
+    ("POST", "/anthropic/v1/messages", SAID),
+    ("POST", "/anthropic/v1/messages", {**SAID, "stream": True, "system": [{"type": "text", "text": "Be brief."}]}),
+    ("POST", "/anthropic/v1/messages/count_tokens", SAID),
     ("POST", "/v1/embeddings", {"model": "embedder", "input": ["a", "b"]}),
     ("POST", "/v1/decide/opinion", {"number": 1.5, "text": "a"}),
     ("POST", "/v1/decide/none", {"number": 1.5}),

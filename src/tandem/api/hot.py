@@ -38,6 +38,39 @@ _CHAT = {
         "user": _TEXT,
     },
 }
+_SAID = {
+    "type": "object",
+    "required": ["model", "messages", "max_tokens"],
+    "properties": {
+        "model": _TEXT,
+        "max_tokens": {"type": "integer", "minimum": 1, "maximum": 4096},
+        "system": _TEXT,
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {"role": {"enum": ["user", "assistant"]}, "content": _TEXT},
+            },
+        },
+        "stream": {"type": "boolean"},
+    },
+}
+_COUNTED = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {"model": _TEXT, "messages": _SAID["properties"]["messages"], "system": _TEXT},  # type: ignore[index]  # above
+}
+_ANTHROPIC_ERROR = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {"type": "object", "required": ["type", "message"], "properties": {"type": _TEXT, "message": _TEXT}},
+        "request_id": _TEXT,
+    },
+}
 _EMBED = {
     "type": "object",
     "required": ["model", "input"],
@@ -85,6 +118,14 @@ PATHS: dict[str, Any] = {
         "post": _operation("Chat, as OpenAI speaks it", _OPENAI_ERROR, body=_CHAT, answer=_JSON_OR_STREAM, failing=_FAILING)
     },
     "/v1/embeddings": {"post": _operation("Embeddings, as OpenAI speaks them", _OPENAI_ERROR, body=_EMBED, failing=_FAILING)},
+    "/anthropic/v1/messages": {
+        "post": _operation(
+            "Messages, as Anthropic speaks them", _ANTHROPIC_ERROR, body=_SAID, answer=_JSON_OR_STREAM, failing=(*_FAILING, "529")
+        )
+    },
+    "/anthropic/v1/messages/count_tokens": {
+        "post": _operation("An estimate of a request's tokens, as Anthropic asks for it", _ANTHROPIC_ERROR, body=_COUNTED)
+    },
     "/v1/models": {"get": _operation("The endpoints this key may reach", _OPENAI_ERROR)},
     "/v1/models/{name}": {"get": _operation("One endpoint", _OPENAI_ERROR, path=[_NAME])},
     "/v1/decide/{name}": {"post": _operation("A decision", _OIP_ERROR, body={"type": "object"}, path=[_NAME], failing=_FAILING)},

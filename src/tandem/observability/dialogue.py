@@ -1,6 +1,7 @@
 """What was said in a chat call: its request and its answer as turns of a conversation. Pure; it asks no model.
 
-Formats: OpenAI chat completions, whole and as a stream of server-sent events. What is neither has no turns.
+Formats: OpenAI chat completions and Anthropic messages, whole and as streams of server-sent events. What is none of them has
+no turns.
 """
 
 from __future__ import annotations
@@ -25,15 +26,20 @@ def asked(request: str) -> tuple[Turn, ...]:
     >>> asked('{"messages": [{"role": "user", "content": "Hello"}]}')
     (Turn(role='user', text='Hello'),)
     """
-    messages = _member(_json(request), "messages")
-    return tuple(_turn(message) for message in messages) if isinstance(messages, list) else ()
+    tree = _json(request)
+    messages, system = _member(tree, "messages"), _member(tree, "system")
+    opening = [] if system is None else [_turn({"role": "system", "content": system})]
+    return (*opening, *(_turn(message) for message in messages)) if isinstance(messages, list) else ()
 
 
 def answered(answer: str) -> tuple[Turn, ...]:
     """The choices of a chat answer, or of the pieces of its stream."""
-    if answer.lstrip().startswith("data:"):
+    if answer.lstrip().startswith(("data:", "event:")):
         return _streamed(answer)
-    return tuple(_turn(_member(choice, "message")) for choice in _choices(_json(answer)))
+    tree = _json(answer)
+    if _member(tree, "type") == "message":
+        return (_turn(tree),)
+    return tuple(_turn(_member(choice, "message")) for choice in _choices(tree))
 
 
 def question(request: str) -> str:
@@ -53,7 +59,10 @@ def said(answer: str) -> str:
 def _streamed(answer: str) -> tuple[Turn, ...]:
     pieces: dict[int, str] = {}
     for line in answer.splitlines():
-        for choice in _choices(_json(line[5:])) if line.startswith("data:") else ():
+        tree = _json(line[5:]) if line.startswith("data:") else None
+        if _member(tree, "type") == "content_block_delta" and isinstance(text := _member(_member(tree, "delta"), "text"), str):
+            pieces[0] = pieces.get(0, "") + text
+        for choice in _choices(tree):
             index = _member(choice, "index")
             piece = "".join(_texts(_member(choice, "delta")))
             if piece:
@@ -82,8 +91,14 @@ def _turn(message: object) -> Turn:
 
 
 def _part(part: object) -> str:
-    text = _member(part, "text")
-    return text if isinstance(text, str) else f"[{_member(part, 'type') or 'part'}]"
+    text, kind = _member(part, "text"), _member(part, "type")
+    if isinstance(text, str):
+        return text
+    if kind == "tool_use":
+        return f"calls {_member(part, 'name')}({msgspec.json.encode(_member(part, 'input')).decode()})"
+    if kind == "tool_result":
+        return _turn({"role": "tool", "content": _member(part, "content")}).text
+    return f"[{kind or 'part'}]"
 
 
 def _tool(call: object) -> str:
