@@ -91,6 +91,14 @@ async def test_what_the_providers_protocol_has_no_place_for_is_named(door: House
     assert set(raw.headers["x-tandem-dropped"].split(", ")) == {"top_k", "thinking"}
 
 
+async def test_a_field_of_any_name_is_no_header_of_ours(door: House) -> None:
+    body = {"model": "assistant", "max_tokens": 5, "messages": ASK, "a\r\nset-cookie: x": 1, "\0": 2, "é": 3, "fine": 4}
+    async with httpx2.AsyncClient() as http:
+        reply = await http.post(f"{door.url}/anthropic/v1/messages", json=body, headers={"x-api-key": KEY})
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["x-tandem-dropped"] == "?, fine"
+
+
 @pytest.mark.parametrize(
     ("change", "status", "kind"),
     [

@@ -6,6 +6,7 @@ What the provider's protocol has no place for is refused where it would change t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -30,6 +31,9 @@ from tandem.scorers.guards.detect import automaton
 
 DROPPED = b"x-tandem-dropped"
 """Names the fields that were left out because the provider's protocol has no place for them."""
+FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NAMED = 32
+"""Fields that the header names at most."""
 REFUSED = frozenset(
     {
         "n", "logprobs", "top_logprobs", "logit_bias", "modalities", "audio", "prediction", "web_search_options", "functions",
@@ -150,7 +154,8 @@ def _head(call: Call, asked: Prompted) -> Letterhead:
 def _headers(call: Call, ask: Ask, first: tuple[bytes, bytes]) -> Headers:
     fields = [first, (b"x-tandem-trace-id", call.trace.encode())]
     if ask.dropped:
-        fields.append((DROPPED, ", ".join(ask.dropped).encode("ascii", "replace")))
+        named = [name if FIELD.fullmatch(name) else "?" for name in ask.dropped[:NAMED]]  # a caller may call a field anything
+        fields.append((DROPPED, ", ".join(dict.fromkeys(named)).encode()))
     return fields
 
 
