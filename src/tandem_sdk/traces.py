@@ -16,10 +16,27 @@ class Usage:
     input: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    cache_read_audio: int = 0
     output: int = 0
     reasoning: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    searches: int = 0
+    """Searches of the web that the provider made."""
     source: str = "none"
     """`provider`, `estimated` or `none`."""
+
+    @property
+    def total_input(self) -> int:
+        cached = self.cache_read + self.cache_write + self.cache_write_1h + self.cache_read_audio
+        return self.input + cached + self.input_audio + self.input_image
+
+    @property
+    def total_output(self) -> int:
+        return self.output + self.reasoning + self.output_audio + self.output_image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,8 +125,8 @@ def _attempts(trace: Trace) -> None:
 def _attempt(attempt: Attempt) -> tuple[object, ...]:
     used = attempt.usage
     counted = used.source != "none"
-    tokens_in = used.input + used.cache_read + used.cache_write if counted else None
-    tokens_out = used.output + used.reasoning if counted else None
+    tokens_in = used.total_input if counted else None
+    tokens_out = used.total_output if counted else None
     by = used.source if counted else ""
     return (attempt.target, attempt.outcome, tokens_in, tokens_out, by, usd(attempt.reserved), usd(attempt.cost))
 

@@ -17,34 +17,54 @@ LARGEST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one attempt used, in disjoint counters (tokens), and who says so."""
+    """What one attempt used, in disjoint counters (tokens, unless told otherwise), and who says so."""
 
     input: int = 0
-    """Input tokens neither read from nor written to a prompt cache."""
+    """Input tokens of text (and of what has no counter of its own), neither read from nor written to a prompt cache."""
     cache_read: int = 0
     cache_write: int = 0
+    """Written for five minutes, or for as long as the provider keeps what it does not say."""
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    """Of pictures and pages."""
+    cache_read_audio: int = 0
     output: int = 0
     """Output tokens without reasoning."""
     reasoning: int = 0
+    output_audio: int = 0
+    output_image: int = 0
+    searches: int = 0
+    """Searches of the web that the provider made, a number."""
     source: Literal["provider", "estimated", "none"] = "none"
 
     @property
     def total_input(self) -> int:
-        return self.input + self.cache_read + self.cache_write
+        cached = self.cache_read + self.cache_write + self.cache_write_1h + self.cache_read_audio
+        return self.input + cached + self.input_audio + self.input_image
 
     @property
     def total_output(self) -> int:
-        return self.output + self.reasoning
+        return self.output + self.reasoning + self.output_audio + self.output_image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """A dated price row: pico-dollars per token of each counter."""
+    """A dated price row: pico-dollars per token of each counter. A counter without a rate costs what its plain kind costs."""
 
     input: int
     output: int
     cache_read: int | None = None
     cache_write: int | None = None
+    cache_write_1h: int | None = None
+    input_audio: int | None = None
+    input_image: int | None = None
+    cache_read_audio: int | None = None
+    reasoning: int | None = None
+    output_audio: int | None = None
+    output_image: int | None = None
+    search: int = 0
+    """Nano-dollars a search."""
     request: int = 0
     """Nano-dollars per attempt, whatever its size."""
     longer: tuple[tuple[int, Price], ...] = ()
@@ -63,21 +83,47 @@ class Price:
         for start, price in reversed(self.longer):
             if usage.total_input > start:
                 return price.cost(usage)
-        read = self.input if self.cache_read is None else self.cache_read
-        write = self.input if self.cache_write is None else self.cache_write
-        pico = (
-            usage.input * self.input
-            + usage.cache_read * read
-            + usage.cache_write * write
-            + (usage.output + usage.reasoning) * self.output
+        pico = usage.input * self.input + usage.output * self.output
+        if usage.cache_read:
+            pico += usage.cache_read * _or(self.cache_read, self.input)
+        if usage.reasoning:
+            pico += usage.reasoning * _or(self.reasoning, self.output)
+        if usage.total_input > usage.input + usage.cache_read or usage.total_output > usage.output + usage.reasoning:
+            pico += self._rare(usage)
+        return -(-pico // PICO_PER_NANO) + usage.searches * self.search + self.request
+
+    def _rare(self, usage: Usage) -> int:
+        """Pico-dollars of what few calls use."""
+        write = _or(self.cache_write, self.input)
+        audio = _or(self.input_audio, self.input)
+        return (
+            usage.cache_write * write
+            + usage.cache_write_1h * _or(self.cache_write_1h, write)
+            + usage.input_audio * audio
+            + usage.input_image * _or(self.input_image, self.input)
+            + usage.cache_read_audio * _or(self.cache_read_audio, _or(self.cache_read, audio))
+            + usage.output_audio * _or(self.output_audio, self.output)
+            + usage.output_image * _or(self.output_image, self.output)
         )
-        return -(-pico // PICO_PER_NANO) + self.request
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
-        """Nano-dollars that an attempt of at most this size cannot pass."""
-        dearest = max(self.input, self.cache_read or 0, self.cache_write or 0)
-        own = -(-(input_tokens * dearest + output_tokens * self.output) // PICO_PER_NANO) + self.request
+        """Nano-dollars that an attempt of at most this size cannot pass, but for searches, which no size bounds."""
+        inputs = (
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_1h,
+            self.input_audio,
+            self.input_image,
+            self.cache_read_audio,
+        )
+        outputs = (self.reasoning, self.output_audio, self.output_image)
+        dearest, said = max(self.input, *(rate or 0 for rate in inputs)), max(self.output, *(rate or 0 for rate in outputs))
+        own = -(-(input_tokens * dearest + output_tokens * said) // PICO_PER_NANO) + self.request
         return max([own, *[price.bound(input_tokens, output_tokens) for start, price in self.longer if input_tokens > start]])
+
+
+def _or(rate: int | None, plain: int) -> int:
+    return plain if rate is None else rate
 
 
 def nano(dollars: str | Decimal) -> int:

@@ -5,6 +5,7 @@ Used by the control process when it compiles a snapshot; the door only multiplie
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version
@@ -15,6 +16,18 @@ from genai_prices.types import ModelPrice, TieredPrices
 from tandem.core.clock import MICROS
 from tandem.core.money import Price
 
+RATES = {
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "input_audio": "input_audio_mtok",
+    "input_image": "input_image_mtok",
+    "cache_read_audio": "cache_audio_read_mtok",
+    "reasoning": "output_reasoning_mtok",
+    "output_audio": "output_audio_mtok",
+    "output_image": "output_image_mtok",
+}
+"""Rate of ours → its name in the catalogue, in dollars per million."""
 PICO = 10**12
 MILLION = 10**6
 
@@ -41,16 +54,7 @@ def price_of(model: str, vendor: str, at: int) -> Price | None:
         return None
     longer = [(start, row) for start in starts if (row := _row(prices, start + 1)) is not None]
     source = f"genai-prices {version('genai-prices')}: {vendor}/{info.id}"
-    return Price(
-        input=base.input,
-        output=base.output,
-        cache_read=base.cache_read,
-        cache_write=base.cache_write,
-        request=base.request,
-        longer=tuple(longer),
-        source=source,
-        effective=moment.date().isoformat(),
-    )
+    return replace(base, longer=tuple(longer), source=source, effective=moment.date().isoformat())
 
 
 def models_of(vendor: str) -> tuple[str, ...]:
@@ -65,13 +69,14 @@ def _row(prices: ModelPrice, tokens: int) -> Price | None:
     read = {name: _pico(value, tokens) for name, value in vars(prices).items() if value is not None}
     if "input_mtok" not in read and "output_mtok" not in read:
         return None
-    return Price(
+    row = Price(
         input=read.get("input_mtok", 0),
         output=read.get("output_mtok", 0),
-        cache_read=read.get("cache_read_mtok"),
-        cache_write=read.get("cache_write_mtok"),
+        search=read.get("web_searches_kcount", 0),
         request=read.get("requests_kcount", 0),
     )
+    rates = {field: read.get(name) for field, name in RATES.items()}
+    return replace(row, **rates)  # type: ignore[arg-type]  # each of these fields takes such a rate
 
 
 def _pico(value: Decimal | TieredPrices, tokens: int) -> int:

@@ -67,10 +67,21 @@ class _Thought(msgspec.Struct):
     thinking_tokens: int | None = None
 
 
+class _Written(msgspec.Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class _Searched(msgspec.Struct):
+    web_search_requests: int | None = None
+
+
 class _Usage(msgspec.Struct):
     input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: _Written | None = None
+    """Which part of what was written is kept for an hour."""
+    server_tool_use: _Searched | None = None
     output_tokens: int | None = None
     output_tokens_details: _Thought | None = None
 
@@ -147,10 +158,10 @@ _fault = msgspec.json.Decoder(_FaultReply)
 class _Count:
     """The counters of one answer, each as it was last said."""
 
-    __slots__ = ("_cache_read", "_cache_write", "_input", "_output", "_thought")
+    __slots__ = ("_cache_read", "_cache_write", "_hour", "_input", "_output", "_searches", "_thought")
 
     def __init__(self) -> None:
-        self._input = self._cache_read = self._cache_write = self._output = self._thought = 0
+        self._input = self._cache_read = self._cache_write = self._hour = self._output = self._thought = self._searches = 0
 
     def take(self, usage: _Usage) -> None:
         """Replaces what this one says; a counter it leaves out keeps its value."""
@@ -158,15 +169,21 @@ class _Count:
         self._cache_read = _or(usage.cache_read_input_tokens, self._cache_read)
         self._cache_write = _or(usage.cache_creation_input_tokens, self._cache_write)
         self._output = _or(usage.output_tokens, self._output)
+        if usage.cache_creation is not None:
+            self._hour = _or(usage.cache_creation.ephemeral_1h_input_tokens, self._hour)
+        if usage.server_tool_use is not None:
+            self._searches = _or(usage.server_tool_use.web_search_requests, self._searches)
         if usage.output_tokens_details is not None:
             self._thought = _or(usage.output_tokens_details.thinking_tokens, self._thought)
 
     def usage(self) -> Usage:
-        thought = min(self._thought, self._output)
+        thought, hour = min(self._thought, self._output), min(self._hour, self._cache_write)
         return Usage(
             input=self._input,
             cache_read=self._cache_read,
-            cache_write=self._cache_write,
+            cache_write=self._cache_write - hour,
+            cache_write_1h=hour,
+            searches=self._searches,
             output=self._output - thought,
             reasoning=thought,
             source="provider",

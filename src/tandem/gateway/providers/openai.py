@@ -56,6 +56,12 @@ PATHS: dict[Verb, str] = {"chat": "/chat/completions", "embed": "/embeddings"}
 class _Details(msgspec.Struct):
     cached_tokens: int | None = 0
     reasoning_tokens: int | None = 0
+    audio_tokens: int | None = 0
+    cache_write_tokens: int | None = 0
+    """As OpenRouter tells of hosts that charge for it."""
+
+
+_NONE = _Details()
 
 
 class _Usage(msgspec.Struct):
@@ -340,7 +346,7 @@ def _messages(message: Message, dropped: list[str]) -> Iterator[dict[str, object
     for result in results:
         if result.failed:
             dropped.append("is_error")
-        content = [_part(part, dropped) for part in result.parts]
+        content = [_content(part, dropped) for part in result.parts]
         texts = [part.text for part in result.parts if isinstance(part, Text)]
         told: object = "\n".join(texts) if len(texts) == len(result.parts) else content
         yield {"role": "tool", "tool_call_id": result.call, "content": told}
@@ -367,11 +373,11 @@ def _messages(message: Message, dropped: list[str]) -> Iterator[dict[str, object
     elif len(parts) == 1 and isinstance(parts[0], Text) and parts[0].cache is None:
         tree["content"] = parts[0].text
     else:
-        tree["content"] = [_part(part, dropped) for part in parts if isinstance(part, Text | Image | Document)]
+        tree["content"] = [_content(part, dropped) for part in parts if isinstance(part, Text | Image | Document)]
     yield tree
 
 
-def _part(part: Text | Image | Document, dropped: list[str]) -> dict[str, object]:
+def _content(part: Text | Image | Document, dropped: list[str]) -> dict[str, object]:
     if part.cache is not None:
         dropped.append("cache_control")
     match part:
@@ -403,9 +409,23 @@ def _canonical(usage: _Usage | None) -> Usage | None:
     if usage is None or usage.prompt_tokens is None:
         return None
     prompt, completion = max(0, usage.prompt_tokens), max(0, usage.completion_tokens or 0)
-    cached = reasoning = 0
-    if usage.prompt_tokens_details is not None:
-        cached = min(max(0, usage.prompt_tokens_details.cached_tokens or 0), prompt)
-    if usage.completion_tokens_details is not None:
-        reasoning = min(max(0, usage.completion_tokens_details.reasoning_tokens or 0), completion)
-    return Usage(input=prompt - cached, cache_read=cached, output=completion - reasoning, reasoning=reasoning, source="provider")
+    read, said = usage.prompt_tokens_details or _NONE, usage.completion_tokens_details or _NONE
+    cached = _part(read.cached_tokens, prompt)
+    written = _part(read.cache_write_tokens, prompt - cached)
+    heard = _part(read.audio_tokens, prompt - cached - written)
+    reasoning = _part(said.reasoning_tokens, completion)
+    spoken = _part(said.audio_tokens, completion - reasoning)
+    return Usage(
+        input=prompt - cached - written - heard,
+        cache_read=cached,
+        cache_write=written,
+        input_audio=heard,
+        output=completion - reasoning - spoken,
+        reasoning=reasoning,
+        output_audio=spoken,
+        source="provider",
+    )
+
+
+def _part(told: int | None, whole: int) -> int:
+    return min(max(0, told or 0), whole)
