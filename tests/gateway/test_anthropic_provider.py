@@ -19,9 +19,12 @@ from tandem.core import chat as words
 from tandem.core.chat import Chat, Choice, Document, Finish, Format, Image, Refusal, Text, Thinking, ToolCall, ToolDelta, Used
 from tandem.core.errors import Invalid, Upstream
 from tandem.core.money import Usage
+from tandem.gateway import sse
 from tandem.gateway.prices import price_of
 from tandem.gateway.providers.anthropic import Anthropic
 from tandem.gateway.providers.base import load
+from tandem.mock.serve import running
+from tandem.mock.settings import MockSettings
 from tests.gateway.anthropic_chats import CHATS, WEATHER, call, folded, result, say
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "anthropic"
@@ -575,6 +578,39 @@ def test_no_bytes_break_the_readers_otherwise(data: bytes) -> None:
             act(data)
         except Upstream:
             pass
+
+
+# --- against the mock, which knows the protocol from elsewhere
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", [name for name in CHATS if name != "thought"])
+async def test_the_mock_takes_what_we_send_and_its_bill_says_what_we_read(name: str, stream: bool) -> None:
+    _, chat = CHATS[name]
+    async with running(MockSettings(port=0)) as mock, httpx2.AsyncClient(base_url=f"{mock.url}/anthropic/v1") as http:
+        for _ in range(2):  # the second time, what is marked comes from the cache
+            ask = WIRE.put(replace(chat, stream=stream), "claude-sonnet-4-6", "sk")
+            reply = await http.post(ask.path, content=ask.body, headers=list(ask.headers))
+            assert reply.status_code == 200, reply.text
+            [*_, row] = mock.bill()
+            if stream:
+                reader, counting = WIRE.reader(), WIRE.meter()
+                payloads = [sse.data(frame) or b"" for frame in sse.Frames().feed(reply.content)]
+                deltas = [delta for payload in payloads for delta in reader.feed(payload)]
+                assert [counting.frame(payload)[1] for payload in payloads][-1]
+                assert reader.ended
+                usage = counting.usage
+            else:
+                deltas, usage = WIRE.whole(reply.content), WIRE.usage(reply.content)
+            assert usage is not None
+            assert [delta.usage for delta in deltas if isinstance(delta, Used)] == [usage]
+            assert (usage.total_input, usage.cache_read, usage.cache_write, usage.total_output) == (
+                row.prompt_tokens,
+                row.cached_tokens,
+                row.written_tokens,
+                row.completion_tokens,
+            )
+            assert isinstance(deltas[-1], Finish)
 
 
 # --- faults

@@ -33,7 +33,7 @@ def test_its_sessions_run(url: str) -> None:
     page = PAGE.replace("http://127.0.0.1:9101", url)
     test = doctest.DocTestParser().get_doctest(page, {}, "docs/mock.md", None, 0)
     failed, tried = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(test, clear_globs=False)
-    for name in ("client", "mock"):
+    for name in ("client", "claude", "mock"):
         test.globs[name].close()
     assert tried > 8
     assert failed == 0

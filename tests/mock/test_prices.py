@@ -46,3 +46,28 @@ def test_a_model_without_price_costs_nothing_known() -> None:
     row = prices.TABLE["mock-unpriced"]
     assert prices.cost(row, 5, 0, 5) is None
     assert row.name == "unpriced"
+
+
+CLAUDES = {  # US dollars per million tokens: prompt, read, written for five minutes, for an hour, completion
+    "claude-haiku-4-5": ("1", "0.10", "1.25", "2", "5"),
+    "claude-sonnet-4-6": ("3", "0.30", "3.75", "6", "15"),
+}
+
+
+@pytest.mark.parametrize("model", CLAUDES)
+def test_claudes_rates_are_the_listed_ones(model: str) -> None:
+    row = prices.TABLE[model]
+    rates = [row.prompt, row.cached, row.written, row.written_hour, row.completion]
+    assert rates == [Fraction(rate) * 1_000_000 for rate in CLAUDES[model]]
+    assert row.source.startswith("https://platform.claude.com/")
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7), st.data())
+def test_what_is_written_to_the_cache_is_priced_once(prompt: int, completion: int, data: st.DataObject) -> None:
+    cached = data.draw(st.integers(0, prompt))
+    written = data.draw(st.integers(0, prompt - cached))
+    hour = data.draw(st.integers(0, written))
+    listed = [Fraction(rate) / 1_000_000 for rate in CLAUDES["claude-haiku-4-5"]]
+    parts = (prompt - cached - written, cached, written - hour, hour, completion)
+    dollars = sum((count * rate for count, rate in zip(parts, listed, strict=True)), Fraction())
+    assert prices.cost(prices.TABLE["claude-haiku-4-5"], prompt, cached, completion, written, hour) == ceil(dollars * 10**9)

@@ -19,12 +19,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one request used. A struct of msgspec, because the bill grows by ten thousand rows a second."""
 
     id: str
-    """The reply's `x-request-id`."""
+    """The reply's `x-request-id`, or Anthropic's `request-id`."""
     micros: int
     """UTC microseconds when the request had arrived."""
     model: str
     key: str
-    """Fingerprint of the bearer key: 12 hexadecimal digits of its SHA-256."""
+    """Fingerprint of the key: 12 hexadecimal digits of its SHA-256."""
     call: str | None
     """The caller's idempotency id, from the header `x-tandem-call`."""
     attempt: str | None
@@ -33,6 +33,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prompt_tokens: int
     cached_tokens: int
     """The part of `prompt_tokens` that was read from the cache."""
+    written_tokens: int = 0
+    """The part of `prompt_tokens` that was written to the cache."""
     completion_tokens: int
     """Tokens really produced, also where the client did not take them all."""
     price: str

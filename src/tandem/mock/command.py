@@ -53,7 +53,7 @@ def mock(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Serve a mock upstream in OpenAI's protocol, with exact token counts, scripted faults and a bill."""
+    """Serve a mock upstream in OpenAI's and Anthropic's protocols, with exact token counts, scripted faults and a bill."""
     try:
         settings = MockSettings(
             host=host,
@@ -77,6 +77,7 @@ def _announce(handle: serve.MockHandle, settings: MockSettings, *, as_json: bool
         line = {
             "url": handle.url,
             "base_url": f"{handle.url}/v1",
+            "anthropic_url": f"{handle.url}/anthropic",
             "host": handle.host,
             "port": handle.port,
             "pid": os.getpid(),

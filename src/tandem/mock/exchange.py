@@ -13,6 +13,7 @@ from random import Random
 
 from tandem.core.clock import Clock
 from tandem.mock import prices
+from tandem.mock.anthropic_reply import MessageReply
 from tandem.mock.bill import Bill, Outcome, Row
 from tandem.mock.faults import NOTHING, Plan
 from tandem.mock.http import Connection, Request, head
@@ -24,6 +25,8 @@ _AT_ONCE = 4_000
 _BATCH = 64 * 1024
 """Bytes after which an unpaced stream looks whether the client still reads."""
 _LAST = b"0\r\n\r\n"
+Spoken = ChatReply | MessageReply
+"""A reply that can be streamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ class Exchange:
         request: Request,
         arrival: Arrival,
         price: prices.Row,
-        reply: ChatReply | EmbeddingReply,
+        reply: Spoken | EmbeddingReply,
         plan: Plan,
     ) -> None:
         self.bench = bench
@@ -90,7 +93,7 @@ class Exchange:
             self.close("ok")
             self.connection.send(self._head(len(body)) + body)
             self.connection.finish(self.request)
-        elif at_once and isinstance(self.reply, ChatReply) and self.reply.tokens <= _AT_ONCE:
+        elif at_once and isinstance(self.reply, Spoken) and self.reply.tokens <= _AT_ONCE:
             self._stream_at_once(self.reply)
         else:
             self.task = asyncio.get_running_loop().create_task(self._run())
@@ -114,9 +117,17 @@ class Exchange:
                 stream=self.streamed,
                 prompt_tokens=reply.prompt_tokens,
                 cached_tokens=reply.cached_tokens,
+                written_tokens=reply.written_tokens,
                 completion_tokens=completion,
                 price=self.price.name,
-                cost_nano=prices.cost(self.price, reply.prompt_tokens, reply.cached_tokens, completion),
+                cost_nano=prices.cost(
+                    self.price,
+                    reply.prompt_tokens,
+                    reply.cached_tokens,
+                    completion,
+                    reply.written_tokens,
+                    reply.written_hour_tokens,
+                ),
                 outcome=outcome,
                 fault=self.plan.specs,
             )
@@ -154,7 +165,7 @@ class Exchange:
     def _chunk(self, data: bytes) -> bytes:
         return data if self.request.http_1_0 else b"%x\r\n%b\r\n" % (len(data), data)
 
-    def _stream_at_once(self, reply: ChatReply) -> None:
+    def _stream_at_once(self, reply: Spoken) -> None:
         deltas = reply.deltas(self.stamp, self.bench.settings.delta_tokens)
         frames = [*reply.opening(self.stamp), *(frame for frame, _ in deltas), *reply.closing(self.stamp)]
         self.produced = reply.tokens
@@ -165,7 +176,7 @@ class Exchange:
 
     async def _run(self) -> None:
         await self._wait(self.bench.settings.latency_ms)
-        if self.streamed and isinstance(self.reply, ChatReply):
+        if self.streamed and isinstance(self.reply, Spoken):
             await self._stream(self.reply)
         else:
             await self._whole()
@@ -194,7 +205,7 @@ class Exchange:
         self.connection.send(body[-1:])
         self.connection.finish(self.request)
 
-    async def _stream(self, reply: ChatReply) -> None:
+    async def _stream(self, reply: Spoken) -> None:
         """Frame after frame at the pace that is set; faults act before the delta they name."""
         settings, ending = self.bench.settings, self.plan.ending
         kind = ending.kind if ending is not None else ""
@@ -207,7 +218,7 @@ class Exchange:
         pending = list(map(self._chunk, reply.opening(self.stamp)))
         due = self.bench.clock.monotonic()
         for at, (frame, tokens) in enumerate(deltas):
-            if at == act and kind.startswith(("cut", "stall")):
+            if at == act and kind.startswith(("cut", "stall", "error")):
                 await self._put(pending)
                 await self._end_badly(kind)
                 return
@@ -220,7 +231,7 @@ class Exchange:
             pending.append(self._chunk(frame[: len(frame) // 2] + b"\n\n" if broken else frame))
             if paced or len(pending) * len(frame) > _BATCH:
                 await self._put(pending)
-        if kind.startswith(("cut", "stall")):
+        if kind.startswith(("cut", "stall", "error")):
             await self._put(pending)
             await self._end_badly(kind)
             return
@@ -235,6 +246,11 @@ class Exchange:
         if kind.startswith("stall"):
             await asyncio.Event().wait()
         self.close("cut")
+        if kind.startswith("error") and isinstance(self.reply, Spoken):
+            last = b"" if self.request.http_1_0 else _LAST
+            self.connection.send(self._chunk(self.reply.broken()) + last)
+            self.connection.finish(self.request)
+            return
         self.connection.finish(self.request, close=True)
 
     async def _put(self, pending: list[bytes]) -> None:

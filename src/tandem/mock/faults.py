@@ -39,17 +39,21 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "400 … 599": Kind(meaning="refuses the request with that status, in OpenAI's error shape; options retry-after"),
-    "context": Kind(meaning="refuses with 400, code context_length_exceeded"),
+    "400 … 599": Kind(meaning="refuses the request with that status, in the protocol's error shape; options retry-after"),
+    "context": Kind(meaning="refuses with 400: context_length_exceeded, or prompt is too long"),
     "refuse": Kind(
-        meaning="empty answer with finish_reason content_filter; refuse=400 refuses with 400, code content_filter",
+        meaning="empty answer that ends with content_filter or refusal; refuse=400 refuses with 400, content filter",
         wants="word",
         words=("", "400"),
     ),
     "stall": Kind(meaning="sends the headers, then nothing, until the client leaves"),
     "stall-after": Kind(meaning="sends that many deltas, then nothing", wants="deltas"),
-    "cut": Kind(meaning="closes the connection after one delta, without finish chunk or [DONE]"),
+    "cut": Kind(meaning="closes the connection after one delta, without the end of the stream"),
     "cut-after": Kind(meaning="closes the connection after that many deltas", wants="deltas"),
+    "error-after": Kind(
+        meaning="sends an error event (overloaded) after that many deltas; 503 or 529 where nothing is streamed",
+        wants="deltas",
+    ),
     "malformed": Kind(meaning="breaks the second delta's frame in the middle, then goes on"),
     "malformed-after": Kind(meaning="breaks the frame that follows that many deltas", wants="deltas"),
     "reset": Kind(meaning="resets the TCP connection on accept"),

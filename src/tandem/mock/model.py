@@ -94,6 +94,8 @@ class Answer:
     calls: Sequence[ToolCall] = ()
     finish: str = "stop"
     """`stop`, `length`, `tool_calls` or `content_filter`."""
+    sequence: str = ""
+    """The stop sequence that ended it."""
     tokens: int = 0
     """Output tokens: those of the text; for each call one, and those of its arguments."""
 
@@ -165,12 +167,15 @@ def answer(ask: Ask, told: Orders, index: int) -> Answer:
     if told.tokens is not None:
         pieces = _exactly(pieces, text, told.tokens)
         text = "".join(pieces)
+    sequence = ""
     if ask.stop:
-        found = [at for at in (text.find(word) for word in ask.stop) if at >= 0]
-        pieces = tokens.split(text[: min(found)]) if found else pieces
+        found = [(at, word) for at, word in ((text.find(word), word) for word in ask.stop) if at >= 0]
+        if found:
+            at, sequence = min(found)
+            pieces = tokens.split(text[:at])
     if ask.limit is not None and len(pieces) > ask.limit:
         return Answer(pieces=pieces[: ask.limit], finish="length", tokens=ask.limit)
-    return Answer(pieces=pieces, tokens=len(pieces))
+    return Answer(pieces=pieces, sequence=sequence, tokens=len(pieces))
 
 
 def _exactly(pieces: list[str], text: str, wanted: int) -> list[str]:

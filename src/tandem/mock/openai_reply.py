@@ -16,7 +16,7 @@ import msgspec
 
 from tandem.mock import embed, prices, tokens
 from tandem.mock.model import Answer
-from tandem.mock.openai_wire import ChatRequest, EmbeddingRequest
+from tandem.mock.openai_wire import ChatRequest, EmbeddingRequest, scripted
 
 UsageFault = Literal["", "missing", "wrong", "double"]
 
@@ -55,6 +55,8 @@ def fingerprint(model: str) -> str:
 
 class ChatReply:
     """The answers to one chat request, in OpenAI's words."""
+
+    written_tokens = written_hour_tokens = 0
 
     def __init__(self, request: ChatRequest, answers: Sequence[Answer], cached: int, usage: UsageFault) -> None:
         self.answers = answers
@@ -131,6 +133,10 @@ class ChatReply:
                     frames.append((b'%b{"index":%d,"delta":{%b%b' % (head, at, delta[0], after), delta[1]))
         return frames
 
+    def broken(self) -> bytes:
+        """An error within a stream, as compatible hosts send it."""
+        return b"data: %b\n\n" % scripted(503)
+
     def closing(self, stamp: Stamp) -> list[bytes]:
         """The frames after the last token: one finish for each choice, the usage where it was asked for, `[DONE]`."""
         head, tail = self._frame(stamp)
@@ -167,7 +173,7 @@ class EmbeddingReply:
     """The vectors of one embedding request, in OpenAI's words."""
 
     tokens = 0
-    cached_tokens = 0
+    cached_tokens = written_tokens = written_hour_tokens = 0
 
     def __init__(self, request: EmbeddingRequest, usage: UsageFault) -> None:
         self._request = request

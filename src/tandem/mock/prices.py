@@ -1,7 +1,7 @@
 """What the mock's models cost: its own dated table, in pico-dollars per token. It shares no code with any ledger.
 
-One US dollar per million tokens is 1,000,000 pico-dollars per token. The rates are OpenAI's list prices for
-the standard tier; `source` says where they were published and `effective` since when they hold.
+One US dollar per million tokens is 1,000,000 pico-dollars per token. The rates are OpenAI's and Anthropic's list prices
+for the standard tier; `source` says where they were published and `effective` since when they hold.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ class Row:
     prompt: int | None = None
     cached: int = 0
     completion: int = 0
+    written: int = 0
+    """Prompt tokens that go into the cache for five minutes."""
+    written_hour: int = 0
     source: str = ""
 
     @property
@@ -34,6 +37,7 @@ class Row:
 
 
 _CACHING = "https://openai.com/index/api-prompt-caching/ and https://openai.com/api/pricing/"
+_CLAUDE = "https://platform.claude.com/docs/en/about-claude/pricing"
 
 TABLE: dict[str, Row] = {
     row.model: row
@@ -81,19 +85,47 @@ TABLE: dict[str, Row] = {
             cached=20_000,
             source="https://openai.com/index/new-embedding-models-and-api-updates/",
         ),
+        Row(
+            model="claude-haiku-4-5",
+            kind="chat",
+            created=1760486400,
+            context=200_000,
+            effective="2025-10-15",
+            prompt=1_000_000,
+            cached=100_000,
+            completion=5_000_000,
+            written=1_250_000,
+            written_hour=2_000_000,
+            source=_CLAUDE,
+        ),
+        Row(
+            model="claude-sonnet-4-6",
+            kind="chat",
+            created=1771286400,
+            context=1_000_000,
+            effective="2026-03-13",
+            prompt=3_000_000,
+            cached=300_000,
+            completion=15_000_000,
+            written=3_750_000,
+            written_hour=6_000_000,
+            source=_CLAUDE,
+        ),
         Row(model="mock-unpriced", kind="chat", created=1721172741, context=128_000),
     )
 }
 
 
-def cost(row: Row, prompt: int, cached: int, completion: int) -> int | None:
+def cost(row: Row, prompt: int, cached: int, completion: int, written: int = 0, written_hour: int = 0) -> int | None:
     """Nano-dollars of one request, rounded up once; None where the model has no price.
 
     Args:
         row: the model's rates.
-        prompt: all prompt tokens, the cached ones included.
+        prompt: all prompt tokens, the cached and the written ones included.
         cached: how many of them came from the cache.
         completion: completion tokens.
+        written: how many of the prompt's went into the cache, for however long.
+        written_hour: how many of these for an hour.
 
     >>> cost(TABLE["gpt-4o-mini"], 11, 0, 7), cost(TABLE["gpt-4o-mini"], 11, 10, 7), cost(TABLE["gpt-4.1-nano"], 1, 1, 0)
     (5850, 5100, 25)
@@ -102,5 +134,6 @@ def cost(row: Row, prompt: int, cached: int, completion: int) -> int | None:
     """
     if row.prompt is None:
         return None
-    pico = (prompt - cached) * row.prompt + cached * row.cached + completion * row.completion
+    pico = (prompt - cached - written) * row.prompt + cached * row.cached + completion * row.completion
+    pico += (written - written_hour) * row.written + written_hour * row.written_hour
     return -(-pico // 1000)

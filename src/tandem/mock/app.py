@@ -1,0 +1,451 @@
+"""The app behind the socket: its addresses, who may ask, what is answered where. It words no reply itself.
+
+POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /v1/models/{id}      with a key
+POST /v1/messages   POST /v1/messages/count_tokens, these two also after /anthropic         with a key
+GET|DELETE /bill   GET /bill.csv   GET|POST|DELETE /faults   GET|DELETE /requests   GET /   without one
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from hashlib import sha256
+from os import urandom
+from random import Random
+from typing import Any, NoReturn
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+
+from tandem.core.clock import Clock, iso
+from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError, Unauthenticated
+from tandem.mock import anthropic_wire, prices, tokens
+from tandem.mock import openai_reply as out
+from tandem.mock import openai_wire as wire
+from tandem.mock.anthropic_reply import THOUGHT, MessageReply, Prompted
+from tandem.mock.bill import Bill
+from tandem.mock.cache import PromptCache
+from tandem.mock.exchange import Arrival, Bench, Exchange, Spoken
+from tandem.mock.faults import NOTHING, Fault, Plan, Script, directed, plan
+from tandem.mock.http import Connection, Request, head
+from tandem.mock.model import EMPTY, Answer, Orders, answer, last_user, orders
+from tandem.mock.settings import MockSettings
+
+LARGEST_KEPT = 256 * 1024
+"""Bytes of a request body that `GET /requests` still shows."""
+LARGEST_HEARD = 16 * 1024
+"""Bytes of a chat request whose answer is kept for the next one like it."""
+MOST_HEARD = 512
+"""Chat requests whose answers are kept."""
+_JSON = "application/json"
+ROOTS = ("", "/anthropic")
+"""Where Anthropic's addresses begin."""
+
+
+class Seen(msgspec.Struct, kw_only=True):
+    """A request to `/v1` or `/anthropic/v1`, as `GET /requests` shows it."""
+
+    id: str
+    micros: int
+    request: Request
+    status: int | None = None
+    """None while it is unanswered."""
+
+
+class Heard:
+    """A chat request, read, and its answers once they were asked for: both follow from the bytes alone."""
+
+    def __init__(self, body: bytes, headers: tuple[tuple[str, str], ...]) -> None:
+        self.chat = wire.read_chat(body)
+        turns = self.chat.ask.turns
+        at = last_user(turns)
+        self.told = orders(turns[at].text if at >= 0 else "", dict(headers))
+        self._answers: tuple[Answer, ...] = ()
+
+    def answers(self) -> tuple[Answer, ...]:
+        """What the model says, once for each choice."""
+        if not self._answers:
+            self._answers = tuple(answer(self.chat.ask, self.told, index) for index in range(self.chat.n))
+        return self._answers
+
+
+class Mock:
+    """The app behind the socket: one server's state."""
+
+    def __init__(self, settings: MockSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.script = Script(settings.faults, settings.seed)
+        self.bill = Bill(settings.max_rows)
+        self.bench = Bench(settings=settings, clock=clock, bill=self.bill, random=Random(settings.seed))
+        self.seen: deque[Seen] = deque(maxlen=settings.max_requests)
+        self.connections: dict[Connection, Exchange | None] = {}
+        self._cache = PromptCache()
+        self._clock = clock
+        self._mark = sha256(urandom(16)).hexdigest()[:16]
+        self._count = 0
+        self._fingerprints: dict[str, str] = {}
+        self._heard = lru_cache(maxsize=MOST_HEARD)(Heard)
+        self._routes: Mapping[str, Mapping[str, Callable[[Request, Connection, Seen], None]]] = {
+            "/v1/chat/completions": {"POST": self._chat},
+            "/v1/embeddings": {"POST": self._embeddings},
+            "/v1/models": {"GET": self._models},
+            **{f"{root}/v1/messages": {"POST": self._messages} for root in ROOTS},
+            **{f"{root}/v1/messages/count_tokens": {"POST": self._count_tokens} for root in ROOTS},
+            "/": {"GET": self._about},
+            "/bill": {"GET": self._show_bill, "DELETE": self._clear_bill},
+            "/bill.csv": {"GET": self._show_bill},
+            "/faults": {"GET": self._show_faults, "POST": self._set_faults, "DELETE": self._clear_faults},
+            "/requests": {"GET": self._show_requests, "DELETE": self._clear_requests},
+        }
+
+    # the socket calls these
+
+    def accept(self, connection: Connection) -> bool:
+        self.connections[connection] = None
+        return not self.script.resets()
+
+    def lost(self, connection: Connection) -> None:
+        exchange = self.connections.pop(connection, None)
+        if exchange is not None:
+            exchange.gone("client_gone")
+
+    def receive(self, request: Request, connection: Connection) -> None:
+        self._count += 1
+        seen = Seen(id=f"req_{self._mark}{self._count:08x}", micros=self._clock.now(), request=request)
+        path = request.path
+        methods: Mapping[str, Callable[[Request, Connection, Seen], None]]
+        if path.startswith(("/v1/", "/anthropic/v1/")):
+            self.seen.append(seen)
+        try:
+            if path.startswith("/v1/models/"):
+                path, methods = "/v1/models/{id}", {"GET": self._model}
+            else:
+                methods = self._routes.get(path) or _no_route(request)
+            action = methods.get(request.method)
+            if action is None:
+                raise Invalid(
+                    f"Not allowed to {request.method} on {path}. (HINT: Perhaps you meant to use {' or '.join(methods)}?)",
+                    status=405,
+                    code="method_not_supported",
+                )
+            action(request, connection, seen)
+        except TandemError as error:
+            shown = anthropic_wire.error(error, seen.id) if _anthropic(path) else wire.error(error)
+            self._reply(connection, request, seen, error.status, shown)
+
+    # the model
+
+    def _chat(self, request: Request, connection: Connection, seen: Seen) -> None:
+        key = self._key(request)
+        hear = self._heard if len(request.body) <= LARGEST_HEARD else Heard
+        heard = hear(request.body, _orders_in(request.headers))
+        chat, told = heard.chat, heard.told
+        price = self._price(chat.ask.model, "chat")
+        plan = self._plan(price.model, key, told)
+        if plan.ending is not None and self._refused(
+            plan.ending, price, chat.ask.prompt_tokens, connection, request, seen, stream=chat.stream
+        ):
+            return
+        if chat.ask.prompt_tokens > price.context:
+            raise wire.too_long(price.context, chat.ask.prompt_tokens, "messages")
+        empty = plan.ending is not None and plan.ending.kind == "refuse"
+        answers = (EMPTY,) * chat.n if empty else heard.answers()
+        reply = out.ChatReply(chat, answers, told.cached, plan.usage)
+        self._exchange(request, connection, seen, key, price, reply, plan, stream=chat.stream)
+
+    def _messages(self, request: Request, connection: Connection, seen: Seen) -> None:
+        key = self._key(request)
+        asked = anthropic_wire.read(request.body, request.headers.get("anthropic-version"))
+        ask, at = asked.ask, last_user(asked.ask.turns)
+        told = orders(ask.turns[at].text if at >= 0 else "", dict(_orders_in(request.headers)))
+        price = self._price(ask.model, "chat")
+        plan = self._plan(price.model, key, told)
+        refused = plan.ending is not None and self._refused(
+            plan.ending, price, ask.prompt_tokens, connection, request, seen, stream=asked.stream
+        )
+        if refused:
+            return
+        if ask.prompt_tokens > price.context:
+            raise anthropic_wire.too_long(price.context, ask.prompt_tokens)
+        thought: Sequence[str] = tokens.split(THOUGHT) if asked.thinks else ()
+        limit = ask.limit or 0
+        if len(thought) >= limit:
+            thought = ()
+        empty = plan.ending is not None and plan.ending.kind == "refuse"
+        said = EMPTY if empty else answer(replace(ask, limit=limit - len(thought)), told, 0)
+        prompt = self._cache.take(price.model, key, asked.borders, ask.prompt_tokens, seen.micros)
+        if told.cached:
+            prompt = Prompted(tokens=ask.prompt_tokens, read=min(told.cached, ask.prompt_tokens))
+        reply = MessageReply(said, prompt, () if empty else thought, plan.usage)
+        self._exchange(request, connection, seen, key, price, reply, plan, stream=asked.stream)
+
+    def _count_tokens(self, request: Request, connection: Connection, seen: Seen) -> None:
+        self._key(request)
+        asked = anthropic_wire.read(request.body, request.headers.get("anthropic-version"), counting=True)
+        self._price(asked.ask.model, "chat")
+        self._reply(connection, request, seen, 200, b'{"input_tokens":%d}' % asked.ask.prompt_tokens)
+
+    def _embeddings(self, request: Request, connection: Connection, seen: Seen) -> None:
+        key = self._key(request)
+        asked = wire.read_embedding(request.body)
+        price = self._price(asked.model, "embed")
+        plan = self._plan(price.model, key, orders("", dict(_orders_in(request.headers))))
+        if plan.ending is not None and self._refused(
+            plan.ending, price, asked.prompt_tokens, connection, request, seen, stream=False
+        ):
+            return
+        self._exchange(request, connection, seen, key, price, out.EmbeddingReply(asked, plan.usage), plan, stream=False)
+
+    def _exchange(
+        self,
+        request: Request,
+        connection: Connection,
+        seen: Seen,
+        key: str,
+        price: prices.Row,
+        reply: Spoken | out.EmbeddingReply,
+        plan: Plan,
+        *,
+        stream: bool,
+    ) -> None:
+        seen.status = 200
+        arrival = Arrival(
+            id=seen.id,
+            micros=seen.micros,
+            key=self._fingerprint(key),
+            call=request.headers.get("x-tandem-call"),
+            attempt=request.headers.get("x-tandem-attempt"),
+            headers=self._headers(seen),
+        )
+        exchange = Exchange(self.bench, connection, request, arrival, price, reply, plan)
+        self.connections[connection] = exchange
+        exchange.begin(stream=stream)
+        if exchange.task is not None:
+            exchange.task.add_done_callback(_report)
+
+    def _refused(
+        self,
+        ending: Fault,
+        price: prices.Row,
+        size: int,
+        connection: Connection,
+        request: Request,
+        seen: Seen,
+        *,
+        stream: bool,
+    ) -> bool:
+        """Carries out a fault that keeps the request from the model; False where it lets it through."""
+        theirs = _anthropic(request.path)
+        if ending.kind == "status" or (ending.kind == "error-after" and not stream):
+            more = {"retry-after": ending.retry_after} if ending.retry_after is not None else {}
+            status = ending.status or (anthropic_wire.OVERLOADED if theirs else 503)
+            shown = anthropic_wire.scripted(status, seen.id) if theirs else wire.scripted(status)
+            self._reply(connection, request, seen, status, shown, more)
+        elif ending.kind == "context" and theirs:
+            raise anthropic_wire.too_long(price.context, max(size, price.context + 1))
+        elif ending.kind == "context":
+            raise wire.too_long(price.context, max(size, price.context + 1), "messages")
+        elif ending.kind == "refuse" and ending.word == "400" and theirs:
+            raise Invalid("Output blocked by content filtering policy")
+        elif ending.kind == "refuse" and ending.word == "400":
+            raise Invalid("The prompt was refused by the content filter.", field="messages", code="content_filter")
+        elif ending.kind == "reset":
+            connection.reset()
+        else:
+            return False
+        return True
+
+    def _plan(self, model: str, key: str, told: Orders) -> Plan:
+        """Faults that came with the request go before the script's."""
+        scripted = self.script.take(model, key) if self.script.lines else NOTHING
+        if not told.fault:
+            return scripted
+        return plan([directed(spec) for spec in told.fault])
+
+    def _key(self, request: Request) -> str:
+        """The key, from where either vendor's clients put it; Anthropic's older ones send `x-api-key`."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        key = key.strip()
+        if _anthropic(request.path):
+            given = request.headers.get("x-api-key", "").strip()
+            scheme, key = ("bearer", given) if given else (scheme, key)
+            if scheme.lower() != "bearer" or not key:
+                raise Unauthenticated("x-api-key header is required")
+        if scheme.lower() != "bearer" or not key:
+            raise Unauthenticated(
+                "You didn't provide an API key. You need to provide your API key in an Authorization header "
+                "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+            )
+        wanted = self.settings.key
+        if wanted is not None and key != wanted.reveal():
+            if _anthropic(request.path):
+                raise Unauthenticated("invalid x-api-key")
+            shown = f"{key[:3]}***{key[-2:]}" if len(key) > 8 else "***"
+            raise Unauthenticated(f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+        return key
+
+    def _fingerprint(self, key: str) -> str:
+        known = self._fingerprints.get(key)
+        if known is None:
+            if len(self._fingerprints) > 10_000:
+                self._fingerprints.clear()
+            known = self._fingerprints[key] = fingerprint(key)
+        return known
+
+    def _price(self, model: str, kind: str) -> prices.Row:
+        row = prices.TABLE.get(model)
+        if row is None:
+            raise NotFound(f"The model `{model}` does not exist or you do not have access to it.", code="model_not_found")
+        if row.kind == kind:
+            return row
+        if kind == "chat":
+            raise NotFound("This is not a chat model and thus not supported in the v1/chat/completions endpoint.", field="model")
+        raise Forbidden("You are not allowed to generate embeddings from this model.", field="model")
+
+    def _models(self, request: Request, connection: Connection, seen: Seen) -> None:
+        self._key(request)
+        self._reply(connection, request, seen, 200, out.models())
+
+    def _model(self, request: Request, connection: Connection, seen: Seen) -> None:
+        self._key(request)
+        name = unquote(request.path.removeprefix("/v1/models/"))
+        row = prices.TABLE.get(name)
+        if row is None:
+            raise NotFound(f"The model '{name}' does not exist", field="model", code="model_not_found")
+        self._reply(connection, request, seen, 200, out.model(row))
+
+    # what a test asks the mock itself
+
+    def _about(self, request: Request, connection: Connection, seen: Seen) -> None:
+        about = {
+            "object": "mock",
+            "models": list(prices.TABLE),
+            "routes": {path: list(methods) for path, methods in self._routes.items()},
+            "faults": [line.fault.spec for line in self.script.lines],
+            "billed": self.bill.totals.requests,
+        }
+        self._reply(connection, request, seen, 200, msgspec.json.encode(about))
+
+    def _show_bill(self, request: Request, connection: Connection, seen: Seen) -> None:
+        call = parse_qs(request.query).get("call", [None])[0]
+        if request.path == "/bill.csv":
+            self._reply(connection, request, seen, 200, self.bill.csv(call), {"content-type": "text/csv; charset=utf-8"})
+        else:
+            self._reply(connection, request, seen, 200, self.bill.json(call))
+
+    def _clear_bill(self, request: Request, connection: Connection, seen: Seen) -> None:
+        self.bill.clear()
+        self._reply(connection, request, seen, 200, self.bill.json(None))
+
+    def _show_faults(self, request: Request, connection: Connection, seen: Seen) -> None:
+        lines = [{"fault": line.fault.spec, "seen": line.seen, "fired": line.fired} for line in self.script.lines]
+        self._reply(connection, request, seen, 200, msgspec.json.encode({"object": "list", "data": lines}))
+
+    def _set_faults(self, request: Request, connection: Connection, seen: Seen) -> None:
+        try:
+            given = msgspec.json.decode(request.body, type=list[str] | dict[str, list[str]])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Invalid(f"The list of faults cannot be read: {error}.", hint='Send JSON such as ["429*3"].') from None
+        if isinstance(given, dict):
+            if set(given) != {"faults"}:
+                raise Invalid("The list of faults cannot be read.", hint='Send ["429*3"] or {"faults": ["429*3"]}.')
+            given = given["faults"]
+        self.script.replace(given)
+        self._show_faults(request, connection, seen)
+
+    def _clear_faults(self, request: Request, connection: Connection, seen: Seen) -> None:
+        self.script.replace(())
+        self._show_faults(request, connection, seen)
+
+    def _show_requests(self, request: Request, connection: Connection, seen: Seen) -> None:
+        call = parse_qs(request.query).get("call", [None])[0]
+        shown = [self.shown(one) for one in self.seen if call is None or one.request.headers.get("x-tandem-call") == call]
+        self._reply(connection, request, seen, 200, msgspec.json.encode({"object": "list", "data": shown}))
+
+    def _clear_requests(self, request: Request, connection: Connection, seen: Seen) -> None:
+        self.seen.clear()
+        self._show_requests(request, connection, seen)
+
+    def shown(self, seen: Seen) -> dict[str, object]:
+        """A request without its key."""
+        request = seen.request
+        headers = dict(request.headers)
+        if "authorization" in headers:
+            scheme, _, key = headers["authorization"].partition(" ")
+            headers["authorization"] = f"{scheme} ***{self._fingerprint(key.strip())}"
+        if "x-api-key" in headers:
+            headers["x-api-key"] = f"***{self._fingerprint(headers['x-api-key'].strip())}"
+        unknown = anthropic_wire.unknown_members(request.body) if _anthropic(request.path) else None
+        kept = len(request.body) <= LARGEST_KEPT
+        return {
+            "id": seen.id,
+            "time": iso(seen.micros),
+            "method": request.method,
+            "path": request.path,
+            "query": request.query,
+            "status": seen.status,
+            "headers": headers,
+            "bytes": len(request.body),
+            "body": _readable(request.body) if kept else None,
+            "unknown": (wire.unknown_members(request.body, request.path) if unknown is None else unknown) if kept else None,
+        }
+
+    def _headers(self, seen: Seen) -> dict[str, str]:
+        if _anthropic(seen.request.path):
+            return {"request-id": seen.id}
+        took = (self._clock.now() - seen.micros) // 1000
+        return {"x-request-id": seen.id, "openai-version": "2020-10-01", "openai-processing-ms": str(took)}
+
+    def _reply(
+        self,
+        connection: Connection,
+        request: Request,
+        seen: Seen,
+        status: int,
+        body: bytes,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes a reply that did not need the model."""
+        seen.status = status
+        headers = {"content-type": _JSON, **self._headers(seen), **(more or {}), "content-length": str(len(body))}
+        connection.send(head(status, headers, request) + (b"" if request.method == "HEAD" else body))
+        connection.finish(request)
+
+
+def fingerprint(key: str) -> str:
+    """How the bill names a key: 12 hexadecimal digits of its SHA-256.
+
+    >>> fingerprint("sk-test")
+    'f3abf2a6cc4f'
+    """
+    return sha256(key.encode()).hexdigest()[:12]
+
+
+def _anthropic(path: str) -> bool:
+    """Whether an address speaks Anthropic's protocol."""
+    return path.startswith(("/anthropic/", "/v1/messages"))
+
+
+def _no_route(request: Request) -> NoReturn:
+    raise NotFound(f"Invalid URL ({request.method} {request.path})")
+
+
+def _orders_in(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple([(name[7:], value) for name, value in headers.items() if name.startswith("x-mock-")])
+
+
+def _readable(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body.decode("utf-8", "replace")
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """An exchange that broke through our own fault is told to the loop, instead of vanishing with its task."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        task.get_loop().call_exception_handler({"message": "The mock broke while it replied.", "exception": error, "task": task})
