@@ -408,7 +408,7 @@ def meter(events: list[dict[str, Any]]) -> tuple[Usage | None, list[bool]]:
 
 def test_cache_counters_are_outside_input_tokens_and_counted_once() -> None:
     pair = golden("answer_cached")
-    expected = Usage(input=50, cache_read=1800, cache_write=248, output=503, source="provider")
+    expected = Usage(input=50, cache_read=1800, cache_write=148, cache_write_1h=100, output=503, source="provider")
     usage, lasts = meter(pair["events"])
     assert usage == expected
     assert lasts == [False] * (len(lasts) - 1) + [True]
@@ -604,7 +604,7 @@ async def test_the_mock_takes_what_we_send_and_its_bill_says_what_we_read(name: 
                 deltas, usage = WIRE.whole(reply.content), WIRE.usage(reply.content)
             assert usage is not None
             assert [delta.usage for delta in deltas if isinstance(delta, Used)] == [usage]
-            assert (usage.total_input, usage.cache_read, usage.cache_write, usage.total_output) == (
+            assert (usage.total_input, usage.cache_read, usage.cache_write + usage.cache_write_1h, usage.total_output) == (
                 row.prompt_tokens,
                 row.cached_tokens,
                 row.written_tokens,
