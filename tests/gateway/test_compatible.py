@@ -20,7 +20,7 @@ from tests.docs.pages import ROOT
 
 ROWS = list(KNOWN.values())
 NOW = time.time_ns() // 1000
-COMING = {"anthropic", "gemini"}
+COMING = {"anthropic"}
 """Protocols whose hosts are rows before they are spoken."""
 
 

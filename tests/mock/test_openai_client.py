@@ -14,7 +14,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel
 
 from tandem.core.secret import Secret
-from tandem.mock import tokens
+from tandem.mock import prices, tokens
 from tandem.mock.embed import vector
 from tandem.mock.serve import MockHandle, running
 from tandem.mock.settings import MockSettings
@@ -191,7 +191,7 @@ async def test_embeddings_in_both_formats_and_fewer_dimensions(client: AsyncOpen
 
 async def test_models(client: AsyncOpenAI) -> None:
     listed = [model.id async for model in client.models.list()]
-    assert listed == ["gpt-4o-mini", "gpt-4o", "gpt-4.1-nano", "text-embedding-3-small", "mock-unpriced"]
+    assert listed == list(prices.TABLE)
     assert (await client.models.retrieve("gpt-4o")).id == "gpt-4o"
     with pytest.raises(openai.NotFoundError) as caught:
         await client.models.retrieve("gpt-9")

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 from tandem.core.clock import Clock
 from tandem.mock import prices
 from tandem.mock.bill import Bill, Outcome, Row
 from tandem.mock.faults import NOTHING, Plan
 from tandem.mock.http import Connection, Request, head
-from tandem.mock.openai_reply import ChatReply, EmbeddingReply, Stamp
+from tandem.mock.openai_reply import EmbeddingReply, Stamp
 from tandem.mock.settings import MockSettings
 
 _AT_ONCE = 4_000
@@ -50,6 +51,21 @@ class Arrival:
     """Of the reply."""
 
 
+class Spoken(Protocol):
+    """An answer in a protocol's own words; each says how it opens, goes on and closes."""
+
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def cached_tokens(self) -> int: ...
+    def whole(self, stamp: Stamp) -> bytes: ...
+    def opening(self, stamp: Stamp) -> list[bytes]: ...
+    def deltas(self, stamp: Stamp, size: int) -> list[tuple[bytes, int]]: ...
+    def closing(self, stamp: Stamp) -> list[bytes]: ...
+
+
 class Exchange:
     """A request that has reached the model."""
 
@@ -60,7 +76,7 @@ class Exchange:
         request: Request,
         arrival: Arrival,
         price: prices.Row,
-        reply: ChatReply | EmbeddingReply,
+        reply: Spoken | EmbeddingReply,
         plan: Plan,
     ) -> None:
         self.bench = bench
@@ -90,7 +106,7 @@ class Exchange:
             self.close("ok")
             self.connection.send(self._head(len(body)) + body)
             self.connection.finish(self.request)
-        elif at_once and isinstance(self.reply, ChatReply) and self.reply.tokens <= _AT_ONCE:
+        elif at_once and not isinstance(self.reply, EmbeddingReply) and self.reply.tokens <= _AT_ONCE:
             self._stream_at_once(self.reply)
         else:
             self.task = asyncio.get_running_loop().create_task(self._run())
@@ -154,7 +170,7 @@ class Exchange:
     def _chunk(self, data: bytes) -> bytes:
         return data if self.request.http_1_0 else b"%x\r\n%b\r\n" % (len(data), data)
 
-    def _stream_at_once(self, reply: ChatReply) -> None:
+    def _stream_at_once(self, reply: Spoken) -> None:
         deltas = reply.deltas(self.stamp, self.bench.settings.delta_tokens)
         frames = [*reply.opening(self.stamp), *(frame for frame, _ in deltas), *reply.closing(self.stamp)]
         self.produced = reply.tokens
@@ -165,7 +181,7 @@ class Exchange:
 
     async def _run(self) -> None:
         await self._wait(self.bench.settings.latency_ms)
-        if self.streamed and isinstance(self.reply, ChatReply):
+        if self.streamed and not isinstance(self.reply, EmbeddingReply):
             await self._stream(self.reply)
         else:
             await self._whole()
@@ -194,7 +210,7 @@ class Exchange:
         self.connection.send(body[-1:])
         self.connection.finish(self.request)
 
-    async def _stream(self, reply: ChatReply) -> None:
+    async def _stream(self, reply: Spoken) -> None:
         """Frame after frame at the pace that is set; faults act before the delta they name."""
         settings, ending = self.bench.settings, self.plan.ending
         kind = ending.kind if ending is not None else ""

@@ -1,6 +1,7 @@
 """The mock as a server: its addresses, who may ask, and how it starts and stops. It words no reply itself.
 
 POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /v1/models/{id}      with a bearer key
+POST /v1beta/models/{model}:generateContent   :streamGenerateContent?alt=sse   (or /v1/…)   with an x-goog-api-key
 GET|DELETE /bill   GET /bill.csv   GET|POST|DELETE /faults   GET|DELETE /requests   GET /   without one
 """
 
@@ -25,12 +26,14 @@ import uvloop
 
 from tandem.core.clock import Clock, SystemClock, iso
 from tandem.core.errors import Conflict, Forbidden, Invalid, NotFound, TandemError, Unauthenticated
+from tandem.mock import gemini_wire as gemini
 from tandem.mock import openai_reply as out
 from tandem.mock import openai_wire as wire
 from tandem.mock import prices
 from tandem.mock.bill import Bill, Row
-from tandem.mock.exchange import Arrival, Bench, Exchange
+from tandem.mock.exchange import Arrival, Bench, Exchange, Spoken
 from tandem.mock.faults import NOTHING, Fault, Plan, Script, directed, plan
+from tandem.mock.gemini_reply import GenerateReply
 from tandem.mock.http import Connection, Request, head
 from tandem.mock.model import EMPTY, Answer, Orders, answer, last_user, orders
 from tandem.mock.settings import MockSettings
@@ -113,9 +116,12 @@ class Mock:
         seen = Seen(id=f"req_{self._mark}{self._count:08x}", micros=self._clock.now(), request=request)
         path = request.path
         methods: Mapping[str, Callable[[Request, Connection, Seen], None]]
-        if path.startswith("/v1/"):
+        if path.startswith(("/v1/", "/v1beta/")):
             self.seen.append(seen)
         try:
+            if gemini.addresses(unquote(path)):
+                self._generate(request, connection, seen)
+                return
             if path.startswith("/v1/models/"):
                 path, methods = "/v1/models/{id}", {"GET": self._model}
             else:
@@ -129,7 +135,7 @@ class Mock:
                 )
             action(request, connection, seen)
         except TandemError as error:
-            self._reply(connection, request, seen, error.status, wire.error(error))
+            self._reply(connection, request, seen, error.status, _wording(request).error(error))
 
     # the model
 
@@ -158,6 +164,32 @@ class Mock:
             return
         self._exchange(request, connection, seen, key, price, out.EmbeddingReply(asked, plan.usage), plan, stream=False)
 
+    def _generate(self, request: Request, connection: Connection, seen: Seen) -> None:
+        place = gemini.PATH.fullmatch(unquote(request.path))
+        if place is None or request.method != "POST":
+            raise NotFound(f"The requested URL {request.path} was not found on this server.")
+        stream = place["verb"] == "streamGenerateContent"
+        if stream and parse_qs(request.query).get("alt") != ["sse"]:
+            raise Invalid("This mock streams server-sent events only.", hint="Ask with ?alt=sse.")
+        key = self._google_key(request)
+        price = prices.TABLE.get(place["model"])
+        if price is None or price.kind != "chat":
+            raise NotFound(
+                f"models/{place['model']} is not found for API version v1beta, or is not supported for generateContent."
+            )
+        asked = gemini.read(request.body, price.model)
+        at = last_user(asked.ask.turns)
+        told = orders(asked.ask.turns[at].text if at >= 0 else "", dict(_orders_in(request.headers)))
+        plan = self._plan(price.model, key, told)
+        size = asked.ask.prompt_tokens
+        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen):
+            return
+        if size > price.context:
+            raise gemini.too_long(price.context, size, "contents")
+        empty = plan.ending is not None and plan.ending.kind == "refuse"
+        reply = GenerateReply(asked, EMPTY if empty else answer(asked.ask, told, 0), told.cached, plan.usage)
+        self._exchange(request, connection, seen, key, price, reply, plan, stream=stream)
+
     def _exchange(
         self,
         request: Request,
@@ -165,7 +197,7 @@ class Mock:
         seen: Seen,
         key: str,
         price: prices.Row,
-        reply: out.ChatReply | out.EmbeddingReply,
+        reply: Spoken | out.EmbeddingReply,
         plan: Plan,
         *,
         stream: bool,
@@ -189,11 +221,11 @@ class Mock:
         """Carries out a fault that keeps the request from the model; False where it lets it through."""
         if ending.kind == "status":
             more = {"retry-after": ending.retry_after} if ending.retry_after is not None else {}
-            self._reply(connection, request, seen, ending.status, wire.scripted(ending.status), more)
+            self._reply(connection, request, seen, ending.status, _wording(request).scripted(ending.status), more)
         elif ending.kind == "context":
-            raise wire.too_long(price.context, max(size, price.context + 1), "messages")
+            raise _wording(request).too_long(price.context, max(size, price.context + 1), "messages")
         elif ending.kind == "refuse" and ending.word == "400":
-            raise Invalid("The prompt was refused by the content filter.", field="messages", code="content_filter")
+            raise _wording(request).blocked()
         elif ending.kind == "reset":
             connection.reset()
         else:
@@ -219,6 +251,16 @@ class Mock:
         if wanted is not None and key != wanted.reveal():
             shown = f"{key[:3]}***{key[-2:]}" if len(key) > 8 else "***"
             raise Unauthenticated(f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+        return key
+
+    def _google_key(self, request: Request) -> str:
+        """The key of the header; one in the address would stand in every log on the way, and is not looked for."""
+        key = request.headers.get("x-goog-api-key", "").strip()
+        if not key:
+            raise gemini.unregistered()
+        wanted = self.settings.key
+        if wanted is not None and key != wanted.reveal():
+            raise gemini.wrong_key()
         return key
 
     def _fingerprint(self, key: str) -> str:
@@ -310,6 +352,8 @@ class Mock:
         if "authorization" in headers:
             scheme, _, key = headers["authorization"].partition(" ")
             headers["authorization"] = f"{scheme} ***{self._fingerprint(key.strip())}"
+        if "x-goog-api-key" in headers:
+            headers["x-goog-api-key"] = f"***{self._fingerprint(headers['x-goog-api-key'].strip())}"
         kept = len(request.body) <= LARGEST_KEPT
         return {
             "id": seen.id,
@@ -321,11 +365,13 @@ class Mock:
             "headers": headers,
             "bytes": len(request.body),
             "body": _readable(request.body) if kept else None,
-            "unknown": wire.unknown_members(request.body, request.path) if kept else None,
+            "unknown": wire.unknown_members(request.body, request.path) if kept and not gemini.addresses(request.path) else None,
         }
 
     def _headers(self, seen: Seen) -> dict[str, str]:
         took = (self._clock.now() - seen.micros) // 1000
+        if gemini.addresses(seen.request.path):
+            return {"x-request-id": seen.id, "server-timing": f"gfet4t7; dur={took}"}
         return {"x-request-id": seen.id, "openai-version": "2020-10-01", "openai-processing-ms": str(took)}
 
     def _reply(
@@ -351,6 +397,11 @@ def fingerprint(key: str) -> str:
     'f3abf2a6cc4f'
     """
     return sha256(key.encode()).hexdigest()[:12]
+
+
+def _wording(request: Request) -> Any:
+    """How the protocol of an address words refusals."""
+    return gemini if gemini.addresses(request.path) else wire
 
 
 def _no_route(request: Request) -> NoReturn:

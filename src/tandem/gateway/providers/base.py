@@ -99,7 +99,10 @@ class Wire(Protocol):
         ...
 
 
-PROTOCOLS: dict[str, str] = {"openai": "tandem.gateway.providers.openai:OpenAI"}
+PROTOCOLS: dict[str, str] = {
+    "gemini": "tandem.gateway.providers.gemini:Gemini",
+    "openai": "tandem.gateway.providers.openai:OpenAI",
+}
 """Protocol name → where its class is; imported when first used."""
 
 
