@@ -1,7 +1,7 @@
 """Hosts known by name, as rows: protocol, address, where the key is, whose prices. It sends nothing and reads no environment.
 
 A name of a row is enough to declare a provider: what is not said stands in the row, what is said wins.
-The addresses are those of the hosts' own documentation, read in 2026-11.
+The addresses were looked up in 2026-11: in the hosts' documentation where it could be read, else in clients that use them.
 """
 
 from __future__ import annotations
