@@ -270,7 +270,7 @@ def app(settings: Settings) -> App:
             datasets.routes(registry, loaded, home / "work"),
             indexes.routes(registry, past, jobs, searched, home / "work"),
             runs.routes(past, jobs, registry, looked),
-            endpoints.routes(table, vault, compiler.current, settings.server.address),
+            endpoints.routes(table, vault, compiler.current, settings.server.address, clock),
             traces.routes(recorded, subjects),
             persons.routes(erasures),
             monitors.routes(watch, decided),

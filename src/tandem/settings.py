@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tandem.core.asset import check_name
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
 from tandem.core.errors import Invalid
 from tandem.core.policy import Alert
+from tandem.gateway.providers.compatible import complete
 from tandem.governance.alerts.base import kind_of
 from tandem.governance.alerts.check import check_alert
 from tandem.governance.alerts.deeds import DEFAULT
@@ -97,12 +98,14 @@ class RetentionOptions:
 class ProviderOptions:
     """One host of language models."""
 
-    protocol: str
-    base_url: str
-    keys: tuple[str, ...] = ()
-    """`env:NAME`, `file:PATH` or a literal; several are rotated."""
+    protocol: str | None = None
+    """Unset: that of the known host of this name, else `openai`."""
+    base_url: str | None = None
+    """Unset: that of the known host of this name."""
+    keys: tuple[str, ...] | None = None
+    """`env:NAME`, `file:PATH` or a literal; several are rotated. Unset: the variable of the known host, at its own address."""
     prices: str | None = None
-    """Provider whose price list applies, when it is not the protocol's own vendor."""
+    """Whose price list applies. Unset: that of the known host of this name, else the protocol's own vendor's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,18 +303,17 @@ def _where(message: str, text: str) -> str:
 
 def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Provider:
     check_name(name)
-    if not options.base_url.startswith(("http://", "https://")):
+    try:
+        provider = complete(name, protocol=options.protocol, base_url=options.base_url, keys=options.keys, prices=options.prices)
+    except Invalid as error:
+        raise Invalid(
+            f"{path}: [providers.{name}]: {error.message}", hint=error.hint, field=f"providers.{name}.{error.field}"
+        ) from None
+    if not provider.base_url.startswith(("http://", "https://")):
         raise Invalid(
             f"{path}: the base_url of provider '{name}' must begin with http:// or https://.", field=f"providers.{name}.base_url"
         )
-    return Provider(
-        name=name,
-        protocol=options.protocol,
-        base_url=options.base_url.rstrip("/"),
-        keys=options.keys,
-        prices=options.prices,
-        managed=_managed(text, path, f"providers.{name}"),
-    )
+    return replace(provider, managed=_managed(text, path, f"providers.{name}"))
 
 
 def _server(options: ServerOptions, path: Path) -> ServerOptions:

@@ -44,7 +44,7 @@ from tandem_sdk.indexes import Document, Documents, Found, Hit
 from tandem_sdk.keys import Key, NewKey, Principal
 from tandem_sdk.monitors import Histogram, Monitor, Report, Request
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
-from tandem_sdk.providers import Check, Provider
+from tandem_sdk.providers import Check, KnownHost, Model, Provider
 from tandem_sdk.reviews import Exported, Review, Said, Tally
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
 from tandem_sdk.subjects import Erasure, KeyCopy
@@ -96,8 +96,10 @@ __all__ = [
     "Invalid",
     "Key",
     "KeyCopy",
+    "KnownHost",
     "Lineage",
     "Message",
+    "Model",
     "Monitor",
     "Move",
     "NewKey",

@@ -24,6 +24,36 @@ class Provider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownHost:
+    """A host whose name alone declares a provider."""
+
+    name: str
+    protocol: str = ""
+    base_url: str = ""
+    """With `{account}` and the like where every customer has an address of their own."""
+    variable: str | None = None
+    """The environment variable its key is usually in."""
+    prices: str | None = None
+    """Whose price list applies; None: nobody's."""
+    note: str = ""
+    models: int = 0
+    """How many of them have a price today."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that has a price: US dollars per million tokens."""
+
+    model: str
+    input: str = ""
+    output: str = ""
+    cache_read: str | None = None
+    context: int | None = None
+    """Tokens that fit, where it is known."""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One thing that was examined."""
 
@@ -43,20 +73,42 @@ class Providers:
         """Every provider."""
         return read_replies(Provider, self._wire.get(f"{API}/providers"))
 
-    def set(self, name: str, *, protocol: str, base_url: str, keys: Sequence[str] = (), prices: str | None = None) -> Provider:
-        """Makes or replaces a provider.
+    def known(self) -> tuple[KnownHost, ...]:
+        """Every host whose name alone declares a provider."""
+        return read_replies(KnownHost, self._wire.get(f"{API}/providers/known"))
+
+    def models(self, name: str) -> tuple[Model, ...]:
+        """The models of a provider, or of a known host, that have a price today.
+
+        Raises:
+            NotFound: there is neither.
+        """
+        return read_replies(Model, self._wire.get(f"{API}/providers/{segment(name)}/models"))
+
+    def set(
+        self,
+        name: str,
+        *,
+        protocol: str | None = None,
+        base_url: str | None = None,
+        keys: Sequence[str] | None = None,
+        prices: str | None = None,
+    ) -> Provider:
+        """Makes or replaces a provider; of a known host (`known`) everything may be left out.
 
         Args:
             name: how endpoints name it, as in `NAME/gpt-4o-mini`.
-            protocol: such as `openai`.
+            protocol: None: the known host's, else `openai`.
             base_url: up to and with `/v1`.
             keys: `env:NAME`, `file:PATH`, or the key itself, which is encrypted when it is stored.
-            prices: whose price list applies; None: the protocol's own vendor.
+            prices: whose price list applies; None: the known host's, else the protocol's own vendor.
 
         Raises:
+            Invalid: there is no address.
             Conflict: `tandem.toml` declares it.
         """
-        body = {"protocol": protocol, "base_url": base_url, "keys": list(keys), "prices": prices}
+        given = {"protocol": protocol, "base_url": base_url, "keys": None if keys is None else list(keys), "prices": prices}
+        body = {field: value for field, value in given.items() if value is not None}
         return read_reply(Provider, self._wire.send("PUT", f"{API}/providers/{segment(name)}", body))
 
     def drop(self, name: str) -> None:

@@ -795,12 +795,22 @@ def test_providers(tandem, platform: FakePlatform) -> None:
     )
     assert "env:K" in tandem("provider", "list").out
     assert tandem("provider", "set", "mock", "--url", "http://x/v1", "--key", "env:K", "--prices", "openai").code == 0
-    assert platform.asked[-1].json() == {"protocol": "openai", "base_url": "http://x/v1", "keys": ["env:K"], "prices": "openai"}
+    assert platform.asked[-1].json() == {"base_url": "http://x/v1", "keys": ["env:K"], "prices": "openai"}
+    platform.on("PUT", "/api/v1/providers/groq", {**provider, "name": "groq"})
+    assert tandem("provider", "set", "groq", "--key", "env:GROQ_API_KEY").code == 0
+    assert platform.asked[-1].json() == {"keys": ["env:GROQ_API_KEY"]}
     assert tandem("provider", "test", "mock", "--model", "m").code == 0
     failed = tandem("provider", "test", "mock", "--model", "m")
     assert failed.code == 1
     assert "HTTP 401" in failed.out
     assert tandem("provider", "drop", "mock").code == 0
+    host = {"name": "groq", "protocol": "openai", "base_url": "https://g/v1", "variable": "GROQ_API_KEY", "models": 33}
+    platform.on("GET", "/api/v1/providers/known", [host])
+    assert "GROQ_API_KEY" in tandem("provider", "known").out
+    assert tandem("provider", "known", "--json").json()[0]["models"] == 33
+    platform.on("GET", "/api/v1/providers/groq/models", [{"model": "gpt-oss-20b", "input": "0.1"}], [])
+    assert "gpt-oss-20b" in tandem("provider", "models", "groq").out
+    assert "without a price" in tandem("provider", "models", "groq").out
 
 
 def test_login_and_whoami(tandem, platform: FakePlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

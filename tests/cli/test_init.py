@@ -22,6 +22,7 @@ from tests.docs.test_examples import parse
 from tandem.cli.project import hosts, look, write
 from tandem.cli.project.risk import AUDIENCES, ENOUGH, LEVELS, RISKS, Risk, guards_of
 from tandem.core.errors import Invalid
+from tandem.gateway.providers.compatible import KNOWN
 from tandem.scorers.guards.rules import DETECTORS
 from tandem.settings import load
 
@@ -356,10 +357,19 @@ def test_language_models_by_name(tandem, tmp_path: Path) -> None:
     mock = hosts.model_of("mock", port=8400, url=None, variable=None)
     assert mock is not None
     assert mock.url == "http://127.0.0.1:8401/v1"
-    for name, host in hosts.HOSTS.items():
+    for name, offered in hosts.OFFERED.items():
         found = hosts.model_of(name, port=8400, url=None, variable=None)
         assert found is not None
-        assert (found.target, found.priced) == (f"{name}/{host.model}", host.variable is not None)
+        assert (found.target, found.variable, found.priced) == (f"{name}/{offered}", KNOWN[name].variable, name != "ollama")
+    gemini = hosts.model_of("gemini/gemini-2.5-flash", port=8400, url=None, variable=None)
+    assert gemini is not None
+    assert (gemini.protocol, gemini.variable, gemini.priced) == ("gemini", "GEMINI_API_KEY", True)
+    for word in ("together", "azure/gpt-4o"):  # no model is offered; every customer has an address of their own
+        with pytest.raises(Invalid):
+            hosts.model_of(word, port=8400, url=None, variable=None)
+    elsewhere = hosts.model_of("groq/x", port=8400, url="https://proxy.example/v1", variable=None)
+    assert elsewhere is not None
+    assert elsewhere.variable is None
 
 
 def test_questions_are_yours_or_a_starter(tandem, tmp_path: Path) -> None:

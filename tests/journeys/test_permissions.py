@@ -144,6 +144,8 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("PUT", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/red-{role}", json=ENDPOINT, stranger=403),
     ("DELETE", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/gone-{role}", stranger=404),
     ("GET", "/providers"): Rule(may=READ),
+    ("GET", "/providers/known"): Rule(may=READ),
+    ("GET", "/providers/{name}/models"): Rule(may=READ, path="/providers/mock/models"),
     ("PUT", "/providers/{name}"): Rule(
         may=ADMINS, path="/providers/new-{role}", json={"protocol": "openai", "base_url": "http://127.0.0.1:9"}, stranger=403
     ),

@@ -16,6 +16,8 @@ LISTED = {  # US dollars per million tokens: prompt, cached prompt, completion
     "gpt-4o-mini": ("0.15", "0.075", "0.60"),
     "gpt-4o": ("2.50", "1.25", "10.00"),
     "gpt-4.1-nano": ("0.10", "0.025", "0.40"),
+    "gemini-2.5-flash": ("0.30", "0.03", "2.50"),
+    "gemini-3-flash-preview": ("0.50", "0.05", "3.00"),
     "text-embedding-3-small": ("0.02", "0.02", "0"),
 }
 
@@ -24,7 +26,7 @@ LISTED = {  # US dollars per million tokens: prompt, cached prompt, completion
 def test_rates_are_the_listed_ones(model: str) -> None:
     row = prices.TABLE[model]
     assert [row.prompt, row.cached, row.completion] == [Fraction(rate) * 1_000_000 for rate in LISTED[model]]
-    assert row.source.startswith("https://openai.com/")
+    assert row.source.startswith(("https://openai.com/", "https://ai.google.dev/"))
     assert date.fromisoformat(row.effective) <= date(2025, 12, 31)
     assert row.name == f"{model}@{row.effective}"
 

@@ -11,7 +11,7 @@ from tests.sdk.watched import ALERT, MONITOR, REPORT, REQUEST
 
 import tandem
 import tandem_sdk
-from tandem_sdk import Asking, Client, GateRefused, Invalid, Message, RunFailed, Scoring, Target, TimedOut
+from tandem_sdk import Asking, Client, GateRefused, Invalid, KnownHost, Message, Model, RunFailed, Scoring, Target, TimedOut
 from tandem_sdk.assets import split
 from tandem_sdk.calls import tensors
 from tandem_sdk.fake import Canned, FakePlatform
@@ -277,10 +277,17 @@ def test_endpoints_and_providers(platform: FakePlatform, client: Client) -> None
     }
     platform.on("GET", "/api/v1/providers", [provider])
     platform.on("PUT", "/api/v1/providers/mock", provider)
+    platform.on("PUT", "/api/v1/providers/groq", {**provider, "name": "groq"})
     platform.on("POST", "/api/v1/providers/mock/test", [{"check": "reply", "ok": False, "detail": "HTTP 401"}])
     assert client.providers.list()[0].managed == "file:3"
     client.providers.set("mock", protocol="openai", base_url="http://x/v1", keys=["env:K"])
-    assert platform.asked[-1].json() == {"protocol": "openai", "base_url": "http://x/v1", "keys": ["env:K"], "prices": None}
+    assert platform.asked[-1].json() == {"protocol": "openai", "base_url": "http://x/v1", "keys": ["env:K"]}
+    client.providers.set("groq")
+    assert platform.asked[-1].json() == {}
+    platform.on("GET", "/api/v1/providers/known", [{"name": "groq", "variable": "GROQ_API_KEY", "models": 33}])
+    platform.on("GET", "/api/v1/providers/groq/models", [{"model": "gpt-oss-20b", "input": "0.1", "context": 131072}])
+    assert client.providers.known()[0] == KnownHost(name="groq", variable="GROQ_API_KEY", models=33)
+    assert client.providers.models("groq")[0] == Model(model="gpt-oss-20b", input="0.1", context=131072)
     assert client.providers.test("mock", "gpt-4o-mini")[0].detail == "HTTP 401"
 
 

@@ -11,9 +11,14 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tandem.api.wire import Caller, answer, bearer
+from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
-from tandem.core.errors import Conflict, Invalid
+from tandem.core.errors import Conflict, Invalid, NotFound
+from tandem.core.money import PICO_PER_NANO, dollars
+from tandem.core.principal import Principal
 from tandem.gateway.compile import seal_keys
+from tandem.gateway.prices import VENDORS, Listed, catalogue
+from tandem.gateway.providers.compatible import KNOWN, complete
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Snapshot
 from tandem.gateway.trial import try_provider
@@ -59,12 +64,12 @@ class EndpointIn(BaseModel):
 
 
 class ProviderIn(BaseModel):
-    """A provider as it shall be; literal keys are sealed before they are stored."""
+    """A provider as it shall be; literal keys are sealed before they are stored. A known name fills in what is left out."""
 
     model_config = ConfigDict(extra="forbid")
-    protocol: Name
-    base_url: Annotated[str, Field(max_length=2048)]
-    keys: Annotated[list[Annotated[str, Field(min_length=1, max_length=8192)]], Field(max_length=32)] = []
+    protocol: Name | None = None
+    base_url: Annotated[str, Field(max_length=2048)] | None = None
+    keys: Annotated[list[Annotated[str, Field(min_length=1, max_length=8192)]], Field(max_length=32)] | None = None
     prices: Name | None = None
 
 
@@ -75,7 +80,7 @@ class TrialIn(BaseModel):
     model: Name
 
 
-def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: str) -> APIRouter:
+def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: str, clock: Clock) -> APIRouter:
     """The routes of Endpoint; `current` gives the compiled Snapshot, `door` is the platform's own address."""
     router = APIRouter(tags=["endpoints"])
 
@@ -120,13 +125,25 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
         authorise(by, "read")
         return answer([_provider(provider) for provider in table.providers(scope_of(by))])
 
+    @router.get("/providers/known")
+    def list_known(by: Caller) -> Response:
+        """Every host that a name alone declares, and how many of its models have a price today."""
+        authorise(by, "read")
+        now = clock.now()
+        return answer([{**asdict(row), "models": len(catalogue(row.prices, now)) if row.prices else 0} for row in KNOWN.values()])
+
+    @router.get("/providers/{name}/models")
+    def list_models(name: str, by: Caller) -> Response:
+        """The models of a provider, or of a known host, that have a price today: US dollars per million tokens."""
+        authorise(by, "read")
+        vendor = _vendor(table, name, by)
+        return answer([_model(row) for row in catalogue(vendor, clock.now())] if vendor is not None else [])
+
     @router.put("/providers/{name}")
     def put_provider(name: str, body: ProviderIn, by: Caller) -> Response:
         """Adds or replaces a provider."""
         provider = seal_keys(
-            Provider(
-                name=name, protocol=body.protocol, base_url=body.base_url.rstrip("/"), keys=tuple(body.keys), prices=body.prices
-            ),
+            complete(name, protocol=body.protocol, base_url=body.base_url, keys=body.keys, prices=body.prices),
             vault,
         )
         etag = table.put_provider(provider, by=by)
@@ -152,6 +169,29 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
         return answer(try_provider(door, given, name, body.model))
 
     return router
+
+
+def _vendor(table: Routes, name: str, by: Principal) -> str | None:
+    """Whose price list applies to a declared provider, or to a known host that nobody has declared."""
+    try:
+        provider, _ = table.provider(name, scope_of(by))
+    except NotFound:
+        if name not in KNOWN:
+            raise
+        return KNOWN[name].prices
+    return provider.prices or VENDORS.get(provider.protocol)
+
+
+def _model(row: Listed) -> dict[str, Any]:
+    price = row.price
+    return {
+        "model": row.model,
+        "input": dollars(price.input * PICO_PER_NANO),
+        "output": dollars(price.output * PICO_PER_NANO),
+        "cache_read": None if price.cache_read is None else dollars(price.cache_read * PICO_PER_NANO),
+        "context": row.context,
+        "source": price.source,
+    }
 
 
 def _provider(provider: Provider) -> dict[str, Any]:

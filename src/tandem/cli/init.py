@@ -319,7 +319,7 @@ def _model(
     without = "none: the built-in model quotes the documents. " if what == "documents" else ""
     return asker.ask(
         "--model", given, read,
-        title=f"Which language model?  {'none · ' if without else ''}mock · {' · '.join(hosts.HOSTS)}, or PROVIDER/MODEL",
+        title=f"Which language model?  {'none · ' if without else ''}mock · {' · '.join(hosts.OFFERED)}, or PROVIDER/MODEL",
         why=f"{without}mock: it repeats what it is asked, to try out. A provider's key is read from a variable.",
         default="none" if what == "documents" else "mock",
     )  # fmt: skip

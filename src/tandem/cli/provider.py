@@ -9,6 +9,8 @@ from tandem.cli.show import emit, table
 from tandem_sdk import Provider
 
 HEADINGS = ("provider", "protocol", "address", "keys", "prices", "managed by")
+KNOWN_HEADINGS = ("name", "protocol", "address", "key in", "priced models", "note")
+MODEL_HEADINGS = ("model", "input $/M", "output $/M", "cached $/M", "context")
 
 
 @click.group()
@@ -25,26 +27,66 @@ def list_providers(as_json: bool) -> None:
     if as_json:
         emit(providers)
         return
-    table(HEADINGS, [_row(provider) for provider in providers], empty="None yet: `tandem provider set NAME --url …`.")
+    table(
+        HEADINGS,
+        [_row(provider) for provider in providers],
+        empty="None yet: `tandem provider known` lists hosts, `tandem provider set NAME` takes one.",
+    )
+
+
+@provider.command()
+@as_json
+def known(as_json: bool) -> None:
+    """List the hosts that are known by name, and how many of their models have a price."""
+    with platform() as tandem:
+        hosts = tandem.providers.known()
+    if as_json:
+        emit(hosts)
+        return
+    table(KNOWN_HEADINGS, [(host.name, host.protocol, host.base_url, host.variable, host.models, host.note) for host in hosts])
+
+
+@provider.command()
+@click.argument("name")
+@as_json
+def models(name: str, as_json: bool) -> None:
+    """List the models of NAME that have a price, in US dollars per million tokens.
+
+    NAME is a provider, or a host that is known by name.
+    """
+    with platform() as tandem:
+        rows = tandem.providers.models(name)
+    if as_json:
+        emit(rows)
+        return
+    shown = [(row.model, row.input, row.output, row.cache_read, row.context) for row in rows]
+    table(MODEL_HEADINGS, shown, empty="No price list is known for it; a model still answers by its name, without a price.")
 
 
 @provider.command("set")
 @click.argument("name")
-@click.option("--protocol", default="openai", show_default=True, help="The protocol it speaks.")
-@click.option("--url", required=True, metavar="URL", help="Its address, up to and with /v1.")
+@click.option("--protocol", help="The protocol it speaks. [default: the known host's, else openai]")
+@click.option("--url", metavar="URL", help="Its address, up to and with /v1. [default: the known host's]")
 @click.option(
     "--key",
     "keys",
     multiple=True,
     metavar="REFERENCE",
-    help="env:NAME, file:PATH, or the key itself, which is sealed. Several rotate.",
+    help="env:NAME, file:PATH, or the key itself, which is sealed. Several rotate. [default: the known host's variable]",
 )
-@click.option("--prices", metavar="VENDOR", help="Whose price list applies, when not the protocol's own vendor.")
+@click.option(
+    "--prices", metavar="VENDOR", help="Whose price list applies. [default: the known host's, else that of the protocol's vendor]"
+)
 @as_json
-def set_provider(name: str, protocol: str, url: str, keys: tuple[str, ...], prices: str | None, as_json: bool) -> None:
-    """Make or replace the provider NAME. env: and file: are read where the platform runs."""
+def set_provider(
+    name: str, protocol: str | None, url: str | None, keys: tuple[str, ...], prices: str | None, as_json: bool
+) -> None:
+    """Make or replace the provider NAME. env: and file: are read where the platform runs.
+
+    Of a known host (see `tandem provider known`) the name is enough, once its key is in its variable.
+    """
     with platform() as tandem:
-        stored = tandem.providers.set(name, protocol=protocol, base_url=url, keys=keys, prices=prices)
+        stored = tandem.providers.set(name, protocol=protocol, base_url=url, keys=keys or None, prices=prices)
     if as_json:
         emit(stored)
         return

@@ -5,13 +5,23 @@ Used by the control process when it compiles a snapshot; the door only multiplie
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from importlib.metadata import version
 
 from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ModelPrice, TieredPrices
+from genai_prices.types import (
+    ClauseEquals,
+    ClauseOr,
+    ClauseStartsWith,
+    MatchLogic,
+    ModelInfo,
+    ModelPrice,
+    TieredPrices,
+)
 
 from tandem.core.clock import MICROS
 from tandem.core.money import Price
@@ -30,9 +40,20 @@ RATES = {
 """Rate of ours → its name in the catalogue, in dollars per million."""
 PICO = 10**12
 MILLION = 10**6
+DAY = 86_400 * MICROS
 
-VENDORS: dict[str, str] = {"anthropic": "anthropic", "openai": "openai"}
+VENDORS: dict[str, str] = {"anthropic": "anthropic", "gemini": "google", "openai": "openai"}
 """Protocol → whose price list applies when a provider names none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A model of a vendor's price list."""
+
+    model: str
+    price: Price
+    context: int | None
+    """Tokens that fit, where the list says."""
 
 
 def price_of(model: str, vendor: str, at: int) -> Price | None:
@@ -42,9 +63,59 @@ def price_of(model: str, vendor: str, at: int) -> Price | None:
     >>> row.input, row.output
     (150000, 600000)
     """
-    moment = datetime.fromtimestamp(at / MICROS, UTC)
     try:
         _, info = get_snapshot().find_provider_model(model, None, vendor, None)
+    except LookupError:
+        return None
+    return _price(info, vendor, at)
+
+
+def catalogue(vendor: str, at: int) -> tuple[Listed, ...]:
+    """Every model that a vendor's price list prices at a UTC time (microseconds), by name; empty for a vendor nobody knows."""
+    return _catalogue(vendor, at - at % DAY)  # dated prices change at midnight
+
+
+def models_of(vendor: str) -> tuple[str, ...]:
+    """What to call every model that a vendor's price list names; empty for a vendor nobody knows."""
+    return tuple(name for name, _ in _named(vendor))
+
+
+@lru_cache(maxsize=128)
+def _catalogue(vendor: str, at: int) -> tuple[Listed, ...]:
+    priced = ((name, info, _price(info, vendor, at)) for name, info in _named(vendor))
+    rows = [Listed(model=name, price=price, context=info.context_window) for name, info, price in priced if price is not None]
+    return tuple(sorted(rows, key=lambda row: row.model))
+
+
+@lru_cache(maxsize=128)
+def _named(vendor: str) -> tuple[tuple[str, ModelInfo], ...]:
+    """A vendor's models by a name under which their row is found: the list's own, else one that its rule spells out."""
+    try:
+        provider = get_snapshot().find_provider(None, vendor, None)
+    except LookupError:
+        return ()
+    names = [
+        (name, info) for info in provider.models for name in (info.id, *_spelt(info.match)) if provider.find_model(name) is info
+    ]
+    return tuple({info.id: (name, info) for name, info in reversed(names)}.values())[::-1]
+
+
+def _spelt(rule: MatchLogic) -> Iterator[str]:
+    match rule:
+        case ClauseEquals():
+            yield rule.equals
+        case ClauseStartsWith():
+            yield rule.starts_with
+        case ClauseOr():
+            for part in rule.or_:
+                yield from _spelt(part)
+        case _:
+            return
+
+
+def _price(info: ModelInfo, vendor: str, at: int) -> Price | None:
+    moment = datetime.fromtimestamp(at / MICROS, UTC)
+    try:
         prices = info.get_prices(moment)
     except LookupError:
         return None
@@ -55,14 +126,6 @@ def price_of(model: str, vendor: str, at: int) -> Price | None:
     longer = [(start, row) for start in starts if (row := _row(prices, start + 1)) is not None]
     source = f"genai-prices {version('genai-prices')}: {vendor}/{info.id}"
     return replace(base, longer=tuple(longer), source=source, effective=moment.date().isoformat())
-
-
-def models_of(vendor: str) -> tuple[str, ...]:
-    """Every model id that a vendor's price list names; empty for a vendor nobody knows."""
-    try:
-        return tuple(model.id for model in get_snapshot().find_provider(None, vendor, None).models)
-    except LookupError:
-        return ()
 
 
 def _row(prices: ModelPrice, tokens: int) -> Price | None:

@@ -2,6 +2,7 @@
 
 POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /v1/models/{id}      with a key
 POST /v1/messages   POST /v1/messages/count_tokens, these two also after /anthropic         with a key
+POST /v1beta/models/{model}:generateContent   :streamGenerateContent?alt=sse   (or /v1/…)   with a key
 GET|DELETE /bill   GET /bill.csv   GET|POST|DELETE /faults   GET|DELETE /requests   GET /   without one
 """
 
@@ -22,7 +23,7 @@ import msgspec
 
 from tandem.core.clock import Clock, iso
 from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError, Unauthenticated
-from tandem.mock import anthropic_wire, prices, tokens
+from tandem.mock import anthropic_wire, gemini_wire, prices, tokens
 from tandem.mock import openai_reply as out
 from tandem.mock import openai_wire as wire
 from tandem.mock.anthropic_reply import THOUGHT, MessageReply, Prompted
@@ -30,9 +31,11 @@ from tandem.mock.bill import Bill
 from tandem.mock.cache import PromptCache
 from tandem.mock.exchange import Arrival, Bench, Exchange, Spoken
 from tandem.mock.faults import NOTHING, Fault, Plan, Script, directed, plan
+from tandem.mock.gemini_reply import GenerateReply
 from tandem.mock.http import Connection, Request, head
 from tandem.mock.model import EMPTY, Answer, Orders, answer, last_user, orders
 from tandem.mock.settings import MockSettings
+from tandem.mock.wording import ANTHROPIC, GEMINI, wording
 
 LARGEST_KEPT = 256 * 1024
 """Bytes of a request body that `GET /requests` still shows."""
@@ -46,7 +49,7 @@ ROOTS = ("", "/anthropic")
 
 
 class Seen(msgspec.Struct, kw_only=True):
-    """A request to `/v1` or `/anthropic/v1`, as `GET /requests` shows it."""
+    """A request to `/v1`, `/v1beta` or `/anthropic/v1`, as `GET /requests` shows it."""
 
     id: str
     micros: int
@@ -117,9 +120,12 @@ class Mock:
         seen = Seen(id=f"req_{self._mark}{self._count:08x}", micros=self._clock.now(), request=request)
         path = request.path
         methods: Mapping[str, Callable[[Request, Connection, Seen], None]]
-        if path.startswith(("/v1/", "/anthropic/v1/")):
+        if path.startswith(("/v1/", "/v1beta/", "/anthropic/v1/")):
             self.seen.append(seen)
         try:
+            if wording(path) is GEMINI:
+                self._generate(request, connection, seen)
+                return
             if path.startswith("/v1/models/"):
                 path, methods = "/v1/models/{id}", {"GET": self._model}
             else:
@@ -133,8 +139,7 @@ class Mock:
                 )
             action(request, connection, seen)
         except TandemError as error:
-            shown = anthropic_wire.error(error, seen.id) if _anthropic(path) else wire.error(error)
-            self._reply(connection, request, seen, error.status, shown)
+            self._reply(connection, request, seen, error.status, wording(request.path).error(error, seen.id))
 
     # the model
 
@@ -181,6 +186,32 @@ class Mock:
             prompt = Prompted(tokens=ask.prompt_tokens, read=min(told.cached, ask.prompt_tokens))
         reply = MessageReply(said, prompt, () if empty else thought, plan.usage)
         self._exchange(request, connection, seen, key, price, reply, plan, stream=asked.stream)
+
+    def _generate(self, request: Request, connection: Connection, seen: Seen) -> None:
+        place = gemini_wire.PATH.fullmatch(unquote(request.path))
+        if place is None or request.method != "POST":
+            raise NotFound(f"The requested URL {request.path} was not found on this server.")
+        stream = place["verb"] == "streamGenerateContent"
+        if stream and parse_qs(request.query).get("alt") != ["sse"]:
+            raise Invalid("This mock streams server-sent events only.", hint="Ask with ?alt=sse.")
+        key = self._google_key(request)
+        price = prices.TABLE.get(place["model"])
+        if price is None or price.kind != "chat":
+            raise NotFound(
+                f"models/{place['model']} is not found for API version v1beta, or is not supported for generateContent."
+            )
+        asked = gemini_wire.read(request.body, price.model)
+        at = last_user(asked.ask.turns)
+        told = orders(asked.ask.turns[at].text if at >= 0 else "", dict(_orders_in(request.headers)))
+        plan = self._plan(price.model, key, told)
+        size = asked.ask.prompt_tokens
+        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=stream):
+            return
+        if size > price.context:
+            raise gemini_wire.too_long(price.context, size)
+        empty = plan.ending is not None and plan.ending.kind == "refuse"
+        reply = GenerateReply(asked, EMPTY if empty else answer(asked.ask, told, 0), told.cached, plan.usage)
+        self._exchange(request, connection, seen, key, price, reply, plan, stream=stream)
 
     def _count_tokens(self, request: Request, connection: Connection, seen: Seen) -> None:
         self._key(request)
@@ -238,20 +269,15 @@ class Mock:
         stream: bool,
     ) -> bool:
         """Carries out a fault that keeps the request from the model; False where it lets it through."""
-        theirs = _anthropic(request.path)
+        words = wording(request.path)
         if ending.kind == "status" or (ending.kind == "error-after" and not stream):
             more = {"retry-after": ending.retry_after} if ending.retry_after is not None else {}
-            status = ending.status or (anthropic_wire.OVERLOADED if theirs else 503)
-            shown = anthropic_wire.scripted(status, seen.id) if theirs else wire.scripted(status)
-            self._reply(connection, request, seen, status, shown, more)
-        elif ending.kind == "context" and theirs:
-            raise anthropic_wire.too_long(price.context, max(size, price.context + 1))
+            status = ending.status or words.overloaded
+            self._reply(connection, request, seen, status, words.scripted(status, seen.id), more)
         elif ending.kind == "context":
-            raise wire.too_long(price.context, max(size, price.context + 1), "messages")
-        elif ending.kind == "refuse" and ending.word == "400" and theirs:
-            raise Invalid("Output blocked by content filtering policy")
+            raise words.too_long(price.context, max(size, price.context + 1))
         elif ending.kind == "refuse" and ending.word == "400":
-            raise Invalid("The prompt was refused by the content filter.", field="messages", code="content_filter")
+            raise words.blocked()
         elif ending.kind == "reset":
             connection.reset()
         else:
@@ -269,7 +295,8 @@ class Mock:
         """The key, from where either vendor's clients put it; Anthropic's older ones send `x-api-key`."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key = key.strip()
-        if _anthropic(request.path):
+        theirs = wording(request.path) is ANTHROPIC
+        if theirs:
             given = request.headers.get("x-api-key", "").strip()
             scheme, key = ("bearer", given) if given else (scheme, key)
             if scheme.lower() != "bearer" or not key:
@@ -281,10 +308,20 @@ class Mock:
             )
         wanted = self.settings.key
         if wanted is not None and key != wanted.reveal():
-            if _anthropic(request.path):
+            if theirs:
                 raise Unauthenticated("invalid x-api-key")
             shown = f"{key[:3]}***{key[-2:]}" if len(key) > 8 else "***"
             raise Unauthenticated(f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+        return key
+
+    def _google_key(self, request: Request) -> str:
+        """The key of the header; one in the address would stand in every log on the way, and is not looked for."""
+        key = request.headers.get("x-goog-api-key", "").strip()
+        if not key:
+            raise gemini_wire.unregistered()
+        wanted = self.settings.key
+        if wanted is not None and key != wanted.reveal():
+            raise gemini_wire.wrong_key()
         return key
 
     def _fingerprint(self, key: str) -> str:
@@ -376,9 +413,9 @@ class Mock:
         if "authorization" in headers:
             scheme, _, key = headers["authorization"].partition(" ")
             headers["authorization"] = f"{scheme} ***{self._fingerprint(key.strip())}"
-        if "x-api-key" in headers:
-            headers["x-api-key"] = f"***{self._fingerprint(headers['x-api-key'].strip())}"
-        unknown = anthropic_wire.unknown_members(request.body) if _anthropic(request.path) else None
+        for name in ("x-api-key", "x-goog-api-key"):
+            if name in headers:
+                headers[name] = f"***{self._fingerprint(headers[name].strip())}"
         kept = len(request.body) <= LARGEST_KEPT
         return {
             "id": seen.id,
@@ -390,14 +427,11 @@ class Mock:
             "headers": headers,
             "bytes": len(request.body),
             "body": _readable(request.body) if kept else None,
-            "unknown": (wire.unknown_members(request.body, request.path) if unknown is None else unknown) if kept else None,
+            "unknown": wording(request.path).unknown(request.body, request.path) if kept else None,
         }
 
     def _headers(self, seen: Seen) -> dict[str, str]:
-        if _anthropic(seen.request.path):
-            return {"request-id": seen.id}
-        took = (self._clock.now() - seen.micros) // 1000
-        return {"x-request-id": seen.id, "openai-version": "2020-10-01", "openai-processing-ms": str(took)}
+        return dict(wording(seen.request.path).headers(seen.id, (self._clock.now() - seen.micros) // 1000))
 
     def _reply(
         self,
@@ -422,11 +456,6 @@ def fingerprint(key: str) -> str:
     'f3abf2a6cc4f'
     """
     return sha256(key.encode()).hexdigest()[:12]
-
-
-def _anthropic(path: str) -> bool:
-    """Whether an address speaks Anthropic's protocol."""
-    return path.startswith(("/anthropic/", "/v1/messages"))
 
 
 def _no_route(request: Request) -> NoReturn:

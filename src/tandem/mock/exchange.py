@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 from tandem.core.clock import Clock
 from tandem.mock import prices
-from tandem.mock.anthropic_reply import MessageReply
 from tandem.mock.bill import Bill, Outcome, Row
 from tandem.mock.faults import NOTHING, Plan
 from tandem.mock.http import Connection, Request, head
-from tandem.mock.openai_reply import ChatReply, EmbeddingReply, Stamp
+from tandem.mock.openai_reply import EmbeddingReply, Stamp
 from tandem.mock.settings import MockSettings
 
 _AT_ONCE = 4_000
@@ -25,8 +25,6 @@ _AT_ONCE = 4_000
 _BATCH = 64 * 1024
 """Bytes after which an unpaced stream looks whether the client still reads."""
 _LAST = b"0\r\n\r\n"
-Spoken = ChatReply | MessageReply
-"""A reply that can be streamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +49,26 @@ class Arrival:
     attempt: str | None
     headers: Mapping[str, str]
     """Of the reply."""
+
+
+class Spoken(Protocol):
+    """An answer in a protocol's own words; each says how it opens, goes on and closes."""
+
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def cached_tokens(self) -> int: ...
+    @property
+    def written_tokens(self) -> int: ...
+    @property
+    def written_hour_tokens(self) -> int: ...
+    def whole(self, stamp: Stamp) -> bytes: ...
+    def opening(self, stamp: Stamp) -> list[bytes]: ...
+    def deltas(self, stamp: Stamp, size: int) -> list[tuple[bytes, int]]: ...
+    def closing(self, stamp: Stamp) -> list[bytes]: ...
+    def broken(self) -> bytes: ...
 
 
 class Exchange:
@@ -93,7 +111,7 @@ class Exchange:
             self.close("ok")
             self.connection.send(self._head(len(body)) + body)
             self.connection.finish(self.request)
-        elif at_once and isinstance(self.reply, Spoken) and self.reply.tokens <= _AT_ONCE:
+        elif at_once and not isinstance(self.reply, EmbeddingReply) and self.reply.tokens <= _AT_ONCE:
             self._stream_at_once(self.reply)
         else:
             self.task = asyncio.get_running_loop().create_task(self._run())
@@ -176,7 +194,7 @@ class Exchange:
 
     async def _run(self) -> None:
         await self._wait(self.bench.settings.latency_ms)
-        if self.streamed and isinstance(self.reply, Spoken):
+        if self.streamed and not isinstance(self.reply, EmbeddingReply):
             await self._stream(self.reply)
         else:
             await self._whole()
@@ -246,7 +264,7 @@ class Exchange:
         if kind.startswith("stall"):
             await asyncio.Event().wait()
         self.close("cut")
-        if kind.startswith("error") and isinstance(self.reply, Spoken):
+        if kind.startswith("error") and not isinstance(self.reply, EmbeddingReply):
             last = b"" if self.request.http_1_0 else _LAST
             self.connection.send(self._chunk(self.reply.broken()) + last)
             self.connection.finish(self.request)

@@ -204,6 +204,11 @@ def too_long(most: int, size: int, field: str) -> Invalid:
     )
 
 
+def blocked() -> Invalid:
+    """The refusal of a prompt by the content filter."""
+    return Invalid("The prompt was refused by the content filter.", field="messages", code="content_filter")
+
+
 def unknown_members(body: bytes, path: str) -> dict[str, object]:
     """Members of a request that the mock does not read."""
     known = ChatBody.__struct_fields__ if path.endswith("/chat/completions") else EmbeddingBody.__struct_fields__

@@ -1,7 +1,7 @@
 """What the mock's models cost: its own dated table, in pico-dollars per token. It shares no code with any ledger.
 
-One US dollar per million tokens is 1,000,000 pico-dollars per token. The rates are OpenAI's and Anthropic's list prices
-for the standard tier; `source` says where they were published and `effective` since when they hold.
+One US dollar per million tokens is 1,000,000 pico-dollars per token. The rates are list prices for the standard
+tier; `source` says where they were published and `effective` since when they hold.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Row:
 
 _CACHING = "https://openai.com/index/api-prompt-caching/ and https://openai.com/api/pricing/"
 _CLAUDE = "https://platform.claude.com/docs/en/about-claude/pricing"
+_GEMINI = "https://ai.google.dev/gemini-api/docs/pricing"
 
 TABLE: dict[str, Row] = {
     row.model: row
@@ -110,6 +111,28 @@ TABLE: dict[str, Row] = {
             written=3_750_000,
             written_hour=6_000_000,
             source=_CLAUDE,
+        ),
+        Row(
+            model="gemini-2.5-flash",
+            kind="chat",
+            created=1750118400,
+            context=1_048_576,
+            effective="2025-06-17",
+            prompt=300_000,
+            cached=30_000,
+            completion=2_500_000,
+            source=_GEMINI,
+        ),
+        Row(
+            model="gemini-3-flash-preview",
+            kind="chat",
+            created=1765929600,
+            context=1_048_576,
+            effective="2025-12-17",
+            prompt=500_000,
+            cached=50_000,
+            completion=3_000_000,
+            source=_GEMINI,
         ),
         Row(model="mock-unpriced", kind="chat", created=1721172741, context=128_000),
     )

@@ -1,4 +1,4 @@
-"""Language models by name: hosts that speak OpenAI's protocol, as rows. It sends nothing."""
+"""The language model of a project, by name; the hosts are the gateway's rows. It sends nothing."""
 
 from __future__ import annotations
 
@@ -7,32 +7,19 @@ from dataclasses import dataclass
 
 from tandem.core.asset import NAME
 from tandem.core.errors import Invalid
+from tandem.gateway.providers.compatible import KNOWN, complete
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """A provider that is known by its name."""
-
-    url: str
-    variable: str | None
-    """Where its key is looked for; None where it takes none."""
-    model: str
-    """What is offered."""
-    prices: str | None
-    """Whose price list applies."""
-
-
-HOSTS: dict[str, Host] = {
-    "openai": Host(url="https://api.openai.com/v1", variable="OPENAI_API_KEY", model="gpt-4o-mini", prices=None),
-    "mistral": Host(url="https://api.mistral.ai/v1", variable="MISTRAL_API_KEY", model="mistral-small-latest", prices="mistral"),
-    "groq": Host(
-        url="https://api.groq.com/openai/v1", variable="GROQ_API_KEY", model="llama-3.1-8b-instant", prices="groq"
-    ),
-    "deepseek": Host(url="https://api.deepseek.com/v1", variable="DEEPSEEK_API_KEY", model="deepseek-chat", prices="deepseek"),
-    "ollama": Host(url="http://127.0.0.1:11434/v1", variable=None, model="llama3.2", prices=None),
-}  # fmt: skip
+OFFERED: dict[str, str] = {
+    "openai": "gpt-4o-mini",
+    "mistral": "mistral-small-latest",
+    "groq": "llama-3.1-8b-instant",
+    "deepseek": "deepseek-chat",
+    "ollama": "llama3.2",
+}
+"""Known host → the model that its name alone means."""
 MOCK, NONE = "mock", "none"
 
 
@@ -47,6 +34,7 @@ class Model:
     prices: str | None
     priced: bool
     """Whether a price is known; a hard cap refuses every call to a model without one."""
+    protocol: str = "openai"
 
     @property
     def mock(self) -> bool:
@@ -75,11 +63,13 @@ def model_of(word: str, *, port: int, url: str | None, variable: str | None) -> 
         mock = f"http://127.0.0.1:{port + 1}/v1"
         return Model(provider=MOCK, name="gpt-4o-mini", url=mock, variable=None, prices="openai", priced=True)
     provider, _, name = word.partition("/")
-    host = HOSTS.get(provider)
-    if not NAME.fullmatch(provider) or provider == MOCK or (url is None and host is None) or (host is None and not name):
+    host = KNOWN.get(provider)
+    name = name or OFFERED.get(provider, "")
+    lost = url is None and (host is None or bool(host.blanks))
+    if not NAME.fullmatch(provider) or provider == MOCK or lost or not name:
         raise Invalid(
             f"'{word}' is no language model that is known.",
-            hint=f"Write none, mock or PROVIDER/MODEL. Known are {', '.join(HOSTS)}; any other one needs --url.",
+            hint=f"Write none, mock or PROVIDER/MODEL. Known are {', '.join(KNOWN)}; any other one needs --url.",
             field="model",
         )
     if url is not None and not url.startswith(("http://", "https://")):
@@ -90,17 +80,16 @@ def model_of(word: str, *, port: int, url: str | None, variable: str | None) -> 
             hint="Give the variable's name, such as OPENAI_API_KEY; the key itself stays out of the project.",
             field="key_env",
         )
-    name = name or (host.model if host is not None else "")
-    here = url is not None or host is None
-    address = url if url is not None else host.url if host is not None else ""
-    prices = None if here or host is None else host.prices
+    declared = complete(provider, base_url=url)
+    known = host is not None and host.owns(declared.base_url)
     return Model(
         provider=provider,
         name=name,
-        url=address,
-        variable=variable or (host.variable if host is not None and url is None else None),
-        prices=prices,
-        priced=_priced(name, prices or "openai"),
+        url=declared.base_url,
+        variable=variable or (host.variable if known and host is not None else None),
+        prices=declared.prices,
+        priced=_priced(name, declared.prices or "openai"),
+        protocol=declared.protocol,
     )
 
 

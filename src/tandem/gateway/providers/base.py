@@ -101,6 +101,7 @@ class Wire(Protocol):
 
 PROTOCOLS: dict[str, str] = {
     "anthropic": "tandem.gateway.providers.anthropic:Anthropic",
+    "gemini": "tandem.gateway.providers.gemini:Gemini",
     "openai": "tandem.gateway.providers.openai:OpenAI",
 }
 """Protocol name → where its class is; imported when first used."""
