@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -30,6 +29,7 @@ from tandem.governance.keys import Keys
 from tandem.jobs.repo import Runs
 from tandem.store.sql import Sql, metadata, migrate
 from tandem.store.vault import Vault
+from tests.ports import free_port
 from tests.registry.conftest import House, house, person
 
 PLACES = os.pathsep.join([os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))])
@@ -65,9 +65,7 @@ def server() -> Iterator[str]:
         preexec_fn=become,
         cwd="/",
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             SERVER,
