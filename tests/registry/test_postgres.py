@@ -130,8 +130,8 @@ def at_once(work: Callable[[int], None]) -> None:
 
 
 def test_the_migrated_schema_is_the_declared_one(here: House) -> None:
-    for path in Path(tandem.__file__).parent.glob("*/repo.py"):
-        import_module(f"tandem.{path.parent.name}.repo")
+    for path in (root := Path(tandem.__file__).parent).rglob("repo.py"):
+        import_module(".".join(("tandem", *path.relative_to(root).with_suffix("").parts)))
     url = here.sql.url.render_as_string(hide_password=False)
     assert migrate(url) == migrate(url)
     with here.sql.read() as conn:
