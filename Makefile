@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= 2
+BESIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 .PHONY: setup system demo check test unit bench shape clean
 
@@ -22,11 +24,20 @@ check: $(READY)           ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(READY) system     ## the whole suite
+# Two passes over the whole: what needs the machine to itself, then the rest beside each other. Both are run whatever the
+# first says, and either fails the whole, also when it finds no test. A part of the suite is one plain pass.
+test: $(READY) system     ## the whole suite; ARGS="tests/registry -q" is a part of it
+ifeq ($(strip $(ARGS)),)
+	@failed=0; \
+	$(BIN)/pytest -m alone || failed=$$?; \
+	$(BIN)/pytest -m "not alone" $(BESIDE) || failed=$$?; \
+	exit $$failed
+else
 	$(BIN)/pytest $(ARGS)
+endif
 
 unit: $(READY)            ## the part without processes and browsers
-	$(BIN)/pytest -m "not journey and not browser and not slow" $(ARGS)
+	$(BIN)/pytest -m "not journey and not browser and not slow" $(BESIDE) $(ARGS)
 
 # A browser and PostgreSQL for the tests that use them; on Debian and as root they are installed, elsewhere those tests are skipped.
 system:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 SLOW = (
     "tests/console/test_pages.py",
@@ -28,7 +30,17 @@ SLOW = (
 )
 UNIT = "not journey and not browser and not slow"
 """What `make unit` asks for: then files that are slow as a whole are not even imported."""
+FIRST = ("tests/journeys/test_demo", "tests/journeys/test_kill", "tests/journeys/test_init", "tests/journeys/")
+"""What takes longest, begun first, so that no worker is left with it at the end."""
 IN_CI = os.environ.get("CI") == "true"
+
+# The suite starts hundreds of processes: each would compile every module anew where none may write down what it compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+if not IN_CI:  # there hypothesis says the same by itself
+    settings.register_profile("beside others", deadline=None)
+    settings.load_profile("beside others")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -40,11 +52,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as slow what starts processes or simulates at length, so that `make unit` stays under a minute."""
+    """Marks as slow what starts processes or simulates at length, which `make unit` leaves out; begins with the longest."""
     for item in items:
-        place = item.nodeid.partition("::")[0]
-        if place.startswith(SLOW):
+        if place(item).startswith(SLOW):
             item.add_marker("slow")
+    items.sort(key=lambda item: next((rank for rank, start in enumerate(FIRST) if place(item).startswith(start)), len(FIRST)))
+
+
+def place(item: pytest.Item) -> str:
+    """The file of a test, from the root."""
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.migrated import migrated
 
 from tandem.api.doctor import Finding, examine
 from tandem.core.clock import FixedClock
@@ -16,7 +17,7 @@ from tandem.gateway.snapshot import Host, Served, Snapshot
 from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
 from tandem.governance.ledger import Ledger
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
 MINI = "mock/gpt-4o-mini"
@@ -43,7 +44,7 @@ def healthy() -> Snapshot:
 
 def examined(home: Path, snapshot: Snapshot, damaged: dict[str, str] | None = None) -> list[Finding]:
     url, vault, clock = f"sqlite:///{home / 'control.db'}", Vault(bytes(32)), FixedClock()
-    migrate(url)
+    migrated(url)
     sql, ledger = Sql(url), Ledger(home / "ledger.db", clock)
     audit = Audit(sql, vault, clock, home / "audit.head")
     alerts = Alerts(sql, audit, vault, clock, address="http://127.0.0.1:8400", environment={})

@@ -66,11 +66,12 @@ from tandem.observability.traces import Traces
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs, digest_of
 from tandem.store.search import Chunk, Document, Refresh
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 from tandem.training.fit import fit
 from tandem.training.task import AlgorithmName, Task
 from tests.evaluation.place import Fake, reader
+from tests.migrated import migrated
 
 EVIL = "<script>window.stolen=1</script>\"'><img src=x onerror=window.stolen=2>"
 """Planted wherever a caller or an author can write."""
@@ -114,7 +115,7 @@ class House:
         home, clock = self.home, self.clock
         self.vault = Vault(bytes(range(32)))
         url = f"sqlite:///{home / 'control.db'}"
-        migrate(url)
+        migrated(url)
         self.sql, self.blobs = Sql(url), Blobs(home / "blobs")
         self.audit = Audit(self.sql, self.vault, clock, home / "audit.head")
         self.keys, self.table = Keys(self.sql, self.vault, clock, self.audit), Routes(self.sql, clock, self.audit)

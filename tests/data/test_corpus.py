@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.migrated import migrated
 
 from tandem.core.asset import Ref
 from tandem.core.clock import FixedClock
@@ -36,7 +37,7 @@ from tandem.jobs.job import Halted, Job, Why
 from tandem.jobs.repo import Runs
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 from tandem.store.vectors import unpack
 
@@ -139,7 +140,7 @@ def bundle(files: Mapping[str, bytes | str]) -> bytes:
 
 def furnished(home: Path) -> House:
     url = f"sqlite:///{home / 'control.db'}"
-    migrate(url)
+    migrated(url)
     sql, clock = Sql(url), FixedClock()
     audit = Audit(sql, Vault(bytes(32)), clock, home / "audit.head")
     (home / "work").mkdir()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.migrated import migrated
 
 from tandem.core.clock import FixedClock
 from tandem.core.errors import Broken, Conflict, Forbidden, Invalid, Unavailable
@@ -28,7 +29,7 @@ from tandem.jobs.repo import Runs
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
 from tandem.store.lake import Lake
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
 GOOD = "id,when,size,kind\n1,2026-01-01T00:00:00Z,1.5,a\n2,2026-01-02T00:00:00Z,2.5,b\n3,2026-01-03T00:00:00Z,,a\n"
@@ -69,7 +70,7 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     url = f"sqlite:///{tmp_path / 'control.db'}"
-    migrate(url)
+    migrated(url)
     sql, clock = Sql(url), FixedClock()
     audit = Audit(sql, Vault(bytes(32)), clock, tmp_path / "audit.head")
     registry = Registry(sql, Blobs(tmp_path / "blobs"), audit, clock)

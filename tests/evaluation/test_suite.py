@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.evaluation.place import Fake, Say, answered, reader, refused
+from tests.migrated import migrated
 
 from tandem.core.asset import Ref
 from tandem.core.clock import FixedClock
@@ -31,7 +32,7 @@ from tandem.observability.content import Subjects
 from tandem.observability.traces import Traces
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
 ANN = Principal(id="key_1", name="ann", team="risk", role="admin")
@@ -54,7 +55,7 @@ class Place:
 
     def __post_init__(self) -> None:
         url = f"sqlite:///{self.home / 'control.db'}"
-        migrate(url)
+        migrated(url)
         vault = Vault(bytes(32))
         self.sql = Sql(url)
         self.runs, self.evaluations = Runs(self.sql, self.clock), Evaluations(self.sql, self.clock)

@@ -21,8 +21,9 @@ from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
+from tests.migrated import migrated
 
 URL = "http://127.0.0.1:9/v1"
 
@@ -40,7 +41,7 @@ class Control:
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[Control]:
     url, vault, clock = f"sqlite:///{tmp_path / 'control.db'}", Vault(bytes(32)), FixedClock()
-    migrate(url)
+    migrated(url)
     sql, blobs, ledger = Sql(url), Blobs(tmp_path / "blobs"), Ledger(tmp_path / "ledger.db", clock)
     audit = Audit(sql, vault, clock, tmp_path / "audit.head")
     table = Routes(sql, clock, audit)
@@ -77,7 +78,11 @@ def test_nobody_gives_a_key_that_is_sealed_already(key: str) -> None:
     assert refused.value.field == "keys"
 
 
-@pytest.mark.parametrize("key", ["sealed:zz", "sealed:00", seal_keys(provider("p", "sk"), Vault(bytes(range(32)))).keys[0]])
+@pytest.mark.parametrize(
+    "key",
+    ["sealed:zz", "sealed:00", seal_keys(provider("p", "sk"), Vault(bytes(range(32)))).keys[0]],
+    ids=["no hexadecimals", "too short", "of another vault"],
+)
 def test_a_damaged_key_keeps_no_other_provider_from_the_doors(control: Control, key: str) -> None:
     control.table.put_provider(provider("bad", key), by=LOCAL)
     control.table.put_provider(seal_keys(provider("good", "sk-secret"), control.vault), by=LOCAL)

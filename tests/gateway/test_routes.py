@@ -16,8 +16,9 @@ from tandem.gateway.repo import Routes
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, Scope, scope_of
 from tandem.registry.repo import snapshot_version
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
+from tests.migrated import migrated
 
 MOCK = Provider(name="mock", protocol="openai", base_url="http://127.0.0.1:9999/v1", keys=("env:MOCK_KEY", "sealed:AQID"))
 CHAT = Endpoint(
@@ -50,7 +51,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     url = f"sqlite:///{tmp_path / 'control.db'}"
-    migrate(url)
+    migrated(url)
     sql = Sql(url)
     audit = Audit(sql, Vault(bytes(32)), FixedClock(), tmp_path / "audit.head")
     yield Place(sql, audit, Routes(sql, FixedClock(), audit))

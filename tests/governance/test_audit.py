@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.migrated import migrated
 
 from tandem.core.clock import FixedClock
 from tandem.core.errors import Forbidden, Invalid
 from tandem.core.secret import Secret
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, Scope
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault, mac
 
 ROWS = 7
@@ -46,7 +47,7 @@ class Book:
 
 def book(home: Path, rows: int = ROWS) -> Book:
     url = f"sqlite:///{home / 'control.db'}"
-    migrate(url)
+    migrated(url)
     sql = Sql(url)
     made = Book(home=home, sql=sql, audit=Audit(sql, Vault(bytes(32)), FixedClock(), home / "audit.head"))
     for number in range(rows):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.migrated import migrated
 
 from tandem.core.clock import FixedClock
 from tandem.core.errors import Broken, Conflict, Forbidden, Invalid, NotFound, TandemError
@@ -34,7 +35,7 @@ from tandem.observability.move import Mover
 from tandem.observability.record import Begun, Closed, Ended
 from tandem.observability.traces import Traces
 from tandem.store.blobs import Blobs
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import KEY_FILE, Vault
 
 ANN, TEXT = "ann.canary@example.org", b"canary-of-what-ann-said"
@@ -54,7 +55,7 @@ class Place:
         self.home, self.clock = home, FixedClock()
         self.vault = Vault.load(home, {})
         url = f"sqlite:///{home / 'control.db'}"
-        migrate(url)
+        migrated(url)
         self.sql = Sql(url)
         self.audit = Audit(self.sql, self.vault, self.clock, home / "audit.head")
         self.ledger, self.traces = Ledger(home / "ledger.db", self.clock), Traces(home / "traces")

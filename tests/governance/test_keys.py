@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.migrated import migrated
 
 from tandem.core.clock import MICROS, FixedClock
 from tandem.core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -21,7 +22,7 @@ from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, Scope
 from tandem.governance.digest import digest, new_token
 from tandem.governance.keys import Keys
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
 
@@ -36,7 +37,7 @@ class Law:
 
 def law(home: Path, key: bytes = bytes(32)) -> Law:
     url = f"sqlite:///{home / 'control.db'}"
-    migrate(url)
+    migrated(url)
     sql, vault, clock = Sql(url), Vault(key), FixedClock()
     audit = Audit(sql, vault, clock, home / "audit.head")
     return Law(home=home, sql=sql, clock=clock, audit=audit, keys=Keys(sql, vault, clock, audit))

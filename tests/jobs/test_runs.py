@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.migrated import migrated
 
 from tandem.core.clock import FixedClock
 from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.principal import Principal
 from tandem.core.run import ENDED, Run
 from tandem.jobs.repo import Runs
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 
 ADA = Principal(id="key_1", name="ada", team="risk", role="editor")
 
@@ -36,7 +37,7 @@ def clock() -> FixedClock:
 @pytest.fixture
 def runs(tmp_path: Path, clock: FixedClock) -> Iterator[Runs]:
     url = f"sqlite:///{tmp_path / 'control.db'}"
-    migrate(url)
+    migrated(url)
     sql = Sql(url)
     yield Runs(sql, clock)
     sql.close()

@@ -7,11 +7,11 @@ import json
 import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+CONSTRAINTS = ("--constraint", str(ROOT / "requirements.lock"))
 TLS = ssl.create_default_context()
 """Made once: a client that makes its own spends 60 ms on it, at every request."""
 ADMIN = "tdm_admin_for_tests_0123456789"
@@ -36,12 +40,6 @@ keys = ["env:MOCK_KEY"]
 kind = "chat"
 route = [{{ target = "mock/gpt-4o-mini" }}]
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -167,3 +165,27 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One platform for the journeys of a module that leave it as they found it."""
     with platform(tmp_path_factory.mktemp("house")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tandem as it is published."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    built = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (found,) = folder.glob("tandem_ai-*.whl")
+    return found
+
+
+def with_pip(folder: Path, *what: str) -> None:
+    """A clean environment with `what` in it."""
+    venv.create(folder, with_pip=True)
+    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *what], check=True, cwd=folder)
+
+
+def with_uv(folder: Path, *what: str) -> None:
+    """The same, in seconds where its cache holds what was asked for."""
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+    subprocess.run([*uv, "pip", "install", "--quiet", "--python", folder, *what], check=True, cwd=folder)

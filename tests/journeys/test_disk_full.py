@@ -25,7 +25,8 @@ import httpx2
 import pytest
 
 from tests.disks import fill, kinds, mounted
-from tests.journeys.conftest import ADMIN, TLS, TOML, Platform, bearer, free_port, mock_upstream, platform
+from tests.journeys.conftest import ADMIN, TLS, TOML, Platform, bearer, mock_upstream, platform
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 

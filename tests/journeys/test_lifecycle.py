@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, free_port, platform
+from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 

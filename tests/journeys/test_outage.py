@@ -13,7 +13,7 @@ import pytest
 
 from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.alone]
 
 WORKERS = 2
 CALLERS = 24

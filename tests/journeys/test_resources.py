@@ -59,6 +59,7 @@ def processes(house: Platform) -> list[int]:
 
 @linux
 @pytest.mark.journey
+@pytest.mark.alone
 def test_an_idle_platform_is_small(house: Platform) -> None:
     time.sleep(1.0)  # what the start left behind is given back or not
     pids = processes(house)
@@ -70,6 +71,7 @@ def test_an_idle_platform_is_small(house: Platform) -> None:
 
 @linux
 @pytest.mark.journey
+@pytest.mark.alone
 def test_a_door_worker_is_small(house: Platform) -> None:
     (door,) = house.pids("door")
     assert memory(door, "Rss") <= DOOR_BYTES

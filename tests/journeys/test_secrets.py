@@ -16,7 +16,8 @@ import httpx2
 import pytest
 
 from tests.journeys import routes
-from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, free_port, mock_upstream
+from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, mock_upstream
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.journeys.conftest import ADMIN, TLS, TOML, Platform, bearer, free_port, platform
+from tests.journeys.conftest import ADMIN, TLS, TOML, Platform, bearer, platform
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 

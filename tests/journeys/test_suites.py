@@ -17,7 +17,7 @@ import pytest
 
 from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.alone]
 
 ROWS = 90
 GOOD = "Explain this case:\namount: {{ amount }}\nrisk score: {{ risk }}\n\nWhat stands out?"

@@ -14,7 +14,8 @@ import httpx2
 import pytest
 
 from tandem.store.migrations import versions
-from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, free_port, mock_upstream
+from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, mock_upstream
+from tests.ports import free_port
 from tests.store.make_home import FACTS, HOMES, PERSON, SAID
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]

@@ -5,43 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import time
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.journeys.conftest import free_port
+from tests.journeys.conftest import CONSTRAINTS, with_pip, with_uv
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
-ROOT = Path(__file__).parents[2]
-
-
-def with_pip(folder: Path, *what: str) -> None:
-    venv.create(folder, with_pip=True)
-    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *what], check=True, cwd=folder)
-
-
-def with_uv(folder: Path, *what: str) -> None:
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    subprocess.run([*uv, "pip", "install", "--quiet", "--python", folder, *what], check=True, cwd=folder)
 
 
 @pytest.mark.parametrize("install", [with_pip, with_uv])
-def test_the_wheel_starts_and_shows_the_console(tmp_path: Path, install: Callable[..., None]) -> None:
-    built = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    (wheel,) = tmp_path.glob("tandem_ai-*.whl")
-    install(tmp_path / "clean", "--constraint", str(ROOT / "requirements.lock"), str(wheel))
+def test_the_wheel_starts_and_shows_the_console(tmp_path: Path, wheel: Path, install: Callable[..., None]) -> None:
+    install(tmp_path / "clean", *CONSTRAINTS, str(wheel))
     for file in ("healthcare/second_opinion.py", "insurance/world.py"):
         assert list((tmp_path / "clean").glob(f"lib/python*/site-packages/tandem/cli/examples/{file}")), file
     tandem = tmp_path / "clean" / "bin" / "tandem"

@@ -42,8 +42,9 @@ from tandem.serving.base import Card
 from tandem.serving.signature import Field, Signature
 from tandem.store.blobs import Blobs
 from tandem.store.lake import Lake
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
+from tests.migrated import migrated
 
 SIGNATURE = Signature(fields=(Field(name="x", low=-20, high=20), Field(name="y", nullable=True)))
 
@@ -77,7 +78,7 @@ class House:
     def __post_init__(self) -> None:
         self.vault = Vault(bytes(range(32)))
         url = f"sqlite:///{self.home / 'control.db'}"
-        migrate(url)
+        migrated(url)
         self.sql = Sql(url)
         self.audit = Audit(self.sql, self.vault, self.clock, self.home / "audit.head")
         self.registry = Registry(self.sql, Blobs(self.home / "blobs"), self.audit, self.clock)

@@ -17,8 +17,9 @@ from tandem.governance.authorise import ALL
 from tandem.registry.gates import gate_score
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
+from tests.migrated import migrated
 
 
 def person(role: Role, team: str = "risk") -> Principal:
@@ -75,7 +76,7 @@ class House:
 
 def house(home: Path, url: str | None = None) -> House:
     url = url or f"sqlite:///{home / 'control.db'}"
-    migrate(url)
+    migrated(url)
     sql, clock = Sql(url), FixedClock()
     audit = Audit(sql, Vault(bytes(32)), clock, home / "audit.head")
     blobs = Blobs(home / "blobs")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -30,6 +29,7 @@ from tandem.governance.keys import Keys
 from tandem.jobs.repo import Runs
 from tandem.store.sql import Sql, metadata, migrate
 from tandem.store.vault import Vault
+from tests.ports import free_port
 from tests.registry.conftest import House, house, person
 
 PLACES = os.pathsep.join([os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))])
@@ -65,9 +65,7 @@ def server() -> Iterator[str]:
         preexec_fn=become,
         cwd="/",
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [
             SERVER,
@@ -132,8 +130,8 @@ def at_once(work: Callable[[int], None]) -> None:
 
 
 def test_the_migrated_schema_is_the_declared_one(here: House) -> None:
-    for path in Path(tandem.__file__).parent.glob("*/repo.py"):
-        import_module(f"tandem.{path.parent.name}.repo")
+    for path in (root := Path(tandem.__file__).parent).rglob("repo.py"):
+        import_module(".".join(("tandem", *path.relative_to(root).with_suffix("").parts)))
     url = here.sql.url.render_as_string(hide_password=False)
     assert migrate(url) == migrate(url)
     with here.sql.read() as conn:

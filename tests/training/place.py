@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.migrated import migrated
+
 from tandem.core.asset import Kind, Version
 from tandem.core.clock import SystemClock
 from tandem.core.principal import Principal
@@ -24,7 +26,7 @@ from tandem.jobs.repo import Runs
 from tandem.jobs.workflow import Jobs
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 from tandem.training.tasks import make_train
 
@@ -58,7 +60,7 @@ class Place:
 
 def open_place(home: Path, registry: type[Registry] = Registry) -> Place:
     url = f"sqlite:///{home / 'control.db'}"
-    migrate(url)
+    migrated(url)
     sql, clock = Sql(url), SystemClock()
     audit = Audit(sql, Vault(bytes(32)), clock, home / "audit.head")
     made = registry(sql, Blobs(home / "blobs"), audit, clock)

@@ -107,7 +107,7 @@ def _data(story: Story) -> None:
     for name, text in broken.items():
         (story.folder / name).write_bytes(text)
         story.run("data", "add", "biopsies", name, "--id", "record", "--time", "taken_at", code=1)
-    versions = story.ask("asset", "show", "dataset/biopsies").get("versions", [])
+    versions = story.api("GET", "/assets/dataset/biopsies").get("versions", [])
     story.check(len(versions) == 1, "dataset/biopsies still has one version; nothing was half-written")
     story.figure("Data under contract", "tandem data add", f"569 rows kept; {len(broken)} of {len(broken)} broken files refused")
 
@@ -116,7 +116,7 @@ def _training(story: Story) -> None:
     story.title("2. Training: a gradient-boosted model beside a baseline, with evidence from rows neither had seen")
     story.run(*TRAIN)
     story.run("asset", "lineage", "model/tumor@1")
-    auc = story.ask("asset", "show", "model/tumor@1")["meta"]["metrics"]["roc_auc"]
+    auc = story.api("GET", "/assets/model/tumor/1")["meta"]["metrics"]["roc_auc"]
     story.figure("Training", "tandem train", f"roc_auc {auc['value']:.4f} [{auc['low']:.4f}, {auc['high']:.4f}] out of fold")
 
 
@@ -133,7 +133,7 @@ def _gate(story: Story) -> None:
     story.say("A worse candidate, a stump of two trees:")
     story.run(*TRAIN, "--no-baseline", "--param", "max_depth=1", "--param", "rounds=2", quiet=True)
     story.run("promote", "model/tumor@2", "production", code=4)
-    aliases = story.ask("asset", "show", "model/tumor").get("aliases", {})
+    aliases = story.api("GET", "/assets/model/tumor").get("aliases", {})
     story.check(aliases.get("production", {}).get("version") == 1, "production still is model/tumor@1")
     story.figure("Gates", "tandem promote", "inconclusive refused, non-inferior promoted, regressed refused")
 
@@ -159,25 +159,20 @@ def _predict(story: Story, rows: Sequence[dict[str, str]]) -> None:
 def _chat(story: Story, upstream: Upstream) -> None:
     story.title("5. Chat through the door: every OpenAI client, priced, capped")
     story.say("The language model is " + ("the built-in mock." if upstream.bill else f"{upstream.model} at {upstream.url}."))
-    key = story.ask("key", "create", "--name", "demo", "--team", "clinic")["key"]
+    key = story.api("POST", "/keys", {"name": "demo", "team": "clinic"})["key"]
     time.sleep(0.5)  # a new key is known to every worker within a second
     _openai_client(story, key)
     story.run("budget", "set", "key/demo", "--cap", CAP, "--window", "day")
     time.sleep(0.5)
     story.say(f"A cap of {CAP} USD a day, and a caller that does not stop:")
-    spender = Story(story.folder, story.url, {**story.environment, "TANDEM_KEY": key})
     answered, refusal = 0, ""
-    import httpx2
-
     body = {
         "model": "assistant",
         "max_tokens": 32,
         "messages": [{"role": "user", "content": "Why does a biopsy need a second opinion?"}],
     }
     for _ in range(500):
-        reply = httpx2.post(
-            f"{spender.url}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}, timeout=60
-        )
+        reply = story.http.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
         if reply.status_code == 429:
             refusal = reply.json()["error"]["message"]
             break
@@ -188,16 +183,14 @@ def _chat(story: Story, upstream: Upstream) -> None:
 
 
 def _books(story: Story, upstream: Upstream) -> None:
-    time.sleep(1.0)
-    (budget,) = story.ask("budget", "list")
+    time.sleep(1.0)  # what was spent last is booked within a second
+    (budget,) = story.api("GET", "/budgets")
     story.run("budget", "list")
     story.check(budget["settled"] <= budget["cap"], "what was spent is within the cap")
     owed: int | None = None
     if upstream.bill is not None:
-        import httpx2
-
-        bill = httpx2.get(upstream.bill, headers={"authorization": f"Bearer {upstream.key}"}, timeout=10).json()
-        spent = story.ask("budget", "spend", "org")["cost"]
+        bill = story.http.get(upstream.bill, headers={"authorization": f"Bearer {upstream.key}"}).json()
+        spent = story.api("GET", "/spend?scope=org")["cost"]
         owed = spent - bill["totals"]["cost_nano"]
         story.check(owed == 0, f"ledger and upstream's bill agree to the nano-dollar: {spent}")
     used = f"{budget['settled'] / budget['cap']:.0%} of it spent, never more"
@@ -235,20 +228,20 @@ def _decide(story: Story, rows: Sequence[dict[str, str]]) -> str:
     story.run("promote", "prompt/explain@1", "production")
     story.run("decision", "add", "second-opinion", str(example("healthcare", "second_opinion.py")), "--entry", "second_opinion")
     story.run("promote", "decision/second-opinion@1", "production")
+    story.served("POST", "/v1/decide/second-opinion")
     uncertain = ""
     told: dict[str, int] = {}
     for row in _spread(rows):
         values = {name: float(value) for name, value in row.items() if name not in ("record", "taken_at", "diagnosis")}
-        (story.folder / "case.json").write_text(json.dumps({"record": row["record"], "measurements": values}))
-        opinion = story.ask("decide", "second-opinion", "--input", "@case.json")
-        answer = opinion.get("output", opinion)
+        reply = story.post("/v1/decide/second-opinion", {"record": row["record"], "measurements": values})
+        answer = reply.json()
         finding = str(answer.get("finding"))
         told[finding] = told.get(finding, 0) + 1
         if told[finding] == 1:
             story.say(f"{row['record']} (truth: {row['diagnosis']}): {finding}, p = {answer.get('probability', 0):.3f}")
             story.say(f"    {str(answer.get('explanation'))[:200]}")
         if finding == "uncertain":
-            uncertain = str(opinion.get("trace", ""))
+            uncertain = reply.headers["x-tandem-trace-id"]
         if len(told) == 3 and sum(told.values()) > 5:
             break
     story.check(bool(uncertain), "an uncertain case was explained and marked for a person")
@@ -260,10 +253,9 @@ def _decide(story: Story, rows: Sequence[dict[str, str]]) -> str:
 
 def _person(story: Story, trace: str) -> None:
     story.say("What was marked waits for a person, who says whether the answer was right:")
-    time.sleep(2.0)  # the queue looks for marks every second
+    waiting = story.until(lambda: [each["id"] for each in story.api("GET", "/reviews?state=open") if each["trace"] == trace])
     story.run("review", "list", "--state", "open", "--limit", "3")
-    (waiting,) = [each for each in story.ask("review", "list", "--state", "open") if each["trace"] == trace] or [{"id": ""}]
-    story.run("review", "decide", waiting["id"], "right", "--note", "It is a borderline case indeed.")
+    story.run("review", "decide", *waiting, "right", "--note", "It is a borderline case indeed.")
 
 
 def _spread(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -276,12 +268,12 @@ def _spread(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
 
 def _proof(story: Story, trace: str) -> None:
     story.title("7. Why that answer, what did it cost, who allowed it?")
-    time.sleep(1.0)
     if trace:
+        whole = story.trace(trace)
         story.run("trace", "show", trace)
-        (story.folder / "trace.json").write_text(json.dumps(story.ask("trace", "show", trace, "--content"), indent=1))
+        (story.folder / "trace.json").write_text(json.dumps(whole, indent=1))
     story.run("audit", "verify")
-    story.figure("Traces and audit", "tandem trace show", f"{story.ask('audit', 'verify')['count']} audit rows verified")
+    story.figure("Traces and audit", "tandem trace show", f"{story.api('POST', '/audit/verify')['count']} audit rows verified")
 
 
 def write_biopsies(path: Path) -> list[dict[str, str]]:
@@ -344,20 +336,24 @@ def _platform(folder: Path, upstream: Upstream, port: int) -> Iterator[Story]:
     (home / "tandem.toml").write_text(TOML.format(name=upstream.name, url=upstream.url, variable=variable, model=upstream.model))
     url, admin = f"http://127.0.0.1:{port}", new_id("tdm")
     environment = {**os.environ, "TANDEM_URL": url, "TANDEM_KEY": admin, "TANDEM_ADMIN_KEY": admin, variable: upstream.key}
-    story = Story(folder, url, environment)
+    import httpx2
+
+    http = httpx2.Client(base_url=url, headers={"authorization": f"Bearer {admin}"}, timeout=60)
+    story = Story(folder, url, environment, http)
     click.secho(f"  $ tandem up --home {home} --port {port}", fg="cyan")
     command = [sys.executable, "-m", "tandem", "up", "--home", str(home), "--port", str(port)]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
-        _wait(process, url)
+        _wait(process, story)
         story.say(f"answers at {url} after {time.monotonic() - story.started:.1f} s")
         yield story
     finally:
+        http.close()
         process.terminate()
         process.wait(60)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str) -> None:
+def _wait(process: subprocess.Popen[bytes], story: Story) -> None:
     import httpx2
 
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -365,10 +361,10 @@ def _wait(process: subprocess.Popen[bytes], url: str) -> None:
         if process.poll() is not None:
             raise Broken(f"`tandem up` ended with {process.returncode}.", hint="What it printed above says why.")
         with contextlib.suppress(httpx2.HTTPError):
-            if httpx2.get(f"{url}/health/ready", timeout=2).status_code == 200:
+            if story.http.get("/health/ready", timeout=2).status_code == 200:
                 return
         time.sleep(0.05)
-    raise Unreachable(f"The platform did not answer at {url} within {PATIENCE_SECONDS:g} s.")
+    raise Unreachable(f"The platform did not answer at {story.url} within {PATIENCE_SECONDS:g} s.")
 
 
 def _free(port: int) -> int:

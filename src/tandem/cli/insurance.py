@@ -21,6 +21,8 @@ SCORED = 400
 """Claims that the model is asked about, before and after the world has moved."""
 REVIEWED = 20
 """Of these, how many a monitor puts before a person."""
+TRAINING_SECONDS = 90.0
+"""How long the Monitor may take to notice new data, to have a model trained on them, and to ask."""
 NO_FEATURES = ("claim", "filed_at", "fraud")
 PROMPTS = (
     "A claim:\nrepair cost: {{ amount }}\nreported after days: {{ days }}\n\nWhat should the handler know? Name the cost.",
@@ -35,11 +37,20 @@ def tell(story: Story, upstream: Upstream) -> None:
     story.title("An insurer: claims, what their narratives must not tell, policies, and a world that moves")
     runpy.run_path(str(example("insurance", "world.py")))["write"](story.folder, count=3000)
     story.say("3,000 claims of a year and 3,000 of the next, narratives and policy documents, all made up from a seed.")
+    run = _begin_training(story)
     _guards(story, upstream)
     _prompts(story)
     _documents(story)
-    _monitor(story)
+    _monitor(story, run)
     _table(story)
+
+
+def _begin_training(story: Story) -> str:
+    """Starts what step 11 needs and nobody must watch; returns the run's id."""
+    story.run("data", "add", "claims", "claims.csv", "--id", "claim", "--time", "filed_at", quiet=True)
+    words = ("train", "fraud", "--data", "dataset/claims", "--target", "fraud", "--positive", "yes", "--no-wait")
+    story.say("A model of their fraud is trained meanwhile, for step 11.")
+    return story.run(*words, quiet=True).strip()
 
 
 def _guards(story: Story, upstream: Upstream) -> None:
@@ -49,20 +60,19 @@ def _guards(story: Story, upstream: Upstream) -> None:
     story.run("promote", "policy/claims@1", "production")
     target = f"{upstream.name}/{upstream.model}"
     story.run("endpoint", "set", "claims-desk", "--kind", "chat", "--target", target, "--guards", "policy/claims@production")
-    time.sleep(0.5)
+    time.sleep(0.5)  # every worker guards within a second
     lines = (story.folder / "narratives.jsonl").read_text("utf-8").splitlines()[:NARRATIVES]
     told = [json.loads(line) for line in lines]
     secrets = [secret for each in told for secret in (each["iban"], each["email"])]
     traces = [_ask(story, each["narrative"], stream=bool(number % 2)) for number, each in enumerate(told)]
-    time.sleep(1.0)
-    kept = json.dumps([story.api("GET", f"/traces/{trace}?content=1") for trace in traces])
+    kept = json.dumps([story.trace(trace) for trace in traces])
     masked = sum(secret not in kept for secret in secrets)
     story.say(f"{len(told)} narratives asked about, every second one as a stream. One of them, as it went upstream:")
     story.say(f"    {_sent(story, traces[0])}")
     story.check(masked == len(secrets), f"of {len(secrets)} accounts and addresses none went upstream or into a record")
-    before = _billed(upstream)
+    before = _billed(story, upstream)
     story.run("chat", "claims-desk", ATTACK, code=4)
-    story.check(_billed(upstream) == before, "what was blocked was never sent")
+    story.check(_billed(story, upstream) == before, "what was blocked was never sent")
     story.figure("Guards", "tandem policy add", f"{masked} of {len(secrets)} secrets masked, streams included; blocked: 0 sent")
 
 
@@ -89,7 +99,7 @@ def _prompts(story: Story) -> None:
     for version in (1, 2, 3):
         story.run("eval", f"prompt/brief@{version}", "--suite", "suite/brief", quiet=version != 2)
         story.run("promote", f"prompt/brief@{version}", "production", code=4 if version == 2 else 0, quiet=version == 1)
-    aliases = story.ask("asset", "show", "prompt/brief").get("aliases", {})
+    aliases = story.api("GET", "/assets/prompt/brief").get("aliases", {})
     story.check(aliases.get("production", {}).get("version") == 3, "the worse prompt was refused, the other one passed")
     story.run("rollback", "prompt/brief", "production")
     story.figure(
@@ -101,7 +111,7 @@ def _documents(story: Story) -> None:
     story.title("10. Documents: answers with citations, under each reader's rights")
     story.run("docs", "add", "policies", "policies", "--readers", "everyone")
     story.run("promote", "index/policies@1", "production")
-    time.sleep(1.0)
+    story.served("GET", "/v1/models/policies")
     with (story.folder / "questions.csv").open(encoding="utf-8") as file:
         questions = list(csv.DictReader(file))
     story.run("chat", "policies", questions[0]["question"])
@@ -130,23 +140,22 @@ def _cited(question: dict[str, str], answer: dict[str, Any]) -> bool:
     )
 
 
-def _monitor(story: Story) -> None:
+def _monitor(story: Story, run: str) -> None:
     story.title("11. A world that moves: noticed, retrained, and put before a person")
-    story.run("data", "add", "claims", "claims.csv", "--id", "claim", "--time", "filed_at", quiet=True)
-    story.run("train", "fraud", "--data", "dataset/claims", "--target", "fraud", "--positive", "yes", quiet=True)
+    story.run("run", "wait", run, quiet=True)
     story.run("gate", "set", "model/fraud", "--metric", "roc_auc", "--margin", "0.1", quiet=True)
     story.run("promote", "model/fraud@1", "production")
     watch = ("--endpoint", "fraud", "--on-alarm", "retrain", "--promote", "ask", "--review", str(REVIEWED))
     story.run("monitor", "add", "fraud-drift", *watch)
-    time.sleep(1.0)
+    story.served("GET", "/v2/models/fraud/ready")
     _score(story, "claims.csv")
-    calm = story.ask("monitor", "check", "fraud-drift")
+    calm = story.api("POST", "/monitors/fraud-drift/check")
     story.say(f"{calm['n']} claims of the year the model knows: {calm['verdict']}. {calm['reviews']} of them wait for a person.")
     _people(story)
     _score(story, "claims-moved.csv")
     story.run("monitor", "check", "fraud-drift")
-    moved = story.ask("monitor", "show", "fraud-drift")
-    drifted = sorted({each["subject"] for each in _newest(moved)["findings"] if each["verdict"] == "drifted"})
+    (moved,) = story.api("GET", "/monitors/fraud-drift/reports?limit=1")
+    drifted = sorted({each["subject"] for each in moved["findings"] if each["verdict"] == "drifted"})
     held = calm["verdict"] == "stable" and drifted == ["amount", "reported_after_days"]
     story.check(held, f"nothing called while nothing moved; then just what moved: {', '.join(drifted)}")
     story.say("The claims of the new year are added; the Monitor has the model trained on them, and asks:")
@@ -177,15 +186,11 @@ def _people(story: Story) -> None:
         story.api("POST", f"/reviews/{review['id']}/decide", said)
         judged += 1
     story.run("review", "tally")
-    (tally,) = [each for each in story.ask("review", "tally") if each["endpoint"] == "fraud"]
+    (tally,) = [each for each in story.api("GET", "/reviews/tally") if each["endpoint"] == "fraud"]
     story.run("review", "export", "fraud", "--dataset", "fraud-reviewed")
     told = f"{tally['share']['value']:.2f} [{tally['share']['low']:.2f}, {tally['share']['high']:.2f}]"
     story.check(judged == tally["share"]["n"] == REVIEWED, f"each of {judged} sampled claims was judged once; share right {told}")
     story.figure("Reviews by people", "tandem review next", f"{judged} of {SCORED} calls drawn and judged: {told} right")
-
-
-def _newest(monitor: Any) -> Any:
-    return monitor["reports"][0]
 
 
 def _score(story: Story, name: str) -> None:
@@ -199,8 +204,8 @@ def _score(story: Story, name: str) -> None:
         "datatype": "FP64",
         "parameters": {"columns": ",".join(columns)},
     }
-    story.post_all("/v2/models/fraud/infer", [{"inputs": [{**tensor, "data": _features(row)}]} for row in rows])
-    time.sleep(1.0)
+    replies = story.post_all("/v2/models/fraud/infer", [{"inputs": [{**tensor, "data": _features(row)}]} for row in rows])
+    story.trace(replies[-1].headers["x-tandem-trace-id"])
 
 
 def _features(row: Mapping[str, str]) -> tuple[float, ...]:
@@ -209,12 +214,10 @@ def _features(row: Mapping[str, str]) -> tuple[float, ...]:
 
 def _opened(story: Story) -> Any:
     """The request that the Monitor opens once the candidate is trained and judged."""
-    for _ in range(120):
-        found = story.ask("request", "list")
-        if found:
-            return found[0]
-        time.sleep(0.5)
-    return None
+    deadline = time.monotonic() + TRAINING_SECONDS
+    while not (found := story.api("GET", "/requests")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found[0] if found else None
 
 
 def _ask(story: Story, narrative: str, *, stream: bool) -> str:
@@ -230,13 +233,11 @@ def _sent(story: Story, trace: str) -> str:
     return said
 
 
-def _billed(upstream: Upstream) -> Any:
+def _billed(story: Story, upstream: Upstream) -> Any:
     """Requests the mock has answered; nothing is known of a real provider."""
     if upstream.bill is None:
         return None
-    import httpx2
-
-    reply = httpx2.get(upstream.bill, headers={"authorization": f"Bearer {upstream.key}"}, timeout=10)
+    reply = story.http.get(upstream.bill, headers={"authorization": f"Bearer {upstream.key}"})
     return reply.json()["totals"]["requests"]
 
 

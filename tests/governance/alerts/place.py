@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.migrated import migrated
+
 from tandem.core.clock import FixedClock
 from tandem.core.policy import Alert
 from tandem.core.principal import Principal, Role
@@ -16,7 +18,7 @@ from tandem.governance.alerts.send import Courier
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.repo import Entry
-from tandem.store.sql import Sql, migrate
+from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -36,7 +38,7 @@ class Place:
 
     def __post_init__(self) -> None:
         url = f"sqlite:///{self.home / 'control.db'}"
-        migrate(url)
+        migrated(url)
         self.sql, self.vault = Sql(url), Vault(bytes(range(32)))
         self.audit = Audit(self.sql, self.vault, self.clock, self.home / "audit.head")
         self.alerts = self.made()
