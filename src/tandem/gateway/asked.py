@@ -10,6 +10,8 @@ import msgspec
 from tandem.gateway.providers.base import Verb
 
 Headers = list[tuple[bytes, bytes]]
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Headers of the caller that belong to the upstream."""
 FRAMES_BESIDE = 64
 """Frames of a stream that may hold no token: roles, ends, keep-alives."""
 
@@ -37,7 +39,7 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     tokens_in: int
     tokens_out: int
     """Upper bounds, for the reservation."""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Fields = ()
     """Passed on to the upstream as they are: traceparent, and the vendor's own."""
     dialect: str = "openai"
     """The wire that the caller speaks."""

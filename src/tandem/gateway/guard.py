@@ -27,7 +27,12 @@ DEFAULT = "policy/default@production"
 """Guards every endpoint that names no policy of its own, where it exists."""
 LARGE = 32 * 1024
 """Bytes beyond which a body is read beside the event loop."""
-STRUCTURE = frozenset({"id", "object", "role", "type", "finish_reason", "model", "system_fingerprint", "service_tier"})
+STRUCTURE = frozenset(
+    {
+        "id", "object", "role", "type", "finish_reason", "model", "system_fingerprint", "service_tier",
+        "media_type", "signature", "tool_call_id", "tool_use_id",
+    }
+)  # fmt: skip
 """String members on a model's wire that say how, not what. A decision's members are its author's: all of them may say what."""
 ARGUMENTS = frozenset({"arguments"})
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -102,7 +107,7 @@ class Guarding:
             self._tokens(tree.get("input"))
             read = {name: tree[name] for name in tree if name not in STRUCTURE and isinstance(tree[name], str | list | dict)}
             edits = {name: msgspec.json.encode(self._walk(value, self._in, name)) for name, value in read.items()}
-            if _wants_json(tree.get("response_format")):
+            if _wants_json(tree.get("response_format")) or _wants_json((tree.get("output_config") or {}).get("format")):
                 self.written = ARGUMENTS | {"content"}
             return splice(body, edits)
         except UNREADABLE:
@@ -211,17 +216,24 @@ class Guarding:
         self.counts[key] = self.counts.get(key, 0) + 1
         return action
 
-    def _walk(self, tree: Any, read: Callable[[str, bool], str], name: str = "") -> Any:
-        """The tree with its strings read, names of members too; on a model's wire, those that say what."""
+    def _walk(self, tree: Any, read: Callable[[str, bool], str], name: str = "", *, free: bool = False) -> Any:
+        """The tree with its strings read, names of members too; on a model's wire, those that say what.
+
+        Args:
+            free: whether its members are a tool's or an author's own, so that any of them may say what.
+        """
+        free = free or not self.wire
         if isinstance(tree, str):
-            if self.wire and (name in STRUCTURE or (name in ("url", "data") and len(tree) > 256)):
+            if not free and (name in STRUCTURE or (name in ("url", "data") and len(tree) > 256)):
                 return tree
             return read(tree, self.wire and name in self.written)
         if isinstance(tree, list):
-            return [self._walk(item, read, name) for item in tree]
+            return [self._walk(item, read, name, free=free) for item in tree]
         if isinstance(tree, dict):
             return {
-                read(key, False): None if self.wire and key == "logprobs" else self._walk(item, read, key)
+                read(key, False): None
+                if self.wire and key == "logprobs"
+                else self._walk(item, read, key, free=free or (key == "input" and tree.get("type") == "tool_use"))
                 for key, item in tree.items()
             }
         return tree

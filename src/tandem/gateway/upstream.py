@@ -18,7 +18,7 @@ from tandem.core.endpoint import Target
 from tandem.core.errors import Rejected, TandemError, Upstream
 from tandem.core.money import Usage
 from tandem.gateway import route, translate
-from tandem.gateway.asked import FRAMES_BESIDE, Headers, Prompted, Reply
+from tandem.gateway.asked import FRAMES_BESIDE, Fields, Headers, Prompted, Reply
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.guard import Guarding, let_out
 from tandem.gateway.providers.base import Ask, Wire, load
@@ -29,7 +29,7 @@ from tandem.gateway.watched import Watched
 from tandem.gateway.wires.base import Letterhead, dialect_of
 from tandem.observability.content import Vault
 
-PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"x-request-id", b"openai-processing-ms")
+PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"openai-processing-ms")
 ERROR_BYTES = 1024 * 1024
 NOBODY = Letterhead(id="", model="", at=0)
 WORDS = 2000
@@ -152,9 +152,10 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
             "gen_ai.request.model": model,
         },
     )
+    own = asked.headers if passes else _trace(asked)
     headers = [
-        *ask.headers,
-        *_context(call, asked),
+        *[(name, value) for name, value in ask.headers if all(name != theirs for theirs, _ in own)],
+        *_context(call, own),
         (b"x-tandem-call", call.id.encode()),
         (b"x-tandem-attempt", b"%d" % running.number),
     ]
@@ -192,12 +193,17 @@ def _ask(wire: Wire, asked: Prompted, model: str, key: str | None, *, passes: bo
     return translate.put(wire, dialect_of(asked.dialect), asked, model, key)
 
 
-def _context(call: Call, asked: Prompted) -> tuple[tuple[bytes, bytes], ...]:
+def _trace(asked: Prompted) -> Fields:
+    """Of the caller's headers, those that no protocol owns."""
+    return tuple(pair for pair in asked.headers if pair[0] in (b"traceparent", b"tracestate"))
+
+
+def _context(call: Call, own: Fields) -> Fields:
     """The caller's headers for the upstream, with a W3C trace context of ours when it sent none."""
-    if any(name == b"traceparent" for name, _ in asked.headers):
-        return asked.headers
+    if any(name == b"traceparent" for name, _ in own):
+        return own
     parent = f"00-{call.w3c}-{call.door.dice.getrandbits(64):016x}-01"
-    return (*asked.headers, (b"traceparent", parent.encode()))
+    return (*own, (b"traceparent", parent.encode()))
 
 
 def _end(call: Call, outcome: str, usage: Usage, error: TandemError) -> None:
@@ -281,7 +287,7 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
         async for piece in response:
             out: list[bytes] = []
             for frame in frames.feed(piece):
-                if b'"usage"' not in frame and b"[DONE]" not in frame:
+                if not meter.tells(frame):
                     out.append(frame)
                     if spare is not None:  # a frame holds at least a token, so more frames than tokens pass the bound
                         spare -= 1

@@ -203,9 +203,10 @@ class AnthropicMeter:
         self.usage: Usage | None = None
         self._count = _Count()
 
+    def tells(self, frame: bytes) -> bool:
+        return b'"message_' in frame or b'"error"' in frame
+
     def frame(self, payload: bytes) -> tuple[bool, bool]:
-        if b'"message_' not in payload:
-            return False, False
         try:
             event = _event.decode(payload)
         except UNREADABLE:
@@ -215,6 +216,8 @@ class AnthropicMeter:
         elif event.type == "message_delta" and event.usage is not None:
             self._count.take(event.usage)
             self.usage = self._count.usage()
+        elif event.type == "error":
+            raise _told(event.error)
         return False, event.type == "message_stop"
 
 

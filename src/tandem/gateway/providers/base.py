@@ -32,8 +32,16 @@ class Meter(Protocol):
     usage: Usage | None
     """What is known so far; None until the provider says."""
 
+    def tells(self, frame: bytes) -> bool:
+        """Whether a frame can say anything of use here; most do not, and need not be read."""
+        ...
+
     def frame(self, payload: bytes) -> tuple[bool, bool]:
-        """Of one frame's data: whether it carries nothing but usage, and whether it is the last."""
+        """Of one frame's data: whether it carries nothing but usage, and whether it is the last.
+
+        Raises:
+            Upstream: it tells of an error (with the canonical code).
+        """
         ...
 
 

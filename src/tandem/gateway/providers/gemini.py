@@ -215,6 +215,9 @@ class GeminiMeter:
     def __init__(self) -> None:
         self.usage: Usage | None = None
 
+    def tells(self, frame: bytes) -> bool:
+        return True
+
     def frame(self, payload: bytes) -> tuple[bool, bool]:
         try:
             reply = _reply.decode(payload)

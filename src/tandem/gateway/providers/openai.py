@@ -103,15 +103,19 @@ class OpenAIMeter:
     def __init__(self) -> None:
         self.usage: Usage | None = None
 
+    def tells(self, frame: bytes) -> bool:
+        return b'"usage"' in frame or b"[DONE]" in frame or b'"error"' in frame
+
     def frame(self, payload: bytes) -> tuple[bool, bool]:
         if payload == b"[DONE]":
             return False, True
-        if b'"usage"' not in payload:
-            return False, False
         try:
             reply = _reply.decode(payload)
+            failed = msgspec.json.decode(payload).get("error") if b'"error"' in payload else None
         except UNREADABLE:
             return False, False
+        if failed:
+            raise _told(failed)
         usage = _canonical(reply.usage)
         self.usage = usage or self.usage
         return usage is not None and reply.choices == [], False
@@ -249,12 +253,17 @@ def _tree(body: bytes) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise _unreadable()
     if tree.get("error"):
-        error = tree["error"] if isinstance(tree["error"], dict) else {"message": tree["error"]}
-        code = str(error.get("code") or error.get("type") or "")
-        raise Upstream(
-            "The provider ended the answer with an error.", words=f"{error.get('message')}.", code=CODES.get(code, "upstream")
-        )
+        raise _told(tree["error"])
     return tree
+
+
+def _told(failed: Any) -> Upstream:
+    """An error that came within an answer, after its 200."""
+    error = failed if isinstance(failed, dict) else {"message": failed}
+    code = str(error.get("code") or error.get("type") or "")
+    return Upstream(
+        "The provider ended the answer with an error.", words=f"{error.get('message')}.", code=CODES.get(code, "upstream")
+    )
 
 
 def _unreadable() -> Upstream:

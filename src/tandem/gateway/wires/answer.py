@@ -13,14 +13,12 @@ import msgspec
 from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import TandemError
 from tandem.gateway import translate
-from tandem.gateway.asked import Headers, Prompted, Read, Reply
+from tandem.gateway.asked import Fields, Headers, Prompted, Read, Reply
 from tandem.gateway.call import Call
 from tandem.gateway.guard import Guarding, guarding, let_in
 from tandem.gateway.snapshot import INDEX
 from tandem.gateway.upstream import Hosts, forward
 
-Fields = tuple[tuple[bytes, bytes], ...]
-"""Headers of the caller that belong to the upstream."""
 Own = Callable[[Call, Prompted, Reply, Guarding | None], Awaitable[None]]
 """Answers a chat call whose route leads into an index, not to a host; in OpenAI's words."""
 

@@ -30,7 +30,11 @@ class Writer(Protocol):
     """One streamed answer, written as the caller's wire has it."""
 
     def feed(self, deltas: Sequence[Delta]) -> bytes:
-        """Frames for these; empty where they say nothing yet. `Finish` and `Used` wait for `end`."""
+        """Frames for these; empty where they say nothing yet. `Finish` and `Used` wait for `end`.
+
+        Raises:
+            Upstream: they cannot follow what was written (malformed_stream).
+        """
         ...
 
     def end(self) -> bytes:

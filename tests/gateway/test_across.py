@@ -1,0 +1,306 @@
+"""Every client against every protocol of a provider: the same words, the same tools, and the bill to the nano-dollar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+
+from tandem.core.endpoint import Endpoint, Target
+from tandem.core.money import Price
+from tandem.gateway.prices import VENDORS, price_of
+from tandem.gateway.snapshot import Host, Served
+from tandem.mock.settings import MockSettings
+from tandem.store.vault import Vault
+from tests.gateway.conftest import KEY, House, house
+
+MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5", "gemini": "gemini-2.5-flash"}
+ROOTS = {"openai": "/v1", "anthropic": "/anthropic/v1", "gemini": "/v1beta"}
+PROTOCOLS = sorted(MODELS)
+FACTS = "radius: 17.9\ntexture: 10.4\nExplain the risk score in two sentences."
+SCHEMA: Any = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
+POLICY = json.dumps(
+    {
+        "guards": [
+            {"detector": "email", "on": ["in", "out"], "action": "mask"},
+            {"detector": "card", "on": ["in", "out"], "action": "block"},
+        ]
+    }
+).encode()
+
+
+@pytest.fixture
+async def across(door: House) -> House:
+    spread(door)
+    return door
+
+
+def spread(door: House) -> None:
+    """Gives the door one endpoint for each protocol, named after it."""
+    (own,) = door.snapshot.hosts.values()
+    hosts: dict[str, Host] = {}
+    endpoints: dict[str, Endpoint] = {}
+    prices: dict[str, Price] = {}
+    for protocol, model in MODELS.items():
+        address = f"{protocol}/{model}"
+        sealed = Vault(bytes(32)).seal("provider", b"mk", protocol.encode())
+        hosts[protocol] = replace(
+            own, name=protocol, protocol=protocol, base_url=f"{door.mock.url}{ROOTS[protocol]}", keys=(sealed,)
+        )
+        endpoints[protocol] = Endpoint(name=protocol, kind="chat", route=(Target(target=address),), retries=0)
+        price = price_of(model, VENDORS[protocol], door.snapshot.compiled_at)
+        assert price is not None
+        prices[address] = price
+    door.publish(hosts=hosts, endpoints=endpoints, prices=prices)
+
+
+@pytest.fixture
+async def gpt(across: House) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{across.url}/v1", api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+async def claude(across: House) -> AsyncIterator[anthropic.AsyncAnthropic]:
+    async with anthropic.AsyncAnthropic(base_url=f"{across.url}/anthropic", api_key=KEY, max_retries=0) as client:
+        yield client
+
+
+def booked(door: House) -> Any:
+    """The newest call as it was recorded; its cost is the mock's bill."""
+    door.move()
+    (row, *_) = door.traces.list(team=None)
+    call = door.traces.find(row.trace, team=None).calls[0]
+    bill = door.mock.bill()[-1]
+    assert call.cost == bill.cost_nano
+    used = call.attempts[-1].usage
+    assert (used.total_input, used.total_output) == (bill.prompt_tokens, bill.completion_tokens)
+    return call
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_openais_client_is_answered_whole_and_streamed(across: House, gpt: openai.AsyncOpenAI, protocol: str) -> None:
+    asked: Any = {"model": protocol, "messages": [{"role": "user", "content": FACTS}], "max_tokens": 200}
+    whole = await gpt.chat.completions.create(**asked)
+    call = booked(across)
+    assert call.outcome == "ok"
+    assert whole.usage is not None
+    assert whole.usage.prompt_tokens == call.attempts[0].usage.total_input
+    assert whole.choices[0].message.content is not None
+    assert "17.9" in whole.choices[0].message.content
+    pieces = []
+    usage = None
+    stream = await gpt.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True})
+    async for chunk in stream:
+        usage = chunk.usage or usage
+        pieces += [choice.delta.content or "" for choice in chunk.choices]
+    assert len([piece for piece in pieces if piece]) > 3
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert usage is not None
+    assert usage.completion_tokens == booked(across).attempts[0].usage.total_output
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_anthropics_client_is_answered_whole_and_streamed(
+    across: House, claude: anthropic.AsyncAnthropic, protocol: str
+) -> None:
+    asked: Any = {"model": protocol, "messages": [{"role": "user", "content": FACTS}], "max_tokens": 200}
+    whole = await claude.messages.create(**asked)
+    call = booked(across)
+    (block,) = whole.content
+    assert block.type == "text"
+    assert "17.9" in block.text
+    assert whole.stop_reason == "end_turn"
+    assert whole.usage.output_tokens == call.attempts[0].usage.total_output
+    async with claude.messages.stream(**asked) as stream:
+        pieces = [text async for text in stream.text_stream]
+        final = await stream.get_final_message()
+    assert len(pieces) > 3
+    assert "".join(pieces) == block.text
+    assert final.usage.output_tokens == booked(across).attempts[0].usage.total_output
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_openais_client_calls_a_tool_and_brings_its_result(
+    across: House, gpt: openai.AsyncOpenAI, protocol: str, stream: bool
+) -> None:
+    tool: Any = {"type": "function", "function": {"name": "find", "description": "Finds.", "parameters": SCHEMA}}
+    messages: Any = [{"role": "user", "content": FACTS}]
+    asked: Any = {"model": protocol, "tools": [tool], "max_tokens": 100}
+    first: Any = {**asked, "messages": messages, "tool_choice": "required"}
+    if stream:
+        async with gpt.chat.completions.stream(**first) as running:
+            message = (await running.get_final_completion()).choices[0].message
+    else:
+        message = (await gpt.chat.completions.create(**first)).choices[0].message
+    booked(across)
+    assert message.tool_calls is not None
+    (made,) = message.tool_calls
+    assert made.type == "function"
+    assert made.function.name == "find"
+    assert set(json.loads(made.function.arguments)) == {"q"}
+    said = message.model_dump(exclude_none=True, include={"role", "content", "tool_calls"})
+    said["tool_calls"] = [{key: each[key] for key in ("id", "type", "function")} for each in said["tool_calls"]]
+    for each in said["tool_calls"]:
+        each["function"] = {key: each["function"][key] for key in ("name", "arguments")}
+    result = {"role": "tool", "tool_call_id": made.id, "content": "weather: fine"}
+    again = await gpt.chat.completions.create(**asked, messages=[*messages, said, result])
+    assert again.choices[0].message.content
+    assert again.choices[0].finish_reason == "stop"
+    booked(across)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_anthropics_client_calls_a_tool_and_brings_its_result(
+    across: House, claude: anthropic.AsyncAnthropic, protocol: str, stream: bool
+) -> None:
+    tool: Any = {"name": "find", "description": "Finds.", "input_schema": SCHEMA}
+    messages: Any = [{"role": "user", "content": FACTS}]
+    asked: Any = {"model": protocol, "tools": [tool], "max_tokens": 100}
+    first: Any = {**asked, "messages": messages, "tool_choice": {"type": "any"}}
+    if stream:
+        async with claude.messages.stream(**first) as running:
+            message = await running.get_final_message()
+    else:
+        message = await claude.messages.create(**first)
+    booked(across)
+    assert message.stop_reason == "tool_use"
+    (made,) = [block for block in message.content if block.type == "tool_use"]
+    assert (made.name, set(made.input)) == ("find", {"q"})
+    result: Any = {"type": "tool_result", "tool_use_id": made.id, "content": "weather: fine"}
+    turns: Any = [*messages, {"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
+    again = await claude.messages.create(**asked, messages=turns)
+    assert again.stop_reason == "end_turn"
+    booked(across)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_form_is_kept_across(across: House, gpt: openai.AsyncOpenAI, protocol: str) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "risk", "schema": {**SCHEMA, "additionalProperties": False}}}
+    reply = await gpt.chat.completions.create(
+        model=protocol, messages=[{"role": "user", "content": FACTS}], max_tokens=100, response_format=form
+    )
+    assert set(json.loads(reply.choices[0].message.content or "")) == {"q"}
+    booked(across)
+
+
+def failing(protocol: str, order: str) -> dict[str, Any]:
+    told = [{"role": "user", "content": f"{FACTS}\nx-mock-fault: {order}"}]
+    return {"model": protocol, "messages": told, "max_tokens": 60, "stream": True}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(("order", "ours", "theirs"), [("429", 429, 429), ("context", 400, 400), ("error-after=3", 502, 529)])
+async def test_a_refusal_is_told_in_the_words_of_the_caller(
+    across: House, protocol: str, order: str, ours: int, theirs: int
+) -> None:
+    """An error that comes before anything was passed on is one too: the caller may ask again."""
+    async with httpx2.AsyncClient(base_url=across.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+        chat = await http.post("/v1/chat/completions", json=failing(protocol, order))
+        message = await http.post("/anthropic/v1/messages", json=failing(protocol, order))
+    assert chat.status_code == ours
+    assert chat.json()["error"]["message"]
+    assert message.status_code == (502 if protocol == "openai" and order.startswith("error") else theirs)
+    assert message.json()["type"] == "error"
+
+
+@pytest.mark.parametrize("order", ["error-after=3", "cut-after=3", "malformed-after=3"])
+async def test_a_stream_that_breaks_off_never_looks_finished(tmp_path: Path, order: str) -> None:
+    async with (
+        house(tmp_path, settings=MockSettings(port=0, per_token_ms=2)) as door,
+        httpx2.AsyncClient(base_url=door.url, headers={"authorization": f"Bearer {KEY}"}) as http,
+    ):
+        spread(door)
+        for protocol in PROTOCOLS:
+            if order.startswith("malformed") and protocol != "gemini":
+                continue  # where the caller speaks it too, bytes pass as they are
+            chat = await http.post("/v1/chat/completions", json=failing(protocol, order))
+            assert (chat.status_code, chat.text.count("data: [DONE]")) == (200, 0), (protocol, chat.text)
+            assert chat.text.count('"error"') >= 1, (protocol, chat.text)
+            message = await http.post("/anthropic/v1/messages", json=failing(protocol, order))
+            assert (message.status_code, message.text.count("event: message_stop")) == (200, 0), (protocol, message.text)
+            assert message.text.count("event: error") == 1, (protocol, message.text)
+            door.move()
+            (row, *_) = door.traces.list(team=None)
+            assert door.traces.find(row.trace, team=None).calls[0].outcome != "ok"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_guards_hold_whatever_the_provider_speaks(
+    across: House, gpt: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, protocol: str, stream: bool
+) -> None:
+    """What is masked never goes upstream and comes back to the caller; what must not pass is not sent."""
+    across.publish(policies={"policy/default@production": Served(ref="policy/default@1", members="", digest="", meta=POLICY)})
+    told: Any = [{"role": "user", "content": "contact: ann.lee@example.org\nWhom do I contact?"}]
+    if stream:
+        async with gpt.chat.completions.stream(model=protocol, max_tokens=200, messages=told) as running:
+            said = (await running.get_final_completion()).choices[0].message.content
+        async with claude.messages.stream(model=protocol, max_tokens=200, messages=told) as answering:
+            message = await answering.get_final_message()
+    else:
+        said = (await gpt.chat.completions.create(model=protocol, max_tokens=200, messages=told)).choices[0].message.content
+        message = await claude.messages.create(model=protocol, max_tokens=200, messages=told)
+    assert "ann.lee@example.org" in (said or "")
+    assert "ann.lee@example.org" in "".join(block.text for block in message.content if block.type == "text")
+    for request in across.mock.requests():
+        assert "ann.lee" not in json.dumps(request["body"])
+    before = len(across.mock.bill())
+    leak: Any = {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {"id": "4111 1111 1111 1111"}}
+    result: Any = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "none"}
+    turns: Any = [*told, {"role": "assistant", "content": [leak]}, {"role": "user", "content": [result]}]
+    with pytest.raises(anthropic.PermissionDeniedError):
+        await claude.messages.create(model=protocol, max_tokens=5, messages=turns)
+    assert len(across.mock.bill()) == before
+
+
+async def test_what_a_caller_sends_its_own_provider_goes_there_as_it_is(across: House, claude: anthropic.AsyncAnthropic) -> None:
+    """Bytes and the vendor's own headers pass; to another vendor neither goes."""
+    own = {"anthropic-version": "2026-10-21", "anthropic-beta": "files-2030-01-01"}
+    for protocol in ("anthropic", "openai"):
+        await claude.messages.create(
+            model=protocol,
+            max_tokens=30,
+            system=[{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+            messages=[{"role": "user", "content": FACTS}],
+            extra_headers=own,
+        )
+    theirs, ours = across.mock.requests()
+    sent: Any = theirs["headers"]
+    assert {name: sent.get(name) for name in own} == own
+    body: Any = theirs["body"]
+    assert body["system"][0]["cache_control"] == {"type": "ephemeral"}
+    assert not any(name.startswith("anthropic") for name in ours["headers"])  # type: ignore[attr-defined]
+
+
+async def test_a_marked_beginning_is_written_and_read_and_billed_so(across: House, claude: anthropic.AsyncAnthropic) -> None:
+    asked: Any = {
+        "model": "anthropic",
+        "max_tokens": 30,
+        "system": [{"type": "text", "text": "Be brief. " * 40, "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        "messages": [{"role": "user", "content": FACTS}],
+    }
+    first = await claude.messages.create(**asked)
+    written = booked(across).attempts[0].usage
+    second = await claude.messages.create(**asked)
+    read = booked(across).attempts[0].usage
+    assert first.usage.cache_creation_input_tokens == written.cache_write_1h > 0
+    assert second.usage.cache_read_input_tokens == read.cache_read == written.cache_write_1h
+
+
+async def test_embeddings_of_those_who_have_none_are_refused_with_a_way_on(across: House) -> None:
+    endpoints = {"vectors": Endpoint(name="vectors", kind="embed", route=(Target(target="anthropic/claude-haiku-4-5"),))}
+    across.publish(endpoints=endpoints)
+    async with httpx2.AsyncClient(base_url=across.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+        reply = await http.post("/v1/embeddings", json={"model": "vectors", "input": "one"})
+    assert reply.status_code == 400
+    assert "Anthropic has no embeddings" in reply.json()["error"]["message"]
