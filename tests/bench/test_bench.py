@@ -9,6 +9,7 @@ import signal
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench.figures import Report, Round
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import all as everything
-from bench import beside_training, command, door, drift, figures, load, predict, shape, stage, tumor
+from bench import beside_training, command, door, drift, figures, load, metering, predict, shape, stage, tumor
 
 ROOT = Path(__file__).parents[2]
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
@@ -266,3 +267,39 @@ def test_drift_is_noticed_where_a_stream_changes_and_not_where_it_is_shuffled(
     assert (told["checks"], told["false_alarms"]) == (9, 0)
     assert drift.main([str(path), "--null", "--checks", "10", *words[:-1]]) == 0
     assert "| stream.csv | 150 | 450 | 10 | 0 | 0.0 | - |" in capsys.readouterr().out
+
+
+CLAUDE = {
+    "model": "claude-haiku-4-5",
+    "body": {
+        "model": "claude-haiku-4-5",
+        "usage": {"input_tokens": 1000, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 500, "output_tokens": 100},
+    },
+    "extracted": [
+        {
+            "usage": {"input_tokens": 1500, "cache_read_tokens": 500, "output_tokens": 100},
+            "extractors": [{"provider_id": "anthropic", "api_flavor": "default", "total_price": "0.00155"}],
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "exact", "why"),
+    [
+        (lambda row: None, True, ""),
+        (lambda row: row["extracted"][0]["usage"].update(output_tokens=99), False, "output_tokens: 100 for 99"),
+        (
+            lambda row: row["extracted"][0]["extractors"][0].update(total_price="0.00156"),
+            False,
+            "1550000 nano-dollars for 1560000",
+        ),
+        (lambda row: row["body"]["usage"].pop("cache_creation_input_tokens"), False, "does not speak"),
+    ],
+)
+def test_metering_finds_what_is_not_exact(change: Callable[[Any], object], exact: bool, why: str) -> None:
+    row = json.loads(json.dumps(CLAUDE))
+    change(row)
+    outcome = metering.judge(row)
+    assert outcome.exact is exact
+    assert why in outcome.why

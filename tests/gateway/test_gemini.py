@@ -419,7 +419,7 @@ def test_how_tools_are_chosen(choice: Choice, wanted: object) -> None:
 
 def test_what_would_change_the_answer_is_refused_and_what_would_not_is_told() -> None:
     chat = Chat(messages=(replace(HELLO, name="ann"),), user="u1", tools=(Tool(name="time", strict=True, cache="5m"),))
-    assert WIRE.put(chat, FLASH, None).dropped == ("user", "name", "tools.strict", "cache")
+    assert WIRE.put(chat, FLASH, None).dropped == ("user", "name", "tools.strict", "cache_control")
     harmless = {"n": 1, "metadata": {"a": "b"}, "logprobs": False, "modalities": ["text"], "logit_bias": {}, "store": None}
     assert WIRE.put(replace(chat, user="", tools=(), rest=harmless), FLASH, None).dropped == ("metadata", "name")
     for field, value in (("n", 2), ("logprobs", True), ("logit_bias", {"1": 5}), ("modalities", ["audio"])):
@@ -627,3 +627,28 @@ async def test_the_sdk_configures_the_same(
     client.close()
     [seen] = mock.requests()
     assert camel(seen["body"]) == json.loads(WIRE.put(chat, THREE, None).body)
+
+
+def test_modalities_are_counted_apart_and_never_twice() -> None:
+    told = {
+        "promptTokenCount": 1000,
+        "cachedContentTokenCount": 300,
+        "toolUsePromptTokenCount": 20,
+        "candidatesTokenCount": 200,
+        "thoughtsTokenCount": 50,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 600}, {"modality": "AUDIO", "tokenCount": 400}],
+        "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 100}, {"modality": "TEXT", "tokenCount": 200}],
+        "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 150}],
+    }
+    usage = WIRE.usage(json.dumps({"usageMetadata": told}).encode())
+    assert usage == Usage(
+        input=420,
+        input_audio=300,
+        cache_read=200,
+        cache_read_audio=100,
+        output=50,
+        output_image=150,
+        reasoning=50,
+        source="provider",
+    )
+    assert (usage.total_input, usage.total_output) == (1020, 250)

@@ -119,7 +119,7 @@ class Put:
         if tool.strict:
             self._drop("tools.strict")
         if tool.cache is not None:
-            self._drop("cache")
+            self._drop("cache_control")
         declared: Json = {"name": tool.name}
         if tool.description:
             declared["description"] = tool.description
@@ -183,7 +183,7 @@ class Put:
         proven = False
         for part in message.parts:
             if not isinstance(part, Thinking | Refusal) and part.cache is not None:
-                self._drop("cache")
+                self._drop("cache_control")
             match part:
                 case Text(text=text) | Refusal(text=text):
                     if text:
