@@ -894,6 +894,21 @@ async def test_draining_lets_running_replies_end_and_closes_idle_connections() -
 
 
 @on_uvloop
+async def test_draining_answers_the_first_request_of_a_connection_that_was_just_accepted() -> None:
+    """Its caller cannot know; a request that is under way must not meet a closed door."""
+    async with serving() as site:
+        new, silent = await site.caller(), await site.caller()
+        await until(lambda: site.server.connections == 2)
+        draining = asyncio.create_task(site.server.drain(5))
+        await asyncio.sleep(0.02)
+        answer = await new.ask(GET)
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await silent.rest() == b""
+        await draining
+        assert site.server.connections == 0
+
+
+@on_uvloop
 async def test_draining_cuts_what_does_not_end() -> None:
     cancelled: list[bool] = []
 

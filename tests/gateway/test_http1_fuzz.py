@@ -83,7 +83,9 @@ def at_once(work: Coroutine[Any, Any, bytes]) -> bytes:
 
 
 def plain(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((name, value) for name, value in headers if name not in OFFER)
+    """Without what is not compared; h11 gives the transfer's coding in lower case, which is no other coding."""
+    smooth = ((name, value.lower() if name == b"transfer-encoding" else value) for name, value in headers)
+    return tuple(pair for pair in smooth if pair[0] not in OFFER)
 
 
 def ours(pieces: list[bytes], *, stream: bool = False) -> tuple[list[Read], bool]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,3 +189,12 @@ def with_uv(folder: Path, *what: str) -> None:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     subprocess.run([*uv, "pip", "install", "--quiet", "--python", folder, *what], check=True, cwd=folder)
+
+
+def until(true: Callable[[], Any], what: str = "it comes", seconds: float = 120.0) -> Any:
+    """Waits for what is true soon, and returns it."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+        time.sleep(0.05)
+    return found

@@ -5,28 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
+from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform, until
 from tests.receivers import Mailbox, Receiver, genuine
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-
-
-def until(true: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
 
 
 def put(house: Platform, name: str, **more: Any) -> Any:

@@ -25,7 +25,7 @@ import httpx2
 import pytest
 
 from tests.disks import fill, kinds, mounted
-from tests.journeys.conftest import ADMIN, TLS, TOML, Platform, bearer, mock_upstream, platform
+from tests.journeys.conftest import ADMIN, TLS, TOML, Platform, bearer, mock_upstream, platform, until
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
@@ -146,13 +146,6 @@ def full(disk: Disk, house: Platform) -> Iterator[None]:
         yield
     finally:
         disk.free(house.process.pid)
-
-
-def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def bill(house: Platform) -> dict[str, int]:

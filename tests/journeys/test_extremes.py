@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 
-from tests.journeys.conftest import ADMIN, Platform, bearer
+from tests.journeys.conftest import ADMIN, Platform, bearer, until
 from tests.journeys.test_schema import SOURCE
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
@@ -90,13 +89,6 @@ def train(house: Platform) -> None:
     run = house.api("POST", "/runs", json={"kind": "train", "name": "0", "inputs": TRAIN})["id"]
     until(lambda: house.api("GET", f"/runs/{run}")["state"] == "succeeded")
     house.api("POST", "/assets/model/0/promote", json={"version": 1})
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
+from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform, until
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 
@@ -32,14 +30,6 @@ def csv(rows: list[list[float]], seed: int) -> str:
         late = int((50 - income) / 10 + debt / 5 - 1 + draw.gauss(0, 0.7) > 0)
         lines.append(f"a{seed}-{number},{income!r},{age!r},{debt!r},{late}")
     return "\n".join(lines) + "\n"
-
-
-def until(true: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
 
 
 def ask(house: Platform, rows: list[list[float]]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx2
 import pytest
 
-from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
+from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform, until
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.alone]
 
@@ -27,13 +27,6 @@ SLACK = 4.0
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with platform(tmp_path_factory.mktemp("house"), workers=WORKERS) as running:
         yield running
-
-
-def until(true: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @contextmanager

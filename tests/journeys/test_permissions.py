@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.journeys import routes
-from tests.journeys.conftest import ADMIN, Platform, bearer, platform
+from tests.journeys.conftest import ADMIN, Platform, bearer, platform, until
 
 pytestmark = pytest.mark.journey
 
@@ -284,14 +283,6 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
         reviews.append(red("POST", "/reviews", json={"trace": reviewed})["id"])
     red("POST", f"/reviews/{reviews[1]}/decide", json={"opinion": "wrong"})
     return Teams(http, keys, run, trace, *reviews, contract)
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Waits for what arrives within a second."""
-    deadline = time.monotonic() + 15
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.05)
 
 
 def test_every_route_stands_in_the_matrix(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
+from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform, until
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
 
@@ -47,14 +46,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 def decide(house: Platform, amount: float) -> httpx2.Response:
     return httpx2.post(f"{house.url}/v1/decide/claims", json={"amount": amount}, headers=bearer(ADMIN), timeout=30, verify=TLS)
-
-
-def until(true: Callable[[], Any], seconds: float = 15.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.1)
-    return found
 
 
 def waiting(house: Platform, trace: str) -> Any:

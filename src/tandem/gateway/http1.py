@@ -23,6 +23,8 @@ from tandem.gateway.reader import BODY, HEAD, IDLE, Reader, Refusal, plain_addre
 __all__ = ["Handler", "Limits", "Reply", "Request", "Server"]
 
 _LINGER_BYTES, _LINGER_SECONDS = 4 * 1024 * 1024, 2.0
+_FIRST_SECONDS = 0.5
+"""While draining: how long a connection that was just accepted has for its first request, which may be under way."""
 """What is still read and dropped after an early answer, so that a reset does not overtake it."""
 _CORK_BYTES = 64 * 1024
 """Of a reply in pieces that may wait for the end of the loop's turn."""
@@ -174,6 +176,8 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._refusal: Refusal | None = None
         """What the caller is told after the replies it still awaits."""
+        self._asked = False
+        """Whether anything was asked here yet."""
         self._corked: list[bytes] = []
         self._corked_size = 0
         self._drained: list[asyncio.Future[None]] = []
@@ -339,9 +343,13 @@ class _Connection(asyncio.Protocol):
     # Requests, one after the other.
 
     def retire(self) -> None:
-        """Closes now if idle, else after the running reply."""
-        if self._reply is None and not self._reader.queue and self._reader.stage is IDLE:
+        """Closes now if idle, else after the running reply; a new connection after its first, if it comes soon."""
+        if self._reply is not None or self._reader.queue or self._reader.stage is not IDLE:
+            return
+        if self._asked:
             self._leave(linger=False)
+        else:
+            self._wait(_FIRST_SECONDS)
 
     def _advance(self) -> None:
         """Starts what is next in line; handlers that answer at once run in a loop, not by recursion."""
@@ -360,7 +368,7 @@ class _Connection(asyncio.Protocol):
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _start(self, request: Request, reply: Reply) -> None:
-        self._reply = reply
+        self._reply, self._asked = reply, True
         if reply.intake is None or reply.intake.done:
             self._read_by = inf
         try:
