@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tandem.core.score import Estimate
+from tandem.scorers.proportions import Z, wilson
 from tandem.scorers.tails import student_beyond
 
-Z = 1.959963984540054
 EXACT = 200_000
 """Cells of Fisher's sum beyond which the normal approximation is as good and the sum is slow."""
 
@@ -28,8 +28,7 @@ class Rate:
     @property
     def estimate(self) -> Estimate:
         """With Wilson's score interval."""
-        low, high = _wilson(self.hits, self.n)
-        return Estimate(value=self.hits / self.n if self.n else 0.0, low=low, high=high, n=self.n)
+        return wilson(self.hits, self.n)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +93,6 @@ def welch(now: Amounts, before: Amounts) -> float:
         return 1.0 if now.mean == before.mean else 0.0
     freedom = (a + b) ** 2 / (a * a / (now.n - 1) + b * b / (before.n - 1))
     return student_beyond((now.mean - before.mean) / math.sqrt(a + b), freedom)
-
-
-def _wilson(hits: int, n: int) -> tuple[float, float]:
-    if not n:
-        return 0.0, 1.0
-    share = hits / n
-    middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
-    return min(max(0.0, middle - half), share), max(min(1.0, middle + half), share)
 
 
 def _choose(n: int, k: int) -> float:
