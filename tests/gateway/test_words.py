@@ -35,9 +35,11 @@ from tandem.core.chat import (
 )
 from tandem.core.errors import Invalid, Upstream
 from tandem.core.money import Usage
+from tandem.gateway.providers.anthropic import Anthropic
+from tandem.gateway.providers.base import Wire
 from tandem.gateway.providers.openai import OpenAI, OpenAIReader
 from tandem.gateway.sse import Frames, data
-from tandem.gateway.wires.base import Letterhead
+from tandem.gateway.wires.base import Letterhead, dialect_of
 from tandem.gateway.wires.openai_chat import OpenAIDialect
 
 HEAD = Letterhead(id="trc_1", model="assistant", at=5)
@@ -268,3 +270,22 @@ def test_thinking_of_another_provider_comes_back_with_its_proof() -> None:
     message = json.loads(DIALECT.whole(deltas, HEAD))["choices"][0]["message"]
     (kept,) = DIALECT.chat(json.dumps({"messages": [message]}).encode()).messages
     assert kept.parts == (Thinking(text="hm", signature="sig"), Thinking(hidden="secret"), Text(text="Yes."))
+
+
+USED = Usage(
+    input=7, cache_read=11, cache_write=13, cache_write_1h=17, input_audio=19, input_image=23, cache_read_audio=29,
+    output=31, reasoning=37, output_audio=41, output_image=43, searches=2, source="provider",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "reader"), [("openai", OpenAI()), ("anthropic", Anthropic())])
+def test_no_token_is_lost_between_the_books_and_what_a_caller_is_told(dialect: str, reader: Wire) -> None:
+    """Each counter differs, so a counter that is left out or told twice changes a sum."""
+    head = Letterhead(id="t", model="m", at=0)
+    deltas = [Begin(id="a", model="m"), TextDelta(text="one"), Used(usage=USED), Finish(reason="stop")]
+    told = reader.usage(dialect_of(dialect).whole(deltas, head))
+    assert told is not None
+    assert (told.total_input, told.total_output) == (USED.total_input, USED.total_output)
+    cached = told.cache_read + told.cache_read_audio, told.cache_write + told.cache_write_1h
+    assert cached == (USED.cache_read + USED.cache_read_audio, USED.cache_write + USED.cache_write_1h)
+    assert told.reasoning == USED.reasoning

@@ -85,11 +85,18 @@ def _opening(head: Letterhead) -> dict[str, object]:
 def _usage(usage: Usage) -> dict[str, object]:
     """Anthropic's counters: those of the cache stand outside of the input's, thoughts inside of the output's."""
     counters: dict[str, object] = {
-        "input_tokens": usage.input,
-        "cache_creation_input_tokens": usage.cache_write,
-        "cache_read_input_tokens": usage.cache_read,
+        "input_tokens": usage.input + usage.input_audio + usage.input_image,
+        "cache_creation_input_tokens": usage.cache_write + usage.cache_write_1h,
+        "cache_read_input_tokens": usage.cache_read + usage.cache_read_audio,
         "output_tokens": usage.total_output,
     }
+    if usage.cache_write_1h:
+        counters["cache_creation"] = {
+            "ephemeral_5m_input_tokens": usage.cache_write,
+            "ephemeral_1h_input_tokens": usage.cache_write_1h,
+        }
+    if usage.searches:
+        counters["server_tool_use"] = {"web_search_requests": usage.searches}
     if usage.reasoning:
         counters["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
     return counters

@@ -180,15 +180,21 @@ class OpenAIWriter:
 
 def told(usage: Usage) -> dict[str, object]:
     """Usage as OpenAI nests it."""
-    details: dict[str, int] = {"cached_tokens": usage.cache_read}
-    if usage.cache_write:
-        details["cache_write_tokens"] = usage.cache_write
+    heard = {"cached_tokens": usage.cache_read + usage.cache_read_audio}
+    optional = {
+        "cache_write_tokens": usage.cache_write + usage.cache_write_1h,
+        "audio_tokens": usage.input_audio + usage.cache_read_audio,
+    }
+    heard |= {name: tokens for name, tokens in optional.items() if tokens}
+    said = {"reasoning_tokens": usage.reasoning}
+    if usage.output_audio:
+        said["audio_tokens"] = usage.output_audio
     return {
         "prompt_tokens": usage.total_input,
         "completion_tokens": usage.total_output,
         "total_tokens": usage.total_input + usage.total_output,
-        "prompt_tokens_details": details,
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "prompt_tokens_details": heard,
+        "completion_tokens_details": said,
     }
 
 
