@@ -260,6 +260,7 @@ class Handler:
             "tandem_calls_running": float(self.running),
             "tandem_snapshot_age_seconds": self.door.replica.age(),
             "tandem_snapshot_version": float(self.door.replica.snapshot.version),
+            "tandem_targets_resting": float(len(self.answering.hosts.health.resting(self.door.clock.now()))),
         }
         reply.send(200, [(b"content-type", b"text/plain; version=0.0.4")], self.door.metrics.text(gauges).encode())
 

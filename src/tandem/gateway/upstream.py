@@ -21,6 +21,7 @@ from tandem.gateway import route, translate
 from tandem.gateway.asked import FRAMES_BESIDE, Fields, Headers, Prompted, Reply
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.guard import Guarding, let_out
+from tandem.gateway.health import Health
 from tandem.gateway.providers.base import Ask, Wire, load
 from tandem.gateway.snapshot import Host, Snapshot
 from tandem.gateway.sse import Frames, data
@@ -56,6 +57,7 @@ class Hosts:
     vault: Vault
     places: dict[tuple[str, str], Place] = field(default_factory=dict)
     wires: dict[str, Wire] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
     _keys: dict[bytes, str] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
 
@@ -115,13 +117,16 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
         finally:
             call.spans[-1].end = call.door.clock.now()
     amount = call.reservation.amount
-    candidates = route.order(call.endpoint, call.door.dice)
+    drawn = route.order(call.endpoint, call.door.dice)
+    candidates = hosts.health.order(drawn, call.door.clock.now())
+    if candidates != drawn:
+        call.attributes["tandem.route.resting"] = hosts.health.resting(call.door.clock.now())
     tries = route.attempts(call.endpoint, candidates)
     for number, target in enumerate(tries):
         if number:
             await call.reserve(amount)
         try:
-            await _attempt(hosts, call, asked, target, reply, guards)
+            await _tried(hosts, call, asked, target, reply, guards)
             return
         except TandemError as error:
             if call.closed or not route.may_retry(error) or number + 1 == len(tries):
@@ -131,6 +136,21 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
                 raise
             if wait:
                 await asyncio.sleep(wait)
+
+
+async def _tried(hosts: Hosts, call: Call, asked: Prompted, target: Target, reply: Reply, guards: Guarding | None) -> None:
+    """An attempt, after which it is known how its target is doing."""
+    before, alone = len(call.attempts), None
+    try:
+        await _attempt(hosts, call, asked, target, reply, guards)
+    except TandemError as error:
+        host = call.snapshot.hosts.get(target.target.partition("/")[0])
+        if host is not None and len(host.keys) < 2:  # with several, another key may be answered at once
+            alone = error.retry_after
+        raise
+    finally:
+        if len(call.attempts) > before:
+            hosts.health.note(target.target, call.attempts[-1].outcome, call.door.clock.now(), alone)
 
 
 async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, reply: Reply, guards: Guarding | None) -> None:
