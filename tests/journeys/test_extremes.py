@@ -73,6 +73,8 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/reviews/{identifier}/decide": ("/api/v1/reviews/{review}/decide", {"opinion": "right"}),
     "/api/v1/alerts/{name}": ("/api/v1/alerts/0", {"url": "http://127.0.0.1:9"}),
     "/v1/chat/completions": ("/v1/chat/completions", {"model": "assistant", "max_tokens": 8, "messages": ASK}),
+    "/anthropic/v1/messages": ("/anthropic/v1/messages", {"model": "assistant", "max_tokens": 8, "messages": ASK}),
+    "/anthropic/v1/messages/count_tokens": ("/anthropic/v1/messages/count_tokens", {"model": "assistant", "messages": ASK}),
     "/v1/embeddings": ("/v1/embeddings", {"model": "embed", "input": "hello"}),
     "/v1/decide/{name}": ("/v1/decide/d", {"number": 1}),
     "/v2/models/{name}/infer": ("/v2/models/0/infer", None),
