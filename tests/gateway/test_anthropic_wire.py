@@ -89,6 +89,8 @@ async def test_what_the_providers_protocol_has_no_place_for_is_named(door: House
         extra_body={"top_k": 5, "thinking": {"type": "enabled", "budget_tokens": 2000}},
     )
     assert set(raw.headers["x-tandem-dropped"].split(", ")) == {"top_k", "thinking"}
+    call, _ = booked(door)
+    assert set(call.attributes["tandem.dropped"]) == {"top_k", "thinking"}
 
 
 async def test_a_field_of_any_name_is_no_header_of_ours(door: House) -> None:

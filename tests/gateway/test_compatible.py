@@ -125,3 +125,11 @@ def test_the_page_lists_every_host() -> None:
         key = f"`{row.variable}`" if row.variable else ""
         line = f"| `{row.name}` | {row.protocol} | `{row.base_url}` | {key} | {row.prices or ''} | {row.note} |"
         assert line.replace("|  |", "| |").replace("|  |", "| |") in page, line
+
+
+@pytest.mark.parametrize(("protocol", "said"), [("nope", "Nobody speaks the protocol 'nope'"), ("", "names no protocol")])
+def test_a_protocol_that_nobody_speaks_is_refused_when_it_is_said(protocol: str, said: str) -> None:
+    with pytest.raises(Invalid, match=said) as caught:
+        check_provider(Provider(name="own", protocol=protocol, base_url="http://127.0.0.1:9/v1"))
+    assert caught.value.field == "protocol"
+    assert "anthropic, gemini, openai" in (caught.value.hint or "")

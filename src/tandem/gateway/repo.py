@@ -16,6 +16,7 @@ from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider
 from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.principal import Principal
+from tandem.gateway.providers.base import PROTOCOLS
 from tandem.gateway.snapshot import INDEX
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import Scope, authorise, scope_of
@@ -213,9 +214,13 @@ def check_provider(provider: Provider) -> None:
         Invalid: the name, the protocol, the address or a key reference is wrong.
     """
     check_name(provider.name)
-    if not provider.protocol:
+    if provider.protocol not in PROTOCOLS:
         raise Invalid(
-            f"The provider '{provider.name}' names no protocol.", hint="Say openai or anthropic, for example.", field="protocol"
+            f"Nobody speaks the protocol '{provider.protocol}' of the provider '{provider.name}'."
+            if provider.protocol
+            else f"The provider '{provider.name}' names no protocol.",
+            hint=f"Say one of {', '.join(sorted(PROTOCOLS))}; every compatible server speaks openai.",
+            field="protocol",
         )
     try:
         address = urlsplit(provider.base_url)

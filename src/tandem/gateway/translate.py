@@ -154,9 +154,13 @@ def _head(call: Call, asked: Prompted) -> Letterhead:
 def _headers(call: Call, ask: Ask, first: tuple[bytes, bytes]) -> Headers:
     fields = [first, (b"x-tandem-trace-id", call.trace.encode())]
     if ask.dropped:
-        named = [name if FIELD.fullmatch(name) else "?" for name in ask.dropped[:NAMED]]  # a caller may call a field anything
-        fields.append((DROPPED, ", ".join(dict.fromkeys(named)).encode()))
+        fields.append((DROPPED, ", ".join(named(ask)).encode()))
     return fields
+
+
+def named(ask: Ask) -> list[str]:
+    """What was left out, as it can stand in a header; a caller may call a field anything."""
+    return list(dict.fromkeys(name if FIELD.fullmatch(name) else "?" for name in ask.dropped[:NAMED]))
 
 
 def _used(deltas: Sequence[Delta]) -> Usage | None:

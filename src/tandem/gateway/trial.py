@@ -49,7 +49,8 @@ def try_provider(door: str, token: str, provider: str, model: str) -> list[dict[
         checks.append(Check(check="reply", ok=reply.status_code == 200, detail=_said(reply)))
         if reply.status_code == 200:
             usage = wire.usage(reply.content)
-            checks.append(Check(check="usage", ok=usage is not None, detail="none in the reply" if usage is None else str(usage)))
+            counted = "none in the reply" if usage is None else f"{usage.total_input} tokens in, {usage.total_output} out"
+            checks.append(Check(check="usage", ok=usage is not None, detail=counted))
             stream = post({"stream": True, "stream_options": {"include_usage": True}})
             told = stream.text.count('"usage":{') + stream.text.count('"usage": {')
             ended = stream.text.rstrip().endswith("[DONE]")

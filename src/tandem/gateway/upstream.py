@@ -163,6 +163,8 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
     # Guards know the streams of one wire, and words; what else passes as it is, they read as words.
     passes = asked.verb == "embed" or (wire.dialect == asked.dialect and (guards is None or asked.dialect == "openai"))
     ask = _ask(wire, asked, model, hosts.key(host), passes=passes)
+    if ask.dropped:
+        call.attributes["tandem.dropped"] = translate.named(ask)
     running = call.begin(
         target.target,
         f"{asked.verb} {model}",
