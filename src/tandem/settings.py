@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from tandem.core.asset import check_name
-from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
+from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Strategy, Target, Timeouts
 from tandem.core.errors import Invalid
 from tandem.core.policy import Alert
 from tandem.gateway.providers.compatible import complete
@@ -124,6 +124,7 @@ class EndpointOptions:
     kind: EndpointKind
     route: tuple[TargetOptions, ...]
     team: str = "default"
+    strategy: Strategy = "weighted"
     retries: int = 1
     max_output_tokens: int = 4096
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -380,6 +381,7 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
         name=name,
         kind=options.kind,
         team=options.team,
+        strategy=options.strategy,
         retries=options.retries,
         max_output_tokens=options.max_output_tokens,
         timeouts=options.timeouts,

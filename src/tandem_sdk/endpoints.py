@@ -40,6 +40,8 @@ class Endpoint:
     """`chat`, `embed`, `predict` or `decide`."""
     route: tuple[Target, ...] = ()
     team: str = "default"
+    strategy: str = "weighted"
+    """`weighted`, `cheapest` or `fastest`: which target of the same priority is asked first."""
     retries: int = 1
     max_output_tokens: int = 4096
     timeouts: Timeouts = Timeouts()
@@ -69,6 +71,7 @@ class Endpoints:
         kind: str,
         route: Sequence[Target],
         team: str | None = None,
+        strategy: str | None = None,
         retries: int | None = None,
         max_output_tokens: int | None = None,
         timeouts: Timeouts | None = None,
@@ -83,7 +86,8 @@ class Endpoints:
             Invalid: a target does not exist.
         """
         told = {
-            "kind": kind, "route": [plain(target) for target in route], "team": team, "retries": retries,
+            "kind": kind, "route": [plain(target) for target in route], "team": team,
+            "strategy": strategy, "retries": retries,
             "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "record_content": record_content,
             "guards": guards,
             "model": model,

@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 from fastapi import FastAPI
 from sklearn.datasets import load_breast_cancer
-from sqlalchemy import delete
+from sqlalchemy import and_, delete, or_
 
 from tandem.api.server import Face, build
 from tandem.console import pages
@@ -499,9 +499,11 @@ class House:
         assert self.subjects.erase("patient-7", now=self.clock.now())
 
     def ask_anew(self, *marks: str) -> list[Review]:
-        """Puts these calls before a person as if nobody had ever looked at them."""
+        """Puts these calls before a person as if nobody had ever looked at them; no other of `assistant` waits."""
+        these = reviews.c.trace.in_([self.marks[mark] for mark in marks])
+        waiting = and_(reviews.c.endpoint == "assistant", reviews.c.state == "open")
         with self.sql.write() as conn:
-            conn.execute(delete(reviews).where(reviews.c.trace.in_([self.marks[mark] for mark in marks])))
+            conn.execute(delete(reviews).where(or_(these, waiting)))
         by = Principal(id="key_ada", name="ada", team="risk", role="editor")
         return [self.queue.add(self.marks[mark], by=by) for mark in marks]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tandem.api.wire import Caller, answer, bearer
 from tandem.core.clock import Clock
-from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target, Timeouts
+from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Strategy, Target, Timeouts
 from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.money import PICO_PER_NANO, dollars
 from tandem.core.principal import Principal
@@ -55,6 +55,7 @@ class EndpointIn(BaseModel):
     kind: EndpointKind
     route: Annotated[list[TargetIn], Field(min_length=1, max_length=100)]
     team: Name = "default"
+    strategy: Strategy = "weighted"
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     timeouts: TimeoutsIn = TimeoutsIn()
@@ -99,6 +100,7 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
             name=name,
             kind=body.kind,
             team=body.team,
+            strategy=body.strategy,
             retries=body.retries,
             max_output_tokens=body.max_output_tokens,
             route=tuple(Target(**target.model_dump()) for target in body.route),

@@ -8,7 +8,7 @@ from tandem.cli.options import as_json, platform, wrong
 from tandem.cli.show import emit, table
 from tandem_sdk import Endpoint, Target
 
-HEADINGS = ("endpoint", "kind", "route", "team", "retries", "managed by")
+HEADINGS = ("endpoint", "kind", "route", "strategy", "team", "retries", "managed by")
 
 
 @click.group()
@@ -40,6 +40,11 @@ def list_endpoints(as_json: bool) -> None:
     help="provider/model, or model/, decision/ or index/NAME@ALIAS. Repeat it; lower priorities are asked first.",
 )
 @click.option("--team", help="Whose it is; the team 'default' is everybody's.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["weighted", "cheapest", "fastest"]),
+    help="Which target of the same priority is asked first. [default: weighted]",
+)
 @click.option("--retries", type=click.IntRange(0, 10), help="Further attempts after the first.")
 @click.option("--max-output-tokens", type=click.IntRange(1), help="For requests that declare no bound of their own.")
 @click.option("--record-content/--no-record-content", default=None, help="Whether prompts and answers are kept, encrypted.")
@@ -51,6 +56,7 @@ def set_endpoint(
     kind: str,
     targets: tuple[str, ...],
     team: str | None,
+    strategy: str | None,
     retries: int | None,
     max_output_tokens: int | None,
     record_content: bool | None,
@@ -65,6 +71,7 @@ def set_endpoint(
             kind=kind,
             route=[target_of(word) for word in targets],
             team=team,
+            strategy=strategy,
             retries=retries,
             max_output_tokens=max_output_tokens,
             record_content=record_content,
@@ -115,4 +122,5 @@ def target_of(word: str) -> Target:
 def _row(endpoint: Endpoint) -> tuple[object, ...]:
     single = len(endpoint.route) == 1
     route = [t.target if single else f"{t.target} (weight {t.weight:g}, priority {t.priority})" for t in endpoint.route]
-    return (endpoint.name, endpoint.kind, route, endpoint.team, endpoint.retries, endpoint.managed)
+    strategy = None if single else endpoint.strategy
+    return (endpoint.name, endpoint.kind, route, strategy, endpoint.team, endpoint.retries, endpoint.managed)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 EndpointKind = Literal["chat", "embed", "predict", "decide"]
+Strategy = Literal["weighted", "cheapest", "fastest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class Endpoint:
     kind: EndpointKind
     route: tuple[Target, ...]
     team: str = "default"
+    strategy: Strategy = "weighted"
+    """Which target of the same priority is asked first; one of weight 0 only after the others."""
     retries: int = 1
     """Further attempts after the first, over all targets."""
     max_output_tokens: int = 4096

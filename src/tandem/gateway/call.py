@@ -31,6 +31,8 @@ from tandem.observability.record import Begun, Closed, Ended
 
 CONTENT_BYTES = 256 * 1024
 """Bytes of a request or an answer that are kept for the trace; the rest is cut, and the trace says so."""
+FIRST_WORD = "gen_ai.response.time_to_first_chunk"
+"""Attribute of an attempt's span: seconds."""
 NOTHING_SENT = Usage(source="none")
 UNKNOWN = Usage(source="estimated")
 
@@ -291,7 +293,7 @@ class Call:
         """Notes on the attempt's span that the caller is about to see its first byte."""
         if self._running is not None:
             span = self._running.span
-            span.attributes["gen_ai.response.time_to_first_chunk"] = (self.door.clock.now() - span.start) / 1e6
+            span.attributes[FIRST_WORD] = (self.door.clock.now() - span.start) / 1e6
 
     @property
     def scopes(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, Row, Table, Text
 from tandem.core.asset import KINDS as ASSETS
 from tandem.core.asset import Ref, check_name
 from tandem.core.clock import Clock
-from tandem.core.endpoint import Endpoint, EndpointKind, Provider
+from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Strategy
 from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.principal import Principal
 from tandem.gateway.providers.base import PROTOCOLS
@@ -289,6 +289,14 @@ def check_endpoint(endpoint: Endpoint) -> None:
         policy = Ref.parse(endpoint.guards)
         if policy.kind != "policy" or policy.alias is None:
             raise Invalid(f"{who} has guards that are no policy's alias.", hint="Write policy/NAME@ALIAS.", field="guards")
+    if endpoint.strategy not in get_args(Strategy) or (
+        endpoint.strategy != "weighted" and endpoint.kind not in ("chat", "embed")
+    ):
+        raise Invalid(
+            f"{who} has the strategy '{endpoint.strategy}'.",
+            hint=f"Say one of {', '.join(get_args(Strategy))}; predict and decide know weighted alone.",
+            field="strategy",
+        )
     if endpoint.retries < 0:
         raise Invalid(f"{who} has {endpoint.retries} retries.", hint="Use zero or more.", field="retries")
     if endpoint.max_output_tokens < 1:

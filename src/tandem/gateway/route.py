@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tandem.core.endpoint import Endpoint, Target
 from tandem.core.errors import Rejected, TandemError, TimedOut, Unreachable, Upstream
@@ -14,8 +14,14 @@ PATIENCE_SECONDS = 5.0
 """The longest `Retry-After` that is waited for inside a call."""
 
 
-def order(endpoint: Endpoint, dice: random.Random) -> list[Target]:
-    """All targets in the order they are tried: priorities ascending, weighted draw without replacement inside each."""
+def order(
+    endpoint: Endpoint, dice: random.Random, arrange: Callable[[Sequence[Target]], Sequence[Target]] | None = None
+) -> list[Target]:
+    """All targets in the order they are tried: priorities ascending, inside each a weighted draw without replacement.
+
+    Args:
+        arrange: orders the targets of one priority instead; those of weight 0 apart, after the others.
+    """
     if len(endpoint.route) == 1:
         return list(endpoint.route)
     ordered: list[Target] = []
@@ -23,6 +29,9 @@ def order(endpoint: Endpoint, dice: random.Random) -> list[Target]:
         group = [target for target in endpoint.route if target.priority == priority]
         spare = [target for target in group if target.weight <= 0]
         group = [target for target in group if target.weight > 0]
+        if arrange is not None:
+            ordered += [*(arrange(group) if group else ()), *(arrange(spare) if spare else ())]
+            continue
         while group:
             pick = dice.choices(group, [target.weight for target in group])[0]
             group.remove(pick)

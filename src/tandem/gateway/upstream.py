@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import msgspec
 
+from tandem.core.clock import MICROS
 from tandem.core.endpoint import Target
 from tandem.core.errors import Rejected, TandemError, Upstream
-from tandem.core.money import Usage
+from tandem.core.money import Usage, dollars
 from tandem.gateway import route, translate
 from tandem.gateway.asked import FRAMES_BESIDE, Fields, Headers, Prompted, Reply
-from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
+from tandem.gateway.call import FIRST_WORD, NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.guard import Guarding, let_out
 from tandem.gateway.health import Health
 from tandem.gateway.providers.base import Ask, Wire, load
+from tandem.gateway.rank import BYTES_A_TOKEN, Paces, cheapest, fastest
 from tandem.gateway.snapshot import Host, Snapshot
 from tandem.gateway.sse import Frames, data
 from tandem.gateway.transport import CONNECT, Pool, Response
@@ -58,6 +61,7 @@ class Hosts:
     places: dict[tuple[str, str], Place] = field(default_factory=dict)
     wires: dict[str, Wire] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
+    paces: Paces = field(default_factory=Paces)
     _keys: dict[bytes, str] = field(default_factory=dict)
     _turns: dict[str, int] = field(default_factory=dict)
 
@@ -117,7 +121,7 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
         finally:
             call.spans[-1].end = call.door.clock.now()
     amount = call.reservation.amount
-    drawn = route.order(call.endpoint, call.door.dice)
+    drawn = route.order(call.endpoint, call.door.dice, _strategy(hosts, call, asked))
     candidates = hosts.health.order(drawn, call.door.clock.now())
     if candidates != drawn:
         call.attributes["tandem.route.resting"] = hosts.health.resting(call.door.clock.now())
@@ -138,9 +142,54 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
                 await asyncio.sleep(wait)
 
 
+def _strategy(hosts: Hosts, call: Call, asked: Prompted) -> Callable[[Sequence[Target]], list[Target]] | None:
+    """How the endpoint's strategy orders targets; what it expected of each goes into the trace. None: by weight."""
+    endpoint = call.endpoint
+    assert endpoint is not None
+    if endpoint.strategy == "weighted" or len(endpoint.route) < 2:
+        return None
+    expected: list[str] = []
+    call.attributes["tandem.route.strategy"] = endpoint.strategy
+    call.attributes["tandem.route.expected"] = expected
+    dice = call.door.dice
+
+    def by_cost(group: Sequence[Target]) -> list[Target]:
+        output = hosts.paces.guess(endpoint.name, asked.tokens_out)
+        usage = Usage(input=-(-asked.tokens_in // BYTES_A_TOKEN), output=output)
+        found = cheapest(group, call.snapshot.prices, usage, dice)
+        expected.extend(
+            f"{target.target} ${dollars(nano)}" if nano is not None else f"{target.target} ?" for target, nano in found
+        )
+        return [target for target, _ in found]
+
+    def by_pace(group: Sequence[Target]) -> list[Target]:
+        found = fastest(group, hosts.paces, call.door.clock.now(), dice, streamed=asked.stream)
+        expected.extend(f"{target.target} {seconds * 1000:.3g} ms" for target, seconds in found)
+        return [target for target, _ in found]
+
+    return by_cost if endpoint.strategy == "cheapest" else by_pace
+
+
+def _measured(hosts: Hosts, call: Call, asked: Prompted) -> None:
+    """Takes from an attempt that went well how fast it was, and how long its answer."""
+    assert call.endpoint is not None
+    attempt = call.attempts[-1]
+    tokens = attempt.usage.total_output
+    if attempt.outcome != "ok" or call.endpoint.strategy == "weighted":
+        return
+    hosts.paces.said(call.endpoint.name, tokens)
+    if asked.stream:
+        seconds = next((span.attributes.get(FIRST_WORD) for span in reversed(call.spans) if span.start == attempt.start), None)
+    else:
+        seconds = (attempt.end - attempt.start) / MICROS / max(1, tokens)
+    if isinstance(seconds, float):
+        hosts.paces.note(attempt.target, seconds, attempt.end, streamed=asked.stream)
+
+
 async def _tried(hosts: Hosts, call: Call, asked: Prompted, target: Target, reply: Reply, guards: Guarding | None) -> None:
     """An attempt, after which it is known how its target is doing."""
     before, alone = len(call.attempts), None
+    hosts.paces.begin(target.target)
     try:
         await _attempt(hosts, call, asked, target, reply, guards)
     except TandemError as error:
@@ -149,7 +198,9 @@ async def _tried(hosts: Hosts, call: Call, asked: Prompted, target: Target, repl
             alone = error.retry_after
         raise
     finally:
+        hosts.paces.end(target.target)
         if len(call.attempts) > before:
+            _measured(hosts, call, asked)
             hosts.health.note(target.target, call.attempts[-1].outcome, call.door.clock.now(), alone)
 
 
