@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tandem.core.errors import Broken
@@ -206,6 +206,12 @@ CALLER = st.frozensets(st.sampled_from(["everyone", "team/a", "team/b", "key/k"]
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(corpus=CORPUS, asked=TEXTS, caller=CALLER, deleted=st.integers(0, 5))
+@example(  # as near to the question as each other, but for the last digits of a sum
+    corpus=[(["apple"], ()), (["apple apple apple apple apple pear", "apple apple apple apple apple garden"], ("everyone",))],
+    asked="pear garden",
+    caller=frozenset({"everyone"}),
+    deleted=0,
+)
 def test_sqlite_says_what_the_reference_says(
     tmp_path_factory: pytest.TempPathFactory, corpus: list[tuple[list[str], tuple[str, ...]]], asked: str, caller: frozenset[str],
     deleted: int,

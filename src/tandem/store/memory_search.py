@@ -10,10 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import mul
 
 from tandem.store.search import BM25_B, BM25_K1, POOL, Chunk, Document, Entry, Hit, Query, Refresh, chunk_id, fuse
-from tandem.store.vectors import FAINT, unpack
+from tandem.store.vectors import FAINT, similarity, unpack
 from tandem.store.words import STOP
 
 _WORD = re.compile(r"[^\W_]+")
@@ -172,7 +171,7 @@ def _by_direction(rows: list[_Row], vector: bytes) -> list[int]:
         numbers = unpack(row.edition.document.vectors)
         if len(numbers) == len(wanted) * len(row.edition.document.chunks):
             own = numbers[row.place * len(wanted) : (row.place + 1) * len(wanted)]
-            scores[row.id] = sum(map(mul, own, wanted))
+            scores[row.id] = similarity(own, wanted)
     near = [identifier for identifier, score in scores.items() if score > FAINT]
     return sorted(near, key=lambda identifier: (-scores[identifier], identifier))[:POOL]
 

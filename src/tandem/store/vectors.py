@@ -18,6 +18,10 @@ HAS_NUMPY = find_spec("numpy") is not None
 """Decides nothing but speed: without it the same sums are done by Python."""
 FAINT = 1e-6
 """A similarity that is none."""
+DIGITS = 9
+"""Decimals of a similarity that count: sums in another order differ behind them, and ties go by id."""
+SLACK = 1e-5
+"""More than sums of float32 are wrong by."""
 
 
 def pack(values: Sequence[float]) -> bytes:
@@ -36,6 +40,12 @@ def unpack(data: bytes) -> array[float]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+def similarity(one: array[float], other: array[float]) -> float:
+    """The dot product of two unit vectors, to the decimals that count."""
+    product: float = sum(map(mul, one, other))
+    return round(product, DIGITS)
 
 
 class Matrix:
@@ -78,7 +88,7 @@ class Matrix:
             if block in allowed:
                 rows = self._rows[block]
                 scored += [
-                    (sum(map(mul, rows[place * self._size : (place + 1) * self._size], wanted)), identifier)
+                    (similarity(rows[place * self._size : (place + 1) * self._size], wanted), identifier)
                     for place, identifier in enumerate(ids)
                 ]
         return scored
@@ -89,10 +99,12 @@ class Matrix:
         if not self._names <= allowed:
             mask = np.isin(self._owners, np.fromiter(allowed, dtype="i8"))
             table, ids = table[mask], ids[mask]
-        scores = table @ np.frombuffer(query, dtype="<f4")
-        if len(scores) > limit:
-            bound = np.partition(scores, len(scores) - limit)[len(scores) - limit]
-            near = scores >= bound  # ties at the bound stay in, so that the order never hangs on chance
-            scores, ids = scores[near], ids[near]
+        wanted = np.frombuffer(query, dtype="<f4")
+        if len(table) > limit:
+            rough = table @ wanted
+            bound = np.partition(rough, len(rough) - limit)[len(rough) - limit]
+            near = rough >= bound - SLACK  # ties at the bound stay in, so that the order never hangs on chance
+            table, ids = table[near], ids[near]
+        scores = (table.astype("f8") @ wanted.astype("f8")).round(DIGITS)
         pairs: list[tuple[float, int]] = list(zip(scores.tolist(), ids.tolist(), strict=True))
         return pairs
