@@ -304,3 +304,38 @@ async def test_embeddings_of_those_who_have_none_are_refused_with_a_way_on(acros
         reply = await http.post("/v1/embeddings", json={"model": "vectors", "input": "one"})
     assert reply.status_code == 400
     assert "Anthropic has no embeddings" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("protocol", ["anthropic", "gemini"])
+@pytest.mark.parametrize(
+    ("field", "value", "refused"),
+    [
+        ("n", 1, False), ("n", 2, True), ("logprobs", False, False), ("logprobs", True, True), ("top_logprobs", 0, False),
+        ("top_logprobs", 1, True), ("logit_bias", {}, False), ("logit_bias", {"50256": -100}, True),
+        ("modalities", ["text"], False),
+        ("modalities", ["text", "audio"], True), ("web_search_options", {}, True), ("container", "c_1", True),
+    ],
+)  # fmt: skip
+async def test_nothing_that_changes_the_answer_is_lost_unseen(
+    across: House, protocol: str, field: str, value: object, refused: bool
+) -> None:
+    """True is no 1, and an empty search is a search."""
+    ask = {"model": protocol, "messages": [{"role": "user", "content": FACTS}], "max_tokens": 20, field: value}
+    async with httpx2.AsyncClient(base_url=across.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+        reply = await http.post("/v1/chat/completions", json=ask)
+    if not refused:
+        assert (reply.status_code, reply.headers.get("x-tandem-dropped")) == (200, None)
+        return
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == field
+    assert across.mock.bill() == []
+
+
+@pytest.mark.parametrize("protocol", ["anthropic", "gemini"])
+async def test_what_does_not_change_the_answer_is_named(across: House, protocol: str) -> None:
+    harmless = {"store": True, "metadata": {}, "service_tier": "flex", "n": 1, "parallel_tool_calls": None, "invented": 3}
+    ask = {"model": protocol, "messages": [{"role": "user", "content": FACTS}], "max_tokens": 20, **harmless}
+    async with httpx2.AsyncClient(base_url=across.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+        reply = await http.post("/v1/chat/completions", json=ask)
+    assert reply.status_code == 200
+    assert reply.headers["x-tandem-dropped"] == "store, service_tier, invented"

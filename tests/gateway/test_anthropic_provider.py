@@ -321,10 +321,6 @@ def test_thinking_limits_what_may_be_asked_with_it(changes: dict[str, Any], fiel
         ({"thinking": 5000, "max_output": 4000}, "thinking"),
         ({"effort": "enormous"}, "reasoning_effort"),
         ({"stop": ("x", "\n")}, "stop[1]"),
-        ({"rest": {"n": 2}}, "n"),
-        ({"rest": {"logprobs": True}}, "logprobs"),
-        ({"rest": {"logit_bias": {"50256": -100}}}, "logit_bias"),
-        ({"rest": {"from_the_future": 1}}, "from_the_future"),
         ({"messages": (say("user", Image(media="image/tiff", data="AA==")),)}, "messages[0].content[0]"),
         ({"messages": (say("user", Document(media="text/plain", data="%")),)}, "messages[0].content[0]"),
         ({"messages": (say("user", Document(media="application/zip", data="AA==")),)}, "messages[0].content[0]"),
@@ -346,14 +342,11 @@ def test_what_has_no_place_is_told_as_dropped() -> None:
         presence_penalty=0.5,
         user="u" * 300,
         format=Format(),
-        rest={"store": True, "metadata": {}, "n": 1, "logprobs": False, "service_tier": "flex", "logit_bias": {}},
     )
     ask = WIRE.put(chat, "claude-haiku-4-5", None)
     assert ask.dropped == (
         "seed",
         "presence_penalty",
-        "store",
-        "service_tier",
         "name",
         "image_url.detail",
         "response_format",

@@ -169,7 +169,7 @@ class Chat:
     """The end user, as the caller names them to the provider."""
     stream: bool = False
     rest: Mapping[str, object] = field(default_factory=dict)
-    """Top-level fields of the caller's wire that have no word here."""
+    """Top-level fields of the caller's wire that have no word here: refused or named by the translation, not by a provider."""
 
 
 # --- what is answered

@@ -34,13 +34,14 @@ DROPPED = b"x-tandem-dropped"
 FIELD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NAMED = 32
 """Fields that the header names at most."""
-REFUSED = frozenset(
-    {
-        "n", "logprobs", "top_logprobs", "logit_bias", "modalities", "audio", "prediction", "web_search_options", "functions",
-        "function_call", "mcp_servers", "container", "context_management",
-    }
-)  # fmt: skip
-"""Fields of a caller's wire without which the answer would be another one."""
+REFUSED: dict[str, tuple[object, ...]] = {
+    "n": (1,), "logprobs": (False,), "top_logprobs": (0,), "logit_bias": ({},), "modalities": (["text"],), "audio": (),
+    "web_search_options": (), "functions": ([],), "function_call": ("none",), "mcp_servers": ([],),
+    "container": (), "context_management": (),
+}  # fmt: skip
+"""Fields of a caller's wire without which the answer would be another one → values with which they ask for nothing."""
+NOTHING: tuple[object, ...] = (False, [], {}, "")
+"""Values with which any other field asks for nothing."""
 TOOLS = 256
 """Calls of tools in one answer; far more than any has."""
 JSON = (b"content-type", b"application/json")
@@ -60,17 +61,20 @@ def put(wire: Wire, dialect: Dialect, asked: Prompted, model: str, key: str | No
         chat = dialect.chat(splice(asked.body, asked.edits))
     except UNREADABLE as error:
         raise Invalid("The request cannot be read.", words=f"{error}.") from None
+    left: list[str] = []
     for name, value in chat.rest.items():
-        if name in REFUSED and value not in (1, False, [], {}):
+        if any(type(value) is type(plain) and value == plain for plain in REFUSED.get(name, NOTHING)):
+            continue
+        if name in REFUSED:
             raise Invalid(
                 f"{name} cannot be carried to a provider that speaks {wire.name}.",
                 field=name,
                 hint="Leave it out, or name a model whose provider speaks your protocol.",
             )
+        left.append(name)
     if chat.max_output is None:  # what was reserved is what may be said
         chat = replace(chat, max_output=asked.tokens_out)
     ask = wire.put(replace(chat, rest={}), model, key)
-    left = [name for name in chat.rest if name not in REFUSED]
     return msgspec.structs.replace(ask, dropped=tuple(dict.fromkeys([*ask.dropped, *left])))
 
 

@@ -44,23 +44,6 @@ BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh":
 """Effort → thinking tokens, for models that take a budget."""
 EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 """Effort → Anthropic's own, for models that weigh by themselves."""
-HARMLESS = frozenset(
-    {
-        "metadata",
-        "prediction",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "service_tier",
-        "store",
-        "stream_options",
-        "user",
-        "verbosity",
-    }
-)
-"""Fields of other wires without which the answer means the same; every other one is refused, lest it be lost unseen."""
-NOTHINGS: tuple[object, ...] = (None, False, 0, [], {}, "")
 ONLY_JSON = "Answer with one JSON object and nothing else: no words around it, no code fence."
 """What stands for OpenAI's JSON mode without a schema, which Anthropic's API has not."""
 _BUDGETED = re.compile(r"claude-(?:v?[123](?!\d)|instant|(?:opus|sonnet|haiku)-4(?!\d)(?![-.][6-9](?!\d)))")
@@ -120,18 +103,6 @@ def _left_out(chat: Chat) -> list[str]:
     dropped = [name for name in ("seed", "frequency_penalty", "presence_penalty") if getattr(chat, name) not in (None, 0, 0.0)]
     if chat.seed == 0:
         dropped.insert(0, "seed")
-    for name, value in chat.rest.items():
-        if any(value is nothing or (value == nothing and type(value) is type(nothing)) for nothing in NOTHINGS):
-            continue
-        if name == "n" and value == 1:
-            continue
-        if name not in HARMLESS:
-            raise Invalid(
-                f"Anthropic's models cannot be asked with '{name}'.",
-                field=name,
-                hint="Leave it out, or choose an endpoint whose provider knows it.",
-            )
-        dropped.append(name)
     return dropped
 
 

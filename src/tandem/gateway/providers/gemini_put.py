@@ -30,13 +30,6 @@ from tandem.core.errors import Invalid
 
 Json = dict[str, object]
 
-CHANGING = frozenset(
-    {"n", "logprobs", "top_logprobs", "logit_bias", "functions", "function_call", "web_search_options", "modalities", "audio",
-     "mcp_servers", "container"}
-)  # fmt: skip
-"""Fields of callers' wires without which the answer would be another one than was asked for."""
-PLAIN: dict[str, object] = {"n": 1, "modalities": ["text"], "logprobs": False, "top_logprobs": 0}
-"""Values of these fields that ask for what happens anyway."""
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 """Tokens to think with, by effort, for models that know no levels: https://ai.google.dev/gemini-api/docs/openai (2026-11)."""
 UNSIGNED = "skip_thought_signature_validator"
@@ -65,7 +58,8 @@ class Put:
             Invalid: it asks for what Gemini cannot do, or holds what cannot be read.
         """
         chat = self._chat
-        self._look_at_rest()
+        if chat.user:
+            self._drop("user")
         system, contents = self._turns()
         body: Json = {"contents": contents}
         if system:
@@ -140,18 +134,6 @@ class Put:
         if choice.mode == "one":
             config["allowedFunctionNames"] = [choice.name]
         return config
-
-    def _look_at_rest(self) -> None:
-        for name, value in self._chat.rest.items():
-            if value is None or value == PLAIN.get(name, "") or (name in CHANGING and value in ([], {})):
-                continue
-            if name in CHANGING:
-                raise Invalid(
-                    f"Gemini cannot be asked for '{name}'.", hint="Leave it out, or route to a provider that can.", field=name
-                )
-            self._drop(name)
-        if self._chat.user:
-            self._drop("user")
 
     # what was said
 
