@@ -339,3 +339,15 @@ async def test_what_does_not_change_the_answer_is_named(across: House, protocol:
         reply = await http.post("/v1/chat/completions", json=ask)
     assert reply.status_code == 200
     assert reply.headers["x-tandem-dropped"] == "store, service_tier, invented"
+
+
+@pytest.mark.parametrize("value", ["x", 3, True, [], [[]], {"format": "x"}, {"format": {"type": 3}}, None])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_form_of_another_shape_is_no_fault_of_ours(across: House, protocol: str, value: object) -> None:
+    across.publish(policies={"policy/default@production": Served(ref="policy/default@1", members="", digest="", meta=POLICY)})
+    ask = {"model": protocol, "messages": [{"role": "user", "content": FACTS}], "max_tokens": 20}
+    async with httpx2.AsyncClient(base_url=across.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+        for path in ("/anthropic/v1/messages", "/v1/chat/completions"):
+            for field in ("output_config", "response_format", "tools", "tool_choice", "thinking", "metadata", "stop", "system"):
+                reply = await http.post(path, json={**ask, field: value})
+                assert reply.status_code in (200, 400), (path, field, reply.text)

@@ -107,7 +107,8 @@ class Guarding:
             self._tokens(tree.get("input"))
             read = {name: tree[name] for name in tree if name not in STRUCTURE and isinstance(tree[name], str | list | dict)}
             edits = {name: msgspec.json.encode(self._walk(value, self._in, name)) for name, value in read.items()}
-            if _wants_json(tree.get("response_format")) or _wants_json((tree.get("output_config") or {}).get("format")):
+            output = tree.get("output_config")
+            if _wants_json(tree.get("response_format")) or (isinstance(output, dict) and _wants_json(output.get("format"))):
                 self.written = ARGUMENTS | {"content"}
             return splice(body, edits)
         except UNREADABLE:
