@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
+BOARD = "targets"
+"""Folder of a home in which door workers tell of targets that rest."""
+
+
 def control_socket(home: Path) -> Path:
     """Where the control process of a home listens."""
     return home / "control.sock"
@@ -37,6 +41,7 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     from tandem.gateway.call import Door
     from tandem.gateway.door import Handler
     from tandem.gateway.metrics import Metrics
+    from tandem.gateway.routing.board import Board
     from tandem.gateway.snapshot import Replica
     from tandem.gateway.transport import Pool
     from tandem.gateway.upstream import Hosts
@@ -75,7 +80,12 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
         decide = Decisions(workers=settings.decisions.workers, seconds=settings.decisions.deadline_seconds)
         documents = Answers(Shelf(home / "search"))
         answering = Answering(Hosts(vault), {"predict": Predictions(), "decide": decide, "chat": documents})
-        handler = Handler(door=held, answering=answering, control=Pool(f"unix:{control_socket(home)}"))
+        handler = Handler(
+            door=held,
+            answering=answering,
+            control=Pool(f"unix:{control_socket(home)}"),
+            board=Board(home / BOARD, str(worker)),
+        )
         await serve(handler, bind, ready=ready, fault=lambda error: log("door", error))
 
     uvloop.run(main())

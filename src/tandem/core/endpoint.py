@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 EndpointKind = Literal["chat", "embed", "predict", "decide"]
-Strategy = Literal["weighted", "cheapest", "fastest"]
+Strategy = Literal["weighted", "cheapest", "fastest", "least_busy"]
+Role = Literal["serve", "canary", "shadow"]
+Ability = Literal["vision", "tools", "json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,16 @@ class Target:
     """Share of the traffic among targets of the same priority; 0 means only as a fallback."""
     priority: int = 0
     """Lower is asked first; the next priority is the fallback."""
+    when: Mapping[str, object] = field(default_factory=dict)
+    """What a call must be like to come here, such as `{"principal.team": "research"}`; see `gateway.routing.when`."""
+    role: Role = "serve"
+    """A canary answers a share of the calls, a shadow hears them too and nobody hears it."""
+    share: float = 0.0
+    """Of the calls, 0 to 1, that a canary answers or a shadow hears."""
+    context: int | None = None
+    """Tokens that fit into the model; None: as the price list says, where it does."""
+    lacks: tuple[Ability, ...] = ()
+    """What the model cannot do; calls that need it pass by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +55,14 @@ class Endpoint:
     team: str = "default"
     strategy: Strategy = "weighted"
     """Which target of the same priority is asked first; one of weight 0 only after the others."""
+    sticky: bool = False
+    """Whether a conversation stays with the target that had it, as long as that one is well."""
+    regions: tuple[str, ...] = ()
+    """Where content may go: only targets whose provider says one of these regions are asked. Empty: anywhere."""
+    max_cost: str = ""
+    """US dollars, as a decimal: targets of which a call is expected to cost more are not asked. Empty: no bound."""
+    past_refusals: bool = False
+    """Whether another target is asked when one refused for the sake of safety."""
     retries: int = 1
     """Further attempts after the first, over all targets."""
     max_output_tokens: int = 4096
@@ -68,5 +89,9 @@ class Provider:
     """References, never clear text once stored: `env:NAME`, `file:PATH`, `sealed:…`; several are rotated."""
     prices: str | None = None
     """Whose price list applies, by its name in the catalogue; None: the vendor of the protocol."""
+    region: str = ""
+    """Where it keeps and processes what it is sent, in the owner's own words, such as `eu`; empty: not known."""
+    collects: bool = True
+    """Whether it may keep what it is sent, or learn from it."""
     managed: str | None = None
     """`file:NAME:LINE` when `tandem.toml` declares it; then it is read-only elsewhere."""

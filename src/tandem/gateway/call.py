@@ -10,13 +10,13 @@ more, without effect, when the handler is left.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from tandem.core.clock import Clock
-from tandem.core.endpoint import Endpoint, EndpointKind
+from tandem.core.endpoint import Endpoint, EndpointKind, Target
 from tandem.core.errors import Forbidden, TandemError, Unavailable
 from tandem.core.ids import CallId, TraceId, new_call, new_trace
 from tandem.core.money import Price, Usage
@@ -106,6 +106,8 @@ class Call:
     reservation: Reservation = FREE
     paid_by: tuple[str, ...] = ()
     """The caller's scopes with budgets, widest first."""
+    reported: str = "endpoint"
+    """Under which kind of scope the spend of its endpoint is reported: `shadow/NAME` is no one's bill but the trial's."""
     closed: bool = False
     _running: Running | None = None
     _pending: list[Ended] = field(default_factory=list)
@@ -149,8 +151,8 @@ class Call:
         self.spans.append(Span(name="resolve", start=start, end=self.door.clock.now(), attributes={"endpoint": endpoint.name}))
         return endpoint
 
-    def admit(self, tokens_in: int, tokens_out: int) -> int:
-        """Reserves the upper bound of what any candidate of the route may cost; tokens are upper bounds too.
+    def admit(self, tokens_in: int, tokens_out: int, candidates: Sequence[Target]) -> int:
+        """Reserves the upper bound of what any candidate may cost; tokens are upper bounds too.
 
         Returns:
             nano-dollars that are still to be reserved, by awaiting `reserve`; 0 where the purse held enough.
@@ -165,7 +167,7 @@ class Call:
         budgets, scopes = self.snapshot.budgets, self.paid_by
         capped = next((scope for scope in scopes if scope in budgets), None)
         amount = 0
-        for target in self.endpoint.route:
+        for target in candidates:
             price = self.snapshot.prices.get(target.target)
             if price is not None:
                 amount = max(amount, price.bound(tokens_in, tokens_out))
@@ -243,6 +245,9 @@ class Call:
         now = self.door.clock.now()
         running.span.end = now
         running.span.error = error
+        if outcome != "ok":
+            running.span.attributes["error.type"] = outcome
+        self.door.metrics.attempted(outcome)
         priced = self.kind in ("chat", "embed")
         if usage.source == "none" or not priced:
             cost: int | None = 0
@@ -300,7 +305,7 @@ class Call:
         """Every scope this call's spend is reported under."""
         assert self.principal is not None
         assert self.endpoint is not None
-        return (*self.paid_by, f"endpoint/{self.endpoint.name}")
+        return (*self.paid_by, f"{self.reported}/{self.endpoint.name}")
 
     # --- the end
 

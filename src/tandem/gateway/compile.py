@@ -20,7 +20,7 @@ from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
 from tandem.core.money import Price
 from tandem.core.policy import Window
-from tandem.gateway.prices import VENDORS, models_of, price_of
+from tandem.gateway.prices import VENDORS, context_of, models_of, price_of
 from tandem.gateway.publish import Publisher
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Host, Served, Snapshot
@@ -145,6 +145,7 @@ class Compiler:
             hosts={name: self._host(provider) for name, provider in providers.items()},
             endpoints=endpoints,
             prices=self._price_rows(endpoints, providers),
+            contexts=self._contexts(endpoints, providers),
             served=served,
             prompts=self._named("prompt"),
             policies=self._named("policy"),
@@ -157,6 +158,8 @@ class Compiler:
             name=provider.name,
             protocol=provider.protocol,
             base_url=provider.base_url,
+            region=provider.region,
+            collects=provider.collects,
             keys=tuple(self._s.vault.seal("provider", key.encode(), provider.name.encode()) for key in keys if key),
         )
 
@@ -286,6 +289,18 @@ class Compiler:
                 if price is not None:
                     rows[target] = price
         return rows
+
+    def _contexts(self, endpoints: Mapping[str, Endpoint], providers: Mapping[str, Provider]) -> dict[str, int]:
+        """Tokens that fit into the targets of endpoints; one that is named directly has no other to go to."""
+        found: dict[str, int] = {}
+        for target in {target.target for endpoint in endpoints.values() for target in endpoint.route}:
+            name, _, model = target.partition("/")
+            provider = providers.get(name)
+            vendor = None if provider is None else provider.prices or VENDORS.get(provider.protocol)
+            tokens = None if vendor is None else context_of(model, vendor)
+            if tokens is not None:
+                found[target] = tokens
+        return found
 
     def _price(self, model: str, provider: Provider) -> Price | None:
         vendor = provider.prices or VENDORS.get(provider.protocol)

@@ -16,9 +16,10 @@ from tandem.core.endpoint import EndpointKind, Timeouts
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable, Upstream
 from tandem.gateway.call import Call, Door, open_call
 from tandem.gateway.http1 import Reply, Request
+from tandem.gateway.routing.board import Board
 from tandem.gateway.transport import CONNECT, Pool, Response
 from tandem.gateway.wires import anthropic, openai, served
-from tandem.gateway.wires.answer import answer
+from tandem.gateway.wires.answer import answer, fault
 from tandem.gateway.wires.served import Answering
 
 JSON = (b"content-type", b"application/json")
@@ -64,6 +65,8 @@ class Handler:
     door: Door
     answering: Answering
     control: Pool
+    board: Board | None = None
+    """Where this worker tells of targets that rest."""
     loopback_metrics: bool = True
     running: int = 0
     draining: bool = False
@@ -144,6 +147,7 @@ class Handler:
         status, headers, body = (openai if call.kind in ("chat", "embed") else served).refusal(error, call.trace)
         if allow is not None:
             headers.append((b"allow", allow.encode()))
+        headers.append(fault(error))
         call.close(error.code, status, error)
         reply.send(status, headers, body)
 
@@ -260,7 +264,7 @@ class Handler:
             "tandem_calls_running": float(self.running),
             "tandem_snapshot_age_seconds": self.door.replica.age(),
             "tandem_snapshot_version": float(self.door.replica.snapshot.version),
-            "tandem_targets_resting": float(len(self.answering.hosts.health.resting(self.door.clock.now()))),
+            "tandem_targets_resting": float(len(self.answering.hosts.memory.health.resting(self.door.clock.now()))),
         }
         reply.send(200, [(b"content-type", b"text/plain; version=0.0.4")], self.door.metrics.text(gauges).encode())
 

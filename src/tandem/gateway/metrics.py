@@ -8,6 +8,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 
+from tandem.core.canon import fault_of
+
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the duration histogram, in seconds."""
 
@@ -19,7 +21,12 @@ class Metrics:
         self._worker = worker
         self._calls: dict[tuple[str, str], int] = defaultdict(int)
         self._seconds: dict[str, list[float]] = defaultdict(lambda: [0.0] * (len(BUCKETS) + 2))
+        self._attempts: dict[str, int] = defaultdict(int)
         self._cost = 0
+
+    def attempted(self, outcome: str) -> None:
+        """One ended attempt."""
+        self._attempts[outcome] += 1
 
     def count(self, kind: str, outcome: str, seconds: float, cost: int) -> None:
         """One ended call: its duration in seconds and its cost in nano-dollars."""
@@ -34,6 +41,10 @@ class Metrics:
         w = f'worker="{self._worker}"'
         lines = ["# TYPE tandem_calls_total counter"]
         lines += [f'tandem_calls_total{{{w},kind="{k}",outcome="{o}"}} {n}' for (k, o), n in sorted(self._calls.items())]
+        lines.append("# TYPE tandem_attempts_total counter")
+        for outcome, count in sorted(self._attempts.items()):
+            side = "none" if outcome == "ok" else fault_of(outcome).side
+            lines.append(f'tandem_attempts_total{{{w},outcome="{outcome}",side="{side}"}} {count}')
         lines.append("# TYPE tandem_call_seconds histogram")
         for kind, histogram in sorted(self._seconds.items()):
             total = 0.0

@@ -70,6 +70,16 @@ def price_of(model: str, vendor: str, at: int) -> Price | None:
     return _price(info, vendor, at)
 
 
+@lru_cache(maxsize=4096)
+def context_of(model: str, vendor: str) -> int | None:
+    """Tokens that fit into a vendor's model; None when the list does not say."""
+    try:
+        _, info = get_snapshot().find_provider_model(model, None, vendor, None)
+    except LookupError:
+        return None
+    return info.context_window
+
+
 def catalogue(vendor: str, at: int) -> tuple[Listed, ...]:
     """Every model that a vendor's price list prices at a UTC time (microseconds), by name; empty for a vendor nobody knows."""
     return _catalogue(vendor, at - at % DAY)  # dated prices change at midnight

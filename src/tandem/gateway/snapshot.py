@@ -50,6 +50,8 @@ class Host:
     base_url: str
     keys: tuple[bytes, ...] = ()
     """Sealed under the vault's `provider` purpose; several are rotated."""
+    region: str = ""
+    collects: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,8 @@ class Snapshot:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
     """By `provider/model`."""
+    contexts: Mapping[str, int] = field(default_factory=dict)
+    """Tokens that fit into a model, by `provider/model`, where the price list says."""
     served: Mapping[str, Served] = field(default_factory=dict)
     """Models, decisions and indexes, by `kind/name@version`."""
     prompts: Mapping[str, Served] = field(default_factory=dict)

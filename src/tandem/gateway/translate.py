@@ -69,12 +69,17 @@ def put(wire: Wire, dialect: Dialect, asked: Prompted, model: str, key: str | No
             raise Invalid(
                 f"{name} cannot be carried to a provider that speaks {wire.name}.",
                 field=name,
+                code="not_carried",
                 hint="Leave it out, or name a model whose provider speaks your protocol.",
             )
         left.append(name)
     if chat.max_output is None:  # what was reserved is what may be said
         chat = replace(chat, max_output=asked.tokens_out)
-    ask = wire.put(replace(chat, rest={}), model, key)
+    try:
+        ask = wire.put(replace(chat, rest={}), model, key)
+    except Invalid as error:
+        error.code = "not_carried"  # another target may speak a protocol that has a place for it
+        raise
     return msgspec.structs.replace(ask, dropped=tuple(dict.fromkeys([*ask.dropped, *left])))
 
 

@@ -1,31 +1,28 @@
-"""Sends a call to language-model hosts: attempts in order, bytes through, usage read on the way.
+"""Asks one host once: bytes through, usage read on the way.
 
-Before the first byte goes to the caller a failure is free: the next attempt takes over. After it, a
+Before the first byte goes to the caller a failure is free: `forward` asks the next target. After it, a
 failure ends the stream with a typed error frame; truncation never looks like success. The terminal
 frame is held until the call is settled and recorded.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import msgspec
 
-from tandem.core.clock import MICROS
 from tandem.core.endpoint import Target
 from tandem.core.errors import Rejected, TandemError, Upstream
-from tandem.core.money import Usage, dollars
-from tandem.gateway import route, translate
+from tandem.core.money import Usage
+from tandem.gateway import translate
 from tandem.gateway.asked import FRAMES_BESIDE, Fields, Headers, Prompted, Reply
-from tandem.gateway.call import FIRST_WORD, NOTHING_SENT, UNKNOWN, Call
+from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.guard import Guarding, let_out
-from tandem.gateway.health import Health
 from tandem.gateway.providers.base import Ask, Wire, load
-from tandem.gateway.rank import BYTES_A_TOKEN, Paces, cheapest, fastest
+from tandem.gateway.routing.plan import Memory
+from tandem.gateway.routing.shadow import Shadows
 from tandem.gateway.snapshot import Host, Snapshot
 from tandem.gateway.sse import Frames, data
 from tandem.gateway.transport import CONNECT, Pool, Response
@@ -60,10 +57,9 @@ class Hosts:
     vault: Vault
     places: dict[tuple[str, str], Place] = field(default_factory=dict)
     wires: dict[str, Wire] = field(default_factory=dict)
-    health: Health = field(default_factory=Health)
-    paces: Paces = field(default_factory=Paces)
+    memory: Memory = field(default_factory=Memory)
+    shadows: Shadows = field(default_factory=Shadows)
     _keys: dict[bytes, str] = field(default_factory=dict)
-    _turns: dict[str, int] = field(default_factory=dict)
 
     def place(self, host: Host) -> Place:
         """Where a host is reached; made when it is first asked."""
@@ -82,138 +78,45 @@ class Hosts:
             wire = self.wires[host.protocol] = load(host.protocol)
         return wire
 
-    def key(self, host: Host) -> str | None:
-        """The key whose turn it is; `rotate` passes the turn on."""
+    def key(self, host: Host, place: int) -> str | None:
+        """The key at a place among the host's; None where it has none."""
         if not host.keys:
             return None
-        sealed = host.keys[self._turns.get(host.name, 0) % len(host.keys)]
+        sealed = host.keys[place % len(host.keys)]
         key = self._keys.get(sealed)
         if key is None:
             key = self._keys[sealed] = self.vault.open("provider", sealed, host.name.encode()).decode()
         return key
 
-    def rotate(self, host: Host) -> None:
-        self._turns[host.name] = self._turns.get(host.name, 0) + 1
-
     async def refresh(self, snapshot: Snapshot) -> None:
-        """Closes the pools of hosts that are gone or moved."""
+        """Closes the pools of hosts that are gone or moved, and lets go of keys that are no longer theirs."""
+        sealed = {key for host in snapshot.hosts.values() for key in host.keys}
+        self._keys = {key: opened for key, opened in self._keys.items() if key in sealed}
         alive = {(host.name, host.base_url) for host in snapshot.hosts.values()}
         for key in [key for key in self.places if key not in alive]:
             await self.places.pop(key).pool.close()
 
     async def close(self) -> None:
+        await self.shadows.close()
         for place in self.places.values():
             await place.pool.close()
         self.places.clear()
 
 
-async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guards: Guarding | None = None) -> None:
-    """Runs a call against its route and answers it.
+async def attempt(
+    hosts: Hosts, call: Call, asked: Prompted, target: Target, host: Host, key: int, reply: Reply, guards: Guarding | None
+) -> None:
+    """Asks one target once, with the key of that place, and passes its answer on.
 
     Raises:
-        TandemError: nothing was sent to the caller yet; the wire turns it into a refusal.
+        TandemError: nothing was sent to the caller yet, or the call is closed.
     """
-    assert call.endpoint is not None
-    owed = call.admit(asked.tokens_in, asked.tokens_out)
-    if owed:
-        try:
-            await call.reserve(owed)
-        finally:
-            call.spans[-1].end = call.door.clock.now()
-    amount = call.reservation.amount
-    drawn = route.order(call.endpoint, call.door.dice, _strategy(hosts, call, asked))
-    candidates = hosts.health.order(drawn, call.door.clock.now())
-    if candidates != drawn:
-        call.attributes["tandem.route.resting"] = hosts.health.resting(call.door.clock.now())
-    tries = route.attempts(call.endpoint, candidates)
-    for number, target in enumerate(tries):
-        if number:
-            await call.reserve(amount)
-        try:
-            await _tried(hosts, call, asked, target, reply, guards)
-            return
-        except TandemError as error:
-            if call.closed or not route.may_retry(error) or number + 1 == len(tries):
-                raise
-            wait = route.pause(error, number + 1, tries[number + 1] is target, call.door.dice)
-            if wait is None:
-                raise
-            if wait:
-                await asyncio.sleep(wait)
-
-
-def _strategy(hosts: Hosts, call: Call, asked: Prompted) -> Callable[[Sequence[Target]], list[Target]] | None:
-    """How the endpoint's strategy orders targets; what it expected of each goes into the trace. None: by weight."""
-    endpoint = call.endpoint
-    assert endpoint is not None
-    if endpoint.strategy == "weighted" or len(endpoint.route) < 2:
-        return None
-    expected: list[str] = []
-    call.attributes["tandem.route.strategy"] = endpoint.strategy
-    call.attributes["tandem.route.expected"] = expected
-    dice = call.door.dice
-
-    def by_cost(group: Sequence[Target]) -> list[Target]:
-        output = hosts.paces.guess(endpoint.name, asked.tokens_out)
-        usage = Usage(input=-(-asked.tokens_in // BYTES_A_TOKEN), output=output)
-        found = cheapest(group, call.snapshot.prices, usage, dice)
-        expected.extend(
-            f"{target.target} ${dollars(nano)}" if nano is not None else f"{target.target} ?" for target, nano in found
-        )
-        return [target for target, _ in found]
-
-    def by_pace(group: Sequence[Target]) -> list[Target]:
-        found = fastest(group, hosts.paces, call.door.clock.now(), dice, streamed=asked.stream)
-        expected.extend(f"{target.target} {seconds * 1000:.3g} ms" for target, seconds in found)
-        return [target for target, _ in found]
-
-    return by_cost if endpoint.strategy == "cheapest" else by_pace
-
-
-def _measured(hosts: Hosts, call: Call, asked: Prompted) -> None:
-    """Takes from an attempt that went well how fast it was, and how long its answer."""
-    assert call.endpoint is not None
-    attempt = call.attempts[-1]
-    tokens = attempt.usage.total_output
-    if attempt.outcome != "ok" or call.endpoint.strategy == "weighted":
-        return
-    hosts.paces.said(call.endpoint.name, tokens)
-    if asked.stream:
-        seconds = next((span.attributes.get(FIRST_WORD) for span in reversed(call.spans) if span.start == attempt.start), None)
-    else:
-        seconds = (attempt.end - attempt.start) / MICROS / max(1, tokens)
-    if isinstance(seconds, float):
-        hosts.paces.note(attempt.target, seconds, attempt.end, streamed=asked.stream)
-
-
-async def _tried(hosts: Hosts, call: Call, asked: Prompted, target: Target, reply: Reply, guards: Guarding | None) -> None:
-    """An attempt, after which it is known how its target is doing."""
-    before, alone = len(call.attempts), None
-    hosts.paces.begin(target.target)
-    try:
-        await _attempt(hosts, call, asked, target, reply, guards)
-    except TandemError as error:
-        host = call.snapshot.hosts.get(target.target.partition("/")[0])
-        if host is not None and len(host.keys) < 2:  # with several, another key may be answered at once
-            alone = error.retry_after
-        raise
-    finally:
-        hosts.paces.end(target.target)
-        if len(call.attempts) > before:
-            _measured(hosts, call, asked)
-            hosts.health.note(target.target, call.attempts[-1].outcome, call.door.clock.now(), alone)
-
-
-async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, reply: Reply, guards: Guarding | None) -> None:
     name, _, model = target.target.partition("/")
-    host = call.snapshot.hosts.get(name)
-    if host is None:
-        raise Upstream(f"The provider '{name}' of {target.target} is not set up.", hint="`tandem doctor` checks every route.")
     assert call.endpoint is not None
     wire = hosts.wire(host)
     # Guards know the streams of one wire, and words; what else passes as it is, they read as words.
     passes = asked.verb == "embed" or (wire.dialect == asked.dialect and (guards is None or asked.dialect == "openai"))
-    ask = _ask(wire, asked, model, hosts.key(host), passes=passes)
+    ask = _ask(wire, asked, model, hosts.key(host, key), passes=passes)
     if ask.dropped:
         call.attributes["tandem.dropped"] = translate.named(ask)
     running = call.begin(
@@ -239,7 +142,7 @@ async def _attempt(hosts: Hosts, call: Call, asked: Prompted, target: Target, re
         place = hosts.place(host)
         response = await place.pool.ask("POST", place.path + ask.path, headers, ask.body, timeouts=call.endpoint.timeouts)
         if response.status >= 400:
-            await _rejected(hosts, host, wire, response, same=wire.dialect == asked.dialect)
+            await _rejected(host, wire, response, same=wire.dialect == asked.dialect)
         streams = asked.stream and (response.header(b"content-type") or "").startswith("text/event-stream")
         if not passes:
             answer = translate.stream if streams else translate.whole
@@ -284,11 +187,9 @@ def _end(call: Call, outcome: str, usage: Usage, error: TandemError) -> None:
         call.end(outcome, usage, error.message)
 
 
-async def _rejected(hosts: Hosts, host: Host, wire: Wire, response: Response, *, same: bool) -> None:
+async def _rejected(host: Host, wire: Wire, response: Response, *, same: bool) -> None:
     body = await response.read(ERROR_BYTES)
     fault = wire.fault(response.status, response.headers, body)
-    if fault in ("auth", "quota", "rate_limited"):
-        hosts.rotate(host)
     retry_after = _seconds(response)
     if fault == "auth":
         raise Rejected(

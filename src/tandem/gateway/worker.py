@@ -85,4 +85,6 @@ async def _tend(handler: Handler, fault: Callable[[BaseException], None]) -> Non
                 fault(error)
         if door.journal.fault is not None:
             door.journal.flush()
+        if handler.board is not None:
+            handler.board.tend(handler.answering.hosts.memory.health, door.clock.now())
         await asyncio.sleep(TEND_SECONDS)

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import msgspec
 
+from tandem.core.canon import classed
 from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import TandemError
 from tandem.gateway import translate
 from tandem.gateway.asked import Fields, Headers, Prompted, Read, Reply
 from tandem.gateway.call import Call
+from tandem.gateway.forward import forward
 from tandem.gateway.guard import Guarding, guarding, let_in
 from tandem.gateway.snapshot import INDEX
-from tandem.gateway.upstream import Hosts, forward
+from tandem.gateway.upstream import Hosts
 
 Own = Callable[[Call, Prompted, Reply, Guarding | None], Awaitable[None]]
 """Answers a chat call whose route leads into an index, not to a host; in OpenAI's words."""
@@ -43,6 +45,7 @@ async def answer(
         if call.closed:
             raise
         status, fields, text = spoken.refusal(error, call.trace)
+        fields.append(fault(error))
         call.close(error.code, status, error)
         reply.send(status, fields, text)
     finally:
@@ -68,6 +71,11 @@ async def _answer(
             await translate.through_openai(own, call, read.asked, reply, guards)
         return
     await forward(hosts, call, bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets)), reply, guards)
+
+
+def fault(error: TandemError) -> tuple[bytes, bytes]:
+    """The header that names an error's class, whatever the body's form: `x-tandem-fault: provider.rate_limited`."""
+    return (b"x-tandem-fault", classed(error).label.encode())
 
 
 def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:

@@ -12,10 +12,10 @@ import msgspec
 from tandem.core.endpoint import Endpoint, EndpointKind
 from tandem.core.endpoint import Target as Place
 from tandem.core.errors import Invalid, NotFound, TandemError
-from tandem.gateway import route
 from tandem.gateway.asked import Headers, Prompted, Reply
 from tandem.gateway.call import NOTHING_SENT, Call, open_nested
 from tandem.gateway.guard import Guarding, guarding, let_in, let_out
+from tandem.gateway.routing.order import order
 from tandem.gateway.snapshot import Served
 from tandem.gateway.target import Answer, Nested, Question, Target
 from tandem.gateway.translate import Collected
@@ -67,7 +67,7 @@ class Answering:
 
     async def _ask(self, call: Call, verb: str, endpoint: Endpoint, body: bytes, guards: Guarding | None) -> Answer:
         address = call.address
-        chosen = route.order(endpoint, call.door.dice)[0]
+        chosen = order(endpoint.route, call.door.dice)[0]
         served = call.snapshot.served.get(chosen.target)
         direct = endpoint.name == chosen.target  # an endpoint's own targets were looked at when it was compiled
         if served is None or (direct and not _shown(call, served)):

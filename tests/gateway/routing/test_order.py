@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tandem.core.canon import CANON, classed
 from tandem.core.endpoint import Endpoint, Target, Timeouts
-from tandem.core.errors import Rejected, TimedOut, Unreachable
-from tandem.gateway import route
+from tandem.core.errors import Rejected, TandemError, TimedOut, Unreachable
+from tandem.gateway.routing.order import Tries, order, pause
 from tandem.gateway.snapshot import Host
 from tests.gateway.conftest import KEY, House
 
@@ -30,7 +31,7 @@ def endpoint(*targets: Target, retries: int = 1) -> Endpoint:
 @given(st.lists(st.tuples(st.floats(0, 9), st.integers(0, 3)), min_size=1, max_size=8), st.integers())
 def test_every_target_stands_once_priorities_first(rows: list[tuple[float, int]], seed: int) -> None:
     targets = [Target(target=f"p/{number}", weight=weight, priority=priority) for number, (weight, priority) in enumerate(rows)]
-    ordered = route.order(endpoint(*targets), random.Random(seed))
+    ordered = order(targets, random.Random(seed))
     assert sorted(ordered, key=str) == sorted(targets, key=str)
     assert [target.priority for target in ordered] == sorted(target.priority for target in ordered)
     for before, after in itertools.pairwise(ordered):
@@ -40,39 +41,81 @@ def test_every_target_stands_once_priorities_first(rows: list[tuple[float, int]]
 def test_weights_are_shares() -> None:
     dice = random.Random(1)
     heavy, light = Target(target="p/heavy", weight=3), Target(target="p/light", weight=1)
-    first = Counter(route.order(endpoint(heavy, light), dice)[0].target for _ in range(4000))
+    first = Counter(order((heavy, light), dice)[0].target for _ in range(4000))
     assert 0.72 < first["p/heavy"] / 4000 < 0.78
 
 
 @pytest.mark.parametrize(("targets", "retries", "tries"), [(1, 0, 1), (1, 2, 3), (3, 0, 3), (3, 1, 3), (2, 3, 4)])
 def test_every_candidate_is_tried_and_retries_go_round(targets: int, retries: int, tries: int) -> None:
     candidates = [Target(target=f"p/{number}") for number in range(targets)]
-    assert len(route.attempts(endpoint(*candidates, retries=retries), candidates)) == tries
+    asked = Tries.of(endpoint(*candidates, retries=retries), candidates)
+    names = [asked.target]
+    while (following := asked.after(CANON["upstream_5xx"], another_key=False)) is not None:
+        names.append(following)
+    assert names == [candidates[number % targets] for number in range(tries)]
 
 
 @pytest.mark.parametrize(
-    ("error", "retried"),
+    ("error", "steps"),
     [
-        (Unreachable("x"), True),
-        (TimedOut("x"), True),
-        (Rejected("x", code="rate_limited"), True),
-        (Rejected("x", code="upstream_5xx"), True),
-        (Rejected("x", code="provider_auth"), True),
-        (Rejected("x", code="content_policy"), False),
-        (Rejected("x", code="context_exceeded"), False),
-        (Rejected("x", code="bad_request"), False),
+        (Unreachable("x"), ("fail_over", "retry_same")),
+        (TimedOut("x"), ("fail_over", "retry_same")),
+        (Rejected("x", code="rate_limited"), ("rotate_key", "fail_over", "retry_same")),
+        (Rejected("x", code="upstream_5xx"), ("fail_over", "retry_same")),
+        (Rejected("x", code="provider_auth"), ("rotate_key", "fail_over")),
+        (Rejected("x", code="quota"), ("rotate_key", "fail_over")),
+        (Rejected("x", code="context_exceeded"), ("fail_over",)),
+        (Rejected("x", code="not_found"), ("fail_over",)),
+        (Rejected("x", code="content_policy"), ()),
+        (Rejected("x", code="bad_request"), ()),
     ],
 )
-def test_a_safety_refusal_and_a_bad_question_are_never_routed_around(error: Exception, retried: bool) -> None:
-    assert route.may_retry(error) is retried  # type: ignore[arg-type]
+def test_a_safety_refusal_and_a_bad_question_are_never_routed_around(error: TandemError, steps: tuple[str, ...]) -> None:
+    """BerriAI/litellm#40406: three gateways ask the next model when one refused for the sake of safety."""
+    assert classed(error).steps == steps
+
+
+def test_what_would_fail_again_is_not_asked_again() -> None:
+    """One that does not fit, or is not known, says the same the second time; a crowded one may not."""
+    a, b = Target(target="p/a"), Target(target="p/b")
+    asked = Tries.of(endpoint(a, b, retries=9), (a, b))
+    assert asked.after(CANON["context_exceeded"], another_key=False) == b
+    assert asked.after(CANON["overloaded"], another_key=False) == b
+    assert asked.after(CANON["not_found"], another_key=False) is None
+
+
+def test_a_further_key_costs_no_retry() -> None:
+    only = Target(target="p/a")
+    asked = Tries.of(endpoint(only, retries=0), (only,))
+    assert asked.after(CANON["provider_auth"], another_key=True) == only
+    assert asked.after(CANON["rate_limited"], another_key=True) == only
+    assert asked.after(CANON["rate_limited"], another_key=False) is None
+    assert asked.after(CANON["upstream_5xx"], another_key=True) is None
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(CANON)), st.booleans()), max_size=60),
+    st.integers(1, 5),
+    st.integers(0, 10),
+)
+def test_retries_never_multiply(faults: list[tuple[str, bool]], targets: int, retries: int) -> None:
+    """BerriAI/litellm-docs#734: nested retries ask (1 + N)² times."""
+    candidates = [Target(target=f"p/{number}") for number in range(targets)]
+    asked, made = Tries.of(endpoint(*candidates, retries=retries), candidates), 1
+    for code, key in faults:
+        rotates = key and "rotate_key" in CANON[code].steps
+        if asked.after(CANON[code], another_key=key) is None:
+            break
+        made += not rotates
+    assert made <= max(1 + retries, targets)
 
 
 def test_the_wait_before_the_same_target_is_bounded() -> None:
     dice = random.Random(1)
-    assert route.pause(Rejected("x", retry_after=2), 1, True, dice) == 2
-    assert route.pause(Rejected("x", retry_after=60), 1, True, dice) is None
-    assert route.pause(Rejected("x", retry_after=60), 1, False, dice) == 0
-    waits = [route.pause(Rejected("x"), number, True, dice) for number in range(1, 12)]
+    assert pause(Rejected("x", retry_after=2), 1, True, dice) == 2
+    assert pause(Rejected("x", retry_after=60), 1, True, dice) is None
+    assert pause(Rejected("x", retry_after=60), 1, False, dice) == 0
+    waits = [pause(Rejected("x"), number, True, dice) for number in range(1, 12)]
     assert all(wait is not None and 0 < wait <= 2.4 for wait in waits)
 
 

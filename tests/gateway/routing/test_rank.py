@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import httpx2
 import pytest
@@ -15,27 +17,43 @@ from tandem.core.endpoint import Endpoint, Target
 from tandem.core.errors import Invalid
 from tandem.core.money import Price, Usage
 from tandem.gateway.prices import price_of
-from tandem.gateway.rank import FADE, GUESSED_OUTPUT, Paces, cheapest, fastest
 from tandem.gateway.repo import check_endpoint
+from tandem.gateway.routing.rank import FADE, GUESSED_OUTPUT, Paces, cheapest, fastest, least_busy
 from tests.gateway.conftest import KEY, House
 
 A, B, C = Target(target="p/a"), Target(target="p/b"), Target(target="p/c")
 ASK = {"model": "assistant", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}
 
 
+def costs(prices: dict[str, Price], usage: Usage) -> Callable[[Target], int | None]:
+    return lambda target: prices[target.target].cost(usage) if target.target in prices else None
+
+
 def test_cheapest_goes_by_what_this_call_costs_and_not_by_a_rate_alone() -> None:
     prices = {A.target: Price(input=1000, output=9000), B.target: Price(input=4000, output=1000)}
-    reads, writes = Usage(input=1000, output=1), Usage(input=1, output=1000)
+    reads, writes = costs(prices, Usage(input=1000, output=1)), costs(prices, Usage(input=1, output=1000))
     dice = random.Random(1)
-    assert [target for target, _ in cheapest([A, B, C], prices, reads, dice)] == [A, B, C]
-    assert [target for target, _ in cheapest([A, B, C], prices, writes, dice)] == [B, A, C]
-    assert cheapest([C], prices, reads, dice) == [(C, None)]
+    assert [target for target, _ in cheapest([A, B, C], reads, dice)] == [A, B, C]
+    assert [target for target, _ in cheapest([A, B, C], writes, dice)] == [B, A, C]
+    assert cheapest([C], reads, dice) == [(C, None)]
 
 
 def test_equal_prices_share_the_calls() -> None:
-    prices = {target.target: Price(input=1, output=1) for target in (A, B)}
-    first = Counter(cheapest([A, B], prices, Usage(input=9), random.Random(seed))[0][0].target for seed in range(400))
+    prices = costs({target.target: Price(input=1, output=1) for target in (A, B)}, Usage(input=9))
+    first = Counter(cheapest([A, B], prices, random.Random(seed))[0][0].target for seed in range(400))
     assert 150 < first[A.target] < 250
+
+
+def test_the_least_busy_is_who_has_fewest_calls_and_equals_share() -> None:
+    paces = Paces()
+    paces.begin(A.target)
+    paces.begin(A.target)
+    paces.begin(B.target)
+    assert least_busy([A, B, C], paces, random.Random(1)) == [(C, 0), (B, 1), (A, 2)]
+    paces.end(B.target)
+    first = Counter(least_busy([A, B, C], paces, random.Random(seed))[0][0].target for seed in range(400))
+    assert set(first) == {B.target, C.target}
+    assert 150 < first[B.target] < 250
 
 
 def test_fastest_goes_by_the_peak_at_once_and_forgets_it_slowly() -> None:
@@ -131,9 +149,11 @@ async def test_the_cheapest_is_asked_and_the_trace_says_what_was_expected(door: 
     (row, *_) = door.traces.list(team=None)
     told = door.traces.find(row.trace, team=None).calls[0].attributes
     assert told["tandem.route.strategy"] == "cheapest"
-    names = [each.split()[0] for each in told["tandem.route.expected"]]  # type: ignore[union-attr]
-    assert names == ["mock/gpt-4.1-nano", "mock/gpt-4o-mini", "mock/gpt-4o", "mock/mock-unpriced"]
-    assert told["tandem.route.expected"][0].split()[1].startswith("$0.0000")  # type: ignore[index]
+    rows: Any = told["tandem.route"]
+    assert [row["target"] for row in rows] == ["mock/gpt-4.1-nano", "mock/gpt-4o-mini", "mock/gpt-4o", "mock/mock-unpriced"]
+    assert [row["place"] for row in rows] == [1, 2, 3, 4]
+    assert rows[0]["expected"].startswith("$0.0000")
+    assert rows[3]["expected"] == "no price"
 
 
 async def test_the_cheapest_that_fails_is_followed_by_the_next(door: House) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tandem.core.canon import CANON
 from tandem.core.clock import MICROS
 from tandem.core.endpoint import Endpoint, Target
-from tandem.gateway import health
-from tandem.gateway.health import LEAST, LONGEST, MOST, REST, WINDOW, Health
+from tandem.gateway.routing.health import ILL, LEAST, LONGEST, MOST, OF_KEYS, REST, WINDOW, Health
 from tests.gateway.conftest import KEY, House
 
 A, B = Target(target="p/a"), Target(target="p/b", priority=1)
@@ -31,7 +31,7 @@ def test_a_target_that_fails_rests_behind_the_others_and_comes_back_with_an_answ
     assert found.order(ROUTE, 0) == [A, B]
     found.note(A.target, "timed_out", 0)
     assert found.order(ROUTE, 0) == [B, A]
-    assert found.resting(0) == [A.target]
+    assert [each.name for each in found.resting(0)] == [A.target]
     assert found.order(ROUTE, REST) == [A, B]  # the trial
     assert found.order(ROUTE, REST) == [B, A]  # is one call
     found.note(A.target, "ok", REST)
@@ -54,7 +54,7 @@ def test_a_trial_that_never_ends_does_not_hold_the_place() -> None:
     assert found.order(ROUTE, 2 * REST) == [A, B]
 
 
-@pytest.mark.parametrize("outcome", sorted(health.WELL - {"ok"}))
+@pytest.mark.parametrize("outcome", sorted(set(CANON) - ILL - OF_KEYS))
 def test_what_is_no_fault_of_the_target_does_not_count(outcome: str) -> None:
     assert failed(100, outcome=outcome).order(ROUTE, 0) == [A, B]
 
@@ -101,6 +101,53 @@ def test_what_callers_name_is_bounded() -> None:
     assert len(found._cases) == MOST
 
 
+def test_a_key_that_is_refused_rests_and_the_target_does_not() -> None:
+    found = Health()
+    assert found.key(A.target, 3, 0) == 0
+    found.note(A.target, "provider_auth", 0, key=0, keys=3)
+    assert found.key(A.target, 3, 0) == 1
+    assert found.key("p/other", 3, 0) == 1  # it is the account that was refused
+    assert found.order(ROUTE, 0) == [A, B]
+    assert [each.name for each in found.resting(0)] == ["p#1"]
+    found.note(A.target, "rate_limited", 0, 20.0, key=1, keys=3)
+    assert found.key(A.target, 3, 0) == 2
+    assert found.key("p/other", 3, 0) == 1  # another model has a limit of its own
+
+
+def test_a_target_of_which_every_key_rests_rests_until_the_first_wakes() -> None:
+    found = Health()
+    found.note(A.target, "rate_limited", 0, 20.0, key=0, keys=2)
+    assert found.order(ROUTE, 0) == [A, B]
+    found.note(A.target, "rate_limited", 0, 40.0, key=1, keys=2)
+    assert found.order(ROUTE, 0) == [B, A]
+    assert found.order(ROUTE, 20 * MICROS) == [A, B]
+    assert found.key(A.target, 2, 20 * MICROS) == 0
+    found.note(A.target, "ok", 20 * MICROS, key=0, keys=2)
+    assert [each.name for each in found.resting(20 * MICROS)] == ["p/a#2"]
+
+
+def test_every_key_is_tried_once_in_a_call_and_one_that_rests_last() -> None:
+    found = Health()
+    found.note(A.target, "quota", 0, key=0, keys=3)
+    assert [found.key(A.target, 3, 0, tried) for tried in ((), (1,), (1, 2), (0, 1, 2))] == [1, 2, 0, None]
+    assert found.key(A.target, 0, 0) is None
+
+
+@pytest.mark.parametrize("name", ["p/a", "p", "p#1"])
+def test_what_is_forgotten_is_asked_as_if_nothing_had_been(name: str) -> None:
+    """BerriAI/litellm#25504: a cooldown that nobody can see or end."""
+    found = Health()
+    found.note(A.target, "quota", 0, key=0, keys=1)
+    found.note("q/z", "rate_limited", 0, 9.0)
+    assert {each.name for each in found.resting(0)} == {"p/a", "p#1", "q/z", "q/z#1"}
+    before = found.changes
+    found.forget(name)
+    assert {each.name for each in found.resting(0)} == {"q/z", "q/z#1"}
+    assert found.changes > before
+    found.forget()
+    assert found.resting(0) == []
+
+
 async def test_calls_go_round_a_target_that_rests_and_the_trace_says_so(door: House) -> None:
     """A primary that is broken costs its failed attempt five times, then no more."""
     route = (Target(target="mock/gpt-4o"), Target(target="mock/gpt-4o-mini", priority=1))
@@ -119,7 +166,10 @@ async def test_calls_go_round_a_target_that_rests_and_the_trace_says_so(door: Ho
     assert 'tandem_targets_resting{worker="0"} 1' in told
     door.move()
     (row, *_) = door.traces.list(team=None)
-    assert door.traces.find(row.trace, team=None).calls[0].attributes["tandem.route.resting"] == ["mock/gpt-4o"]
+    assert door.traces.find(row.trace, team=None).calls[0].attributes["tandem.route"] == [
+        {"target": "mock/gpt-4o-mini", "place": 1},
+        {"target": "mock/gpt-4o", "place": 2, "rests": "upstream_5xx"},
+    ]
 
 
 async def test_where_everybody_rests_the_route_is_asked_all_the_same(door: House) -> None:

@@ -1,6 +1,7 @@
 """How a strategy orders targets of one priority, and why. Pure: prices, times and dice are told.
 
 cheapest: by what the call is expected to cost; a target without a price comes last.
+least_busy: by the calls this worker has under way there.
 fastest: by how it answered this worker of late, peaks at once and improvements slowly (peak EWMA, as Finagle has it), times
 the calls it has under way. Of two that are drawn at random the better one is asked, so that no crowd follows one figure.
 """
@@ -10,12 +11,11 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tandem.core.clock import MICROS
 from tandem.core.endpoint import Target
-from tandem.core.money import Price, Usage
 
 FADE = 30 * MICROS
 """Time in which a measurement loses most of its weight; one that is not renewed fades away, and its target is tried again."""
@@ -23,7 +23,6 @@ LEAST = 1e-6
 """Seconds that stand for a target nobody has measured: it is tried first."""
 MOST = 4096
 """Measurements that are remembered."""
-BYTES_A_TOKEN = 4
 GUESSED_OUTPUT = 256
 """Output tokens of an endpoint whose answers are not known yet."""
 
@@ -49,6 +48,10 @@ class Paces:
         self._busy[target] -= 1
         if self._busy[target] <= 0:
             del self._busy[target]
+
+    def busy(self, target: str) -> int:
+        """Calls that are under way there."""
+        return self._busy[target]
 
     def note(self, target: str, seconds: float, now: int, *, streamed: bool) -> None:
         """One measurement: of the first word where the answer was streamed, else of a token. `now` is Unix microseconds."""
@@ -80,11 +83,17 @@ class Paces:
 
 
 def cheapest(
-    group: Sequence[Target], prices: Mapping[str, Price], usage: Usage, dice: random.Random
+    group: Sequence[Target], expected: Callable[[Target], int | None], dice: random.Random
 ) -> list[tuple[Target, int | None]]:
     """The group by expected cost in nano-dollars; those without a price last, equals as they are drawn."""
-    priced = [(target, None if (price := prices.get(target.target)) is None else price.cost(usage)) for target in group]
-    return sorted(dice.sample(priced, len(priced)), key=lambda pair: math.inf if pair[1] is None else pair[1])
+    priced = [(target, expected(target)) for target in dice.sample(group, len(group))]
+    return sorted(priced, key=lambda pair: math.inf if pair[1] is None else pair[1])
+
+
+def least_busy(group: Sequence[Target], paces: Paces, dice: random.Random) -> list[tuple[Target, int]]:
+    """The group by calls under way, equals as they are drawn."""
+    counted = [(target, paces.busy(target.target)) for target in dice.sample(group, len(group))]
+    return sorted(counted, key=lambda pair: pair[1])
 
 
 def fastest(
