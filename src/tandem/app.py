@@ -143,6 +143,7 @@ def app(settings: Settings) -> App:
     from tandem.gateway.declare import declare
     from tandem.gateway.inside import Inside
     from tandem.gateway.repo import Routes
+    from tandem.gateway.routing import board
     from tandem.governance import lend
     from tandem.governance.alerts.alerts import Alerts
     from tandem.governance.alerts.send import Courier
@@ -267,6 +268,8 @@ def app(settings: Settings) -> App:
         decisions=decided,
         queue=queue,
         alerts=told_of,
+        price=compiler.price,
+        resting=lambda: board.read(home / BOARD, clock.now()),
         clock=clock,
     )
     face = Face(
@@ -280,8 +283,8 @@ def app(settings: Settings) -> App:
             datasets.routes(registry, loaded, home / "work"),
             indexes.routes(registry, past, jobs, searched, home / "work"),
             runs.routes(past, jobs, registry, looked),
-            endpoints.routes(table, vault, compiler.current, settings.server.address, clock),
-            traces.routes(recorded, subjects),
+            endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD),
+            traces.routes(recorded, subjects, compiler.price),
             persons.routes(erasures),
             monitors.routes(watch, decided),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),

@@ -106,15 +106,10 @@ class ProviderOptions:
     """`env:NAME`, `file:PATH` or a literal; several are rotated. Unset: the variable of the known host, at its own address."""
     prices: str | None = None
     """Whose price list applies. Unset: that of the known host of this name, else the protocol's own vendor's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetOptions:
-    """One place an endpoint can send a call to."""
-
-    target: str
-    weight: float = 1.0
-    priority: int = 0
+    region: str = ""
+    """Where it keeps and processes what it is sent, in your own words."""
+    collects: bool = True
+    """Whether it may keep what it is sent, or learn from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +117,14 @@ class EndpointOptions:
     """One address that answers."""
 
     kind: EndpointKind
-    route: tuple[TargetOptions, ...]
+    route: tuple[Target, ...]
     team: str = "default"
     strategy: Strategy = "weighted"
+    sticky: bool = False
+    regions: tuple[str, ...] = ()
+    max_cost: str = ""
+    """US dollars that a call may be expected to cost at a target."""
+    past_refusals: bool = False
     retries: int = 1
     max_output_tokens: int = 4096
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -233,7 +233,7 @@ _TABLES: dict[str, Any] = {
     "providers.*": ProviderOptions,
     "endpoints.*": EndpointOptions,
     "endpoints.*.timeouts": Timeouts,
-    "endpoints.*.route": TargetOptions,
+    "endpoints.*.route": Target,
     "alerts.*": AlertOptions,
 }
 
@@ -314,7 +314,7 @@ def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Pro
         raise Invalid(
             f"{path}: the base_url of provider '{name}' must begin with http:// or https://.", field=f"providers.{name}.base_url"
         )
-    return replace(provider, managed=_managed(text, path, f"providers.{name}"))
+    return replace(provider, region=options.region, collects=options.collects, managed=_managed(text, path, f"providers.{name}"))
 
 
 def _server(options: ServerOptions, path: Path) -> ServerOptions:
@@ -382,6 +382,10 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
         kind=options.kind,
         team=options.team,
         strategy=options.strategy,
+        sticky=options.sticky,
+        regions=options.regions,
+        max_cost=options.max_cost,
+        past_refusals=options.past_refusals,
         retries=options.retries,
         max_output_tokens=options.max_output_tokens,
         timeouts=options.timeouts,
@@ -389,7 +393,7 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
         guards=options.guards,
         model=options.model,
         managed=_managed(text, path, f"endpoints.{name}"),
-        route=tuple(Target(target=t.target, weight=t.weight, priority=t.priority) for t in options.route),
+        route=options.route,
     )
 
 

@@ -19,7 +19,7 @@ from tandem_sdk.audit import AuditReport, AuditRow
 from tandem_sdk.budgets import Budget, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
 from tandem_sdk.client import Client, __version__
-from tandem_sdk.endpoints import Endpoint, Target, Timeouts
+from tandem_sdk.endpoints import Endpoint, Resting, Target, Timeouts
 from tandem_sdk.errors import (
     Blocked,
     Broken,
@@ -49,7 +49,7 @@ from tandem_sdk.reviews import Exported, Review, Said, Tally
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
 from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
-from tandem_sdk.traces import Attempt, Call, Content, Span, Trace, TraceRow, Usage
+from tandem_sdk.traces import Attempt, Call, Content, Routed, Span, Trace, TraceRow, Usage, Weighed
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
 
 __all__ = [
@@ -115,7 +115,9 @@ __all__ = [
     "Refused",
     "Report",
     "Request",
+    "Resting",
     "Review",
+    "Routed",
     "Run",
     "RunFailed",
     "Said",
@@ -139,5 +141,6 @@ __all__ = [
     "Verdict",
     "Version",
     "VersionDetail",
+    "Weighed",
     "__version__",
 ]

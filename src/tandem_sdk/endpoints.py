@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from tandem_sdk.shape import plain
 from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
@@ -19,6 +20,16 @@ class Target:
     """Share of the traffic among targets of the same priority; 0 means only as a fallback."""
     priority: int = 0
     """Lower is asked first; the next priority is the fallback."""
+    when: Mapping[str, Any] = field(default_factory=dict)
+    """What a call must be like to come here."""
+    role: str = "serve"
+    """`serve`, `canary` or `shadow`."""
+    share: float = 0.0
+    """Of the calls, 0 to 1, that a canary answers or a shadow hears."""
+    context: int | None = None
+    """Tokens that fit into the model; None: as the price list says."""
+    lacks: tuple[str, ...] = ()
+    """`vision`, `tools`, `json`: what the model cannot do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +52,15 @@ class Endpoint:
     route: tuple[Target, ...] = ()
     team: str = "default"
     strategy: str = "weighted"
-    """`weighted`, `cheapest` or `fastest`: which target of the same priority is asked first."""
+    """`weighted`, `cheapest`, `fastest` or `least_busy`: which target of the same priority is asked first."""
+    sticky: bool = False
+    """Whether a conversation stays with the target that had it."""
+    regions: tuple[str, ...] = ()
+    """Where content may go; empty: anywhere."""
+    max_cost: str = ""
+    """US dollars that a call may be expected to cost at a target; empty: no bound."""
+    past_refusals: bool = False
+    """Whether the next target is asked when one refused for the sake of safety."""
     retries: int = 1
     max_output_tokens: int = 4096
     timeouts: Timeouts = Timeouts()
@@ -52,6 +71,21 @@ class Endpoint:
     """Of a route into an index: who writes the answers; empty: the built-in `extractive` model."""
     managed: str | None = None
     """Where `tandem.toml` declares it; then it is read-only here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resting:
+    """A target or a key that stands behind the others, as one door worker saw it."""
+
+    name: str
+    """`provider/model`, `provider#1` (a key) or `provider/model#1` (a key at one model)."""
+    worker: str = ""
+    outcome: str = ""
+    """What happened last."""
+    failures: int = 0
+    since: int = 0
+    until: int = 0
+    """Unix microseconds; then one call tries it."""
 
 
 class Endpoints:
@@ -72,6 +106,10 @@ class Endpoints:
         route: Sequence[Target],
         team: str | None = None,
         strategy: str | None = None,
+        sticky: bool | None = None,
+        regions: Sequence[str] | None = None,
+        max_cost: str | None = None,
+        past_refusals: bool | None = None,
         retries: int | None = None,
         max_output_tokens: int | None = None,
         timeouts: Timeouts | None = None,
@@ -87,7 +125,8 @@ class Endpoints:
         """
         told = {
             "kind": kind, "route": [plain(target) for target in route], "team": team,
-            "strategy": strategy, "retries": retries,
+            "strategy": strategy, "sticky": sticky, "regions": None if regions is None else [*regions],
+            "max_cost": max_cost, "past_refusals": past_refusals, "retries": retries,
             "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "record_content": record_content,
             "guards": guards,
             "model": model,
@@ -102,3 +141,11 @@ class Endpoints:
             NotFound, Conflict: there is none, or `tandem.toml` declares it.
         """
         self._wire.send("DELETE", f"{API}/endpoints/{segment(name)}")
+
+    def resting(self) -> tuple[Resting, ...]:
+        """Targets and keys that stand behind the others now."""
+        return read_replies(Resting, self._wire.get(f"{API}/targets/resting"))
+
+    def wake(self, name: str | None = None) -> None:
+        """Ends the rest of a target, a provider or a key, or (None) of all of them."""
+        self._wire.send("POST", f"{API}/targets/wake", {"name": name})

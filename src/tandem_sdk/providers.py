@@ -19,6 +19,10 @@ class Provider:
     """References or fingerprints, never the keys themselves."""
     prices: str | None = None
     """Whose price list applies."""
+    region: str = ""
+    """Where it keeps and processes what it is sent."""
+    collects: bool = True
+    """Whether it may keep what it is sent, or learn from it."""
     managed: str | None = None
     """Where `tandem.toml` declares it; then it is read-only here."""
 
@@ -93,6 +97,8 @@ class Providers:
         base_url: str | None = None,
         keys: Sequence[str] | None = None,
         prices: str | None = None,
+        region: str | None = None,
+        collects: bool | None = None,
     ) -> Provider:
         """Makes or replaces a provider; of a known host (`known`) everything may be left out.
 
@@ -102,12 +108,16 @@ class Providers:
             base_url: up to and with `/v1`.
             keys: `env:NAME`, `file:PATH`, or the key itself, which is encrypted when it is stored.
             prices: whose price list applies; None: the known host's, else the protocol's own vendor.
+            region: where it keeps and processes what it is sent, in your own words.
+            collects: whether it may keep what it is sent, or learn from it; None: yes.
 
         Raises:
             Invalid: there is no address.
             Conflict: `tandem.toml` declares it.
         """
-        given = {"protocol": protocol, "base_url": base_url, "keys": None if keys is None else list(keys), "prices": prices}
+        given = {"protocol": protocol, "base_url": base_url, "keys": None if keys is None else list(keys), "prices": prices,
+            "region": region, "collects": collects,
+        }  # fmt: skip
         body = {field: value for field, value in given.items() if value is not None}
         return read_reply(Provider, self._wire.send("PUT", f"{API}/providers/{segment(name)}", body))
 

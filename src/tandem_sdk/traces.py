@@ -144,6 +144,34 @@ class TraceRow:
     cost: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """One target of a call's route."""
+
+    target: str
+    state: str = ""
+    """`answered`, `failed`, `not asked`, `left out` or `shadow`."""
+    place: int | None = None
+    """In the order they were to be asked, from 1."""
+    why: str = ""
+    expected: str = ""
+    """What the strategy expected of it beforehand."""
+    cost: int | None = None
+    """Nano-dollars that it did cost."""
+    would_cost: int | None = None
+    """Nano-dollars that the same tokens cost there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """How one call of a trace was routed."""
+
+    call: str
+    endpoint: str = ""
+    strategy: str = ""
+    targets: tuple[Weighed, ...] = ()
+
+
 class Traces:
     """`client.traces`."""
 
@@ -164,3 +192,11 @@ class Traces:
             NotFound: there is none, or it is another team's.
         """
         return read_reply(Trace, self._wire.get(f"{API}/traces/{segment(id)}", {"content": 1 if content else None}))
+
+    def route(self, id: str) -> tuple[Routed, ...]:
+        """Why the calls of a trace went where they went, and what the other targets would have cost.
+
+        Raises:
+            NotFound: there is none, or it is another team's.
+        """
+        return read_replies(Routed, self._wire.get(f"{API}/traces/{segment(id)}/route"))

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tandem_sdk import Target
 from tandem_sdk.fake import Canned, FakePlatform
+from tandem_sdk.shape import plain
 
 DATASET = {
     "ref": "dataset/biopsies@1",
@@ -777,9 +779,50 @@ def test_endpoints(tandem, platform: FakePlatform) -> None:
         "kind": "chat",
         "retries": 2,
         "record_content": False,
-        "route": [{"target": "mock/a", "weight": 0.9, "priority": 0}, {"target": "mock/b", "weight": 0.0, "priority": 1}],
+        "route": [plain(Target(target="mock/a", weight=0.9)), plain(Target(target="mock/b", weight=0.0, priority=1))],
     }
     assert tandem("endpoint", "drop", "assistant").out == "The endpoint 'assistant' is gone.\n"
+
+
+def test_a_route_with_conditions_canaries_and_bounds(tandem, platform: FakePlatform) -> None:
+    route = [
+        {"target": "mock/a", "when": {"principal.team": "risk"}},
+        {"target": "mock/b", "role": "canary", "share": 0.05},
+    ]
+    endpoint = {"name": "assistant", "kind": "chat", "route": route, "sticky": True}
+    platform.on("PUT", "/api/v1/endpoints/assistant", endpoint)
+    words = ["endpoint", "set", "assistant", "--kind", "chat", "--sticky", "--region", "eu", "--max-cost", "0.05"]
+    words += ["--target", json.dumps(route[0]), "--target", "mock/b,role=canary,share=0.05,context=8000,lacks=vision+tools"]
+    shown = tandem(*words)
+    assert shown.code == 0, shown.err
+    assert "mock/a (weight 1, priority 0, conditional), mock/b (canary of 0.05)" in shown.out
+    assert "weighted, sticky" in shown.out
+    asked: Any = platform.asked[-1].json()
+    assert (asked["sticky"], asked["regions"], asked["max_cost"]) == (True, ["eu"], "0.05")
+    assert asked["route"][0]["when"] == {"principal.team": "risk"}
+    assert asked["route"][1]["lacks"] == ["vision", "tools"]
+    assert (asked["route"][1]["share"], asked["route"][1]["context"]) == (0.05, 8000)
+
+
+@pytest.mark.parametrize(
+    "target", ["mock/a,colour=red", "mock/a,share=much", "{", '{"weight": 1}', '{"target": "mock/a", "weight": "x"}']
+)
+def test_a_target_that_is_none_is_told_before_anything_is_asked(tandem, platform: FakePlatform, target: str) -> None:
+    done = tandem("endpoint", "set", "assistant", "--kind", "chat", "--target", target)
+    assert done.code == 2
+    assert "target" in done.err
+    assert platform.asked == []
+
+
+def test_resting_targets_are_shown_and_woken(tandem, platform: FakePlatform) -> None:
+    rest = {"worker": "0", "name": "mock/a", "outcome": "rate_limited", "failures": 3, "since": 1, "until": 2}
+    platform.on("GET", "/api/v1/targets/resting", [rest], [])
+    platform.on("POST", "/api/v1/targets/wake", {"name": "mock/a"})
+    assert "mock/a" in tandem("endpoint", "resting").out
+    assert "every target is asked in turn" in tandem("endpoint", "resting").out
+    assert tandem("endpoint", "wake", "mock/a").out == "mock/a is asked again.\n"
+    assert platform.asked[-1].json() == {"name": "mock/a"}
+    assert tandem("endpoint", "wake", "--json").json() == {"name": None, "woken": True}
 
 
 def test_providers(tandem, platform: FakePlatform) -> None:

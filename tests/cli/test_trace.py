@@ -119,6 +119,26 @@ def told(*calls: dict[str, object], **more: object) -> dict[str, object]:
     return {"id": "trc_1", "calls": list(calls), "orphans": [], "cost": 1050, "cost_usd": "0.00000105", "content": None, **more}
 
 
+def test_a_route_is_shown_where_there_was_a_choice(tandem, platform: FakePlatform) -> None:
+    chosen = {**CHAT, "attributes": {"tandem.route": [{"target": "mock/a"}]}}
+    targets = [
+        {"target": "mock/a", "state": "answered", "place": 1, "expected": "$0.001", "cost": 1050, "would_cost": 1050},
+        {"target": "mock/b", "state": "left out", "why": "it lacks vision", "would_cost": 4200},
+    ]
+    platform.on("GET", "/api/v1/traces/trc_1", told(chosen))
+    platform.on(
+        "GET",
+        "/api/v1/traces/trc_1/route",
+        [{"call": "cal_3", "endpoint": "assistant", "strategy": "cheapest", "targets": targets}],
+    )
+    done = tandem("trace", "show", "trc_1")
+    assert done.code == 0, done.err
+    assert "Route of assistant (cheapest)" in done.out
+    assert "it lacks vision" in done.out
+    assert "$0.0000042" in done.out
+    assert "tandem.route" not in done.out
+
+
 def test_both_kinds_in_one_waterfall(tandem, platform: FakePlatform) -> None:
     platform.on("GET", "/api/v1/traces/trc_1", told(DECIDE, PREDICT, CHAT))
     done = tandem("trace", "show", "trc_1")

@@ -42,6 +42,7 @@ from tandem.gateway.compile import Compiler, Sources
 from tandem.gateway.inside import Inside
 from tandem.gateway.metrics import Metrics
 from tandem.gateway.repo import Routes
+from tandem.gateway.routing.board import Told
 from tandem.gateway.snapshot import Replica
 from tandem.governance.admit import Purse
 from tandem.governance.alerts.alerts import Alerts
@@ -99,7 +100,7 @@ SAID = "The worst area of 1032 speaks for malignancy; the smooth outline against
 
 async def admitted(call: Call) -> None:
     """Reserves for a call as the door does: awaiting only what the purse does not hold."""
-    owed = call.admit(100, 160)
+    owed = call.admit(100, 160, call.endpoint.route if call.endpoint else ())
     if owed:
         await call.reserve(owed)
 
@@ -158,6 +159,8 @@ class House:
         self.shelf = Shelf(home / "search")
         self.tokens: dict[str, str] = {}
         self.faults: list[BaseException] = []
+        self.resting: list[Told] = []
+        """What door workers tell of targets that rest."""
         self.marks: dict[str, str] = {}
         """Names that tests use: trace and run ids."""
 
@@ -188,6 +191,8 @@ class House:
             decisions=Decisions(self.requests, Promotions(self.registry, self.evaluations, self.clock)),
             queue=self.queue,
             alerts=self.alerts,
+            price=self.compiler.price,
+            resting=lambda: self.resting,
             clock=self.clock,
         )
         return build(Face(sessions=self.sessions, routers=[], pages=[pages.routes(shown)], log=self.faults.append, hot={}))
@@ -602,6 +607,11 @@ class House:
         call.identify(self.tokens["vera"])
         call.enter("assistant")
         error = Upstream(f"The provider answered {EVIL}", hint=f"Ask it why. {EVIL}", field=EVIL)
+        call.attributes["tandem.route"] = [
+            {"target": "openai/gpt-4o-mini", "place": 1, "expected": "$0.00012"},
+            {"target": "openai/gpt-4.1-nano", "place": 2, "rests": "rate_limited"},
+            {"target": "openai/gpt-4o", "dropped": f"its condition on metadata.{EVIL} is not met"},
+        ]
         for target in ("openai/gpt-4o-mini", "openai/gpt-4.1-nano"):
             await admitted(call)
             call.begin(target, f"chat {target}", {"note": EVIL})

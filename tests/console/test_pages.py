@@ -10,8 +10,11 @@ import httpx2
 import pytest
 
 from tandem.core.asset import Ref
+from tandem.core.endpoint import Endpoint, Target
 from tandem.core.monitor import Request
 from tandem.core.principal import LOCAL
+from tandem.gateway.routing.board import Told
+from tandem.gateway.routing.health import Resting
 from tandem.governance.authorise import Scope
 from tandem.governance.sessions import COOKIE, SESSION_SECONDS
 from tests.console.house import EVIL, House, every_page
@@ -300,6 +303,26 @@ async def test_home_tells_what_is_in_production_and_by_whose_leave(house: House)
         assert told in shown.text
     assert "/assets/decision/second-opinion/1" in shown.links
     assert f"/traces/{house.marks['unpriced']}" in shown.links
+
+
+async def test_a_trace_tells_where_a_call_could_go(house: House) -> None:
+    async with house.client("vera") as client:
+        shown = await page(client, f"/traces/{house.marks['failing']}")
+        alone = await page(client, f"/traces/{house.marks['plain0']}")
+    for told in ("Where assistant could go", "left out", "its condition on metadata.", "$0.00012", "the provider failed"):
+        assert told in shown.text
+    assert "could go" not in alone.text  # there was nothing to choose
+
+
+async def test_endpoints_show_who_rests_and_who_hears_only_some_of_the_calls(house: House) -> None:
+    route = (Target(target="openai/gpt-4o-mini"), Target(target="openai/gpt-4o", role="canary", share=0.05))
+    house.table.put_endpoint(Endpoint(name="assistant", kind="chat", route=route, sticky=True), by=LOCAL)
+    rests = Resting(name="openai/gpt-4o-mini", since=1, until=2, outcome="overloaded", failures=5)
+    house.resting.append(Told(worker="0", at=1, resting=[rests]))
+    async with house.client("ops") as client:
+        shown = await page(client, "/endpoints")
+    for told in ("canary of 5 %", "rests: overloaded", "sticky"):
+        assert told in shown.text
 
 
 async def test_an_empty_home_says_what_to_type(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ def test_the_extractive_model_weighs_rare_words() -> None:
 
 
 def test_an_index_route_is_a_chat_route_and_nothing_else() -> None:
-    from tandem.gateway.repo import check_endpoint
+    from tandem.gateway.check import check_endpoint
 
     good = Endpoint(name="help", kind="chat", route=(Target(target="index/policies@production"),), model="mock/m")
     check_endpoint(good)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tandem import settings
-from tandem.core.endpoint import Timeouts
+from tandem.core.endpoint import Target, Timeouts
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "settings.md").read_text()
@@ -22,7 +22,7 @@ TABLES: Mapping[str, Any] = {
     "## `[retention.NAME]`": settings.RetentionOptions,
     "## `[providers.NAME]`": settings.ProviderOptions,
     "## `[endpoints.NAME]`": settings.EndpointOptions,
-    "### `route = [{ … }]`": settings.TargetOptions,
+    "### `route = [{ … }]`": Target,
     "### `timeouts = { … }`": Timeouts,
     "## `[alerts.NAME]`": settings.AlertOptions,
 }
@@ -43,6 +43,8 @@ def written(option: Field[Any]) -> str:
     default = option.default if option.default is not MISSING else option.default_factory
     if default is MISSING:
         return "required"
+    if default is dict:
+        return "`{}`"
     if is_dataclass(default):
         return "see below"
     if default is None:

@@ -11,10 +11,10 @@ import pytest
 from tandem.core.asset import NAME
 from tandem.core.endpoint import Provider
 from tandem.core.errors import Invalid
+from tandem.gateway.check import check_provider
 from tandem.gateway.prices import catalogue, models_of, price_of
 from tandem.gateway.providers.base import PROTOCOLS
 from tandem.gateway.providers.compatible import KNOWN, UNPRICED, complete
-from tandem.gateway.repo import check_provider
 from tandem.settings import load
 from tests.docs.pages import ROOT
 

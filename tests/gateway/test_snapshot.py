@@ -11,8 +11,8 @@ from tandem.core.clock import FixedClock
 from tandem.core.endpoint import Endpoint, Target
 from tandem.core.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from tandem.core.principal import Principal
+from tandem.gateway.check import check_endpoint
 from tandem.gateway.publish import Publisher
-from tandem.gateway.repo import check_endpoint
 from tandem.gateway.snapshot import Replica, Served, Snapshot
 from tandem.governance.digest import digest
 

@@ -45,6 +45,7 @@ RAW = (
     ("GET", "/runs/{identifier}"),
     ("GET", "/traces"),
     ("GET", "/traces/{identifier}"),
+    ("GET", "/traces/{identifier}/route"),
     ("GET", "/api/docs"),
     ("GET", "/api/openapi.json"),
     ("GET", "/api/{path}"),

@@ -58,6 +58,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/indexes/{name}/search": ("/api/v1/indexes/0/search", {"query": "kept"}),
     "/api/v1/runs": ("/api/v1/runs", {"kind": "train", "name": "0", "inputs": {**TRAIN, "data": "dataset/none"}}),
     "/api/v1/endpoints/{name}": ("/api/v1/endpoints/own", {"kind": "chat", "route": [{"target": "mock/gpt-4o-mini"}]}),
+    "/api/v1/targets/wake": ("/api/v1/targets/wake", {"name": "mock/gpt-4o-mini"}),
     "/api/v1/providers/{name}": (
         "/api/v1/providers/own",
         {"protocol": "openai", "base_url": "http://127.0.0.1:9/v1", "keys": ["env:MOCK_KEY"]},

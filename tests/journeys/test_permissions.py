@@ -140,6 +140,8 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/runs/{identifier}/rows"): Rule(may=READ, path="/runs/{run}/rows", ok=NONE_SUCH, stranger=404),
     ("POST", "/runs/{identifier}/cancel"): Rule(may=WRITE, path="/runs/{run}/cancel", ok=202, stranger=404),
     ("GET", "/endpoints"): Rule(may=READ),
+    ("GET", "/targets/resting"): Rule(may=READ),
+    ("POST", "/targets/wake"): Rule(may=WRITE, json={}),
     ("PUT", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/red-{role}", json=ENDPOINT, stranger=403),
     ("DELETE", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/gone-{role}", stranger=404),
     ("GET", "/providers"): Rule(may=READ),
@@ -186,6 +188,7 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/erasures/verify"): Rule(may=AUDIT, json={"mac": "none"}, ok=400, stranger=403),
     ("GET", "/traces"): Rule(may=READ),
     ("GET", "/traces/{identifier}"): Rule(may=READ, path="/traces/{trace}?content=1", stranger=404),
+    ("GET", "/traces/{identifier}/route"): Rule(may=READ, path="/traces/{trace}/route", stranger=404),
 }
 """Every route under /api/v1. A new one has to be entered here, with who may ask it."""
 

@@ -11,7 +11,20 @@ from tests.sdk.watched import ALERT, MONITOR, REPORT, REQUEST
 
 import tandem
 import tandem_sdk
-from tandem_sdk import Asking, Client, GateRefused, Invalid, KnownHost, Message, Model, RunFailed, Scoring, Target, TimedOut
+from tandem_sdk import (
+    Asking,
+    Client,
+    GateRefused,
+    Invalid,
+    KnownHost,
+    Message,
+    Model,
+    Resting,
+    RunFailed,
+    Scoring,
+    Target,
+    TimedOut,
+)
 from tandem_sdk.assets import split
 from tandem_sdk.calls import tensors
 from tandem_sdk.fake import Canned, FakePlatform
@@ -262,11 +275,16 @@ def test_endpoints_and_providers(platform: FakePlatform, client: Client) -> None
     client.endpoints.set("assistant", kind="chat", route=[Target(target="mock/gpt-4o-mini")], retries=0, record_content=False)
     assert platform.asked[1].json() == {
         "kind": "chat",
-        "route": [{"target": "mock/gpt-4o-mini", "weight": 1.0, "priority": 0}],
+        "route": [plain(Target(target="mock/gpt-4o-mini"))],
         "retries": 0,
         "record_content": False,
     }
     client.endpoints.drop("assistant")
+    platform.on("GET", "/api/v1/targets/resting", [{"name": "mock/a", "worker": "1", "outcome": "quota", "until": 9}])
+    platform.on("POST", "/api/v1/targets/wake", {"name": None})
+    assert client.endpoints.resting() == (Resting(name="mock/a", worker="1", outcome="quota", until=9),)
+    client.endpoints.wake()
+    assert platform.asked[-1].json() == {"name": None}
     provider = {
         "name": "mock",
         "protocol": "openai",

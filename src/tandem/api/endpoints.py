@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tandem.api.wire import Caller, answer, bearer
 from tandem.core.clock import Clock
-from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Strategy, Target, Timeouts
+from tandem.core.endpoint import Ability, Endpoint, EndpointKind, Provider, Role, Strategy, Target, Timeouts
 from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.money import PICO_PER_NANO, dollars
 from tandem.core.principal import Principal
@@ -20,6 +22,7 @@ from tandem.gateway.compile import seal_keys
 from tandem.gateway.prices import VENDORS, Listed, catalogue
 from tandem.gateway.providers.compatible import KNOWN, complete
 from tandem.gateway.repo import Routes
+from tandem.gateway.routing import board
 from tandem.gateway.snapshot import Snapshot
 from tandem.gateway.trial import try_provider
 from tandem.governance.authorise import authorise, scope_of
@@ -36,6 +39,11 @@ class TargetIn(BaseModel):
     target: Name
     weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     priority: Annotated[int, Field(ge=0, le=1000)] = 0
+    when: dict[str, Any] = {}
+    role: Role = "serve"
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    context: Annotated[int, Field(ge=1)] | None = None
+    lacks: Annotated[list[Ability], Field(max_length=3)] = []
 
 
 class TimeoutsIn(BaseModel):
@@ -56,6 +64,10 @@ class EndpointIn(BaseModel):
     route: Annotated[list[TargetIn], Field(min_length=1, max_length=100)]
     team: Name = "default"
     strategy: Strategy = "weighted"
+    sticky: bool = False
+    regions: Annotated[list[Name], Field(max_length=32)] = []
+    max_cost: Annotated[str, Field(max_length=32)] = ""
+    past_refusals: bool = False
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     timeouts: TimeoutsIn = TimeoutsIn()
@@ -72,6 +84,15 @@ class ProviderIn(BaseModel):
     base_url: Annotated[str, Field(max_length=2048)] | None = None
     keys: Annotated[list[Annotated[str, Field(min_length=1, max_length=8192)]], Field(max_length=32)] | None = None
     prices: Name | None = None
+    region: Annotated[str, Field(max_length=140)] = ""
+    collects: bool = True
+
+
+class WakeIn(BaseModel):
+    """What is to be asked again."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name | None = None
 
 
 class TrialIn(BaseModel):
@@ -81,8 +102,14 @@ class TrialIn(BaseModel):
     model: Name
 
 
-def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: str, clock: Clock) -> APIRouter:
-    """The routes of Endpoint; `current` gives the compiled Snapshot, `door` is the platform's own address."""
+def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: str, clock: Clock, board_of: Path) -> APIRouter:
+    """The routes of Endpoint.
+
+    Args:
+        current: gives the compiled Snapshot.
+        door: the platform's own address.
+        board_of: the folder in which door workers tell of targets that rest.
+    """
     router = APIRouter(tags=["endpoints"])
 
     @router.get("/endpoints")
@@ -101,9 +128,13 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
             kind=body.kind,
             team=body.team,
             strategy=body.strategy,
+            sticky=body.sticky,
+            regions=tuple(body.regions),
+            max_cost=body.max_cost,
+            past_refusals=body.past_refusals,
             retries=body.retries,
             max_output_tokens=body.max_output_tokens,
-            route=tuple(Target(**target.model_dump()) for target in body.route),
+            route=tuple(_target(target) for target in body.route),
             timeouts=Timeouts(**body.timeouts.model_dump()),
             record_content=body.record_content,
             guards=body.guards,
@@ -120,6 +151,20 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
         """Removes an endpoint."""
         table.delete_endpoint(name, by=by)
         return answer({"name": name})
+
+    @router.get("/targets/resting")
+    def list_resting(by: Caller) -> Response:
+        """Targets and keys that stand behind the others now, as each door worker saw it."""
+        authorise(by, "read")
+        told = board.read(board_of, clock.now())
+        return answer([{"worker": each.worker, **msgspec.to_builtins(one)} for each in told for one in each.resting])
+
+    @router.post("/targets/wake")
+    def wake(body: WakeIn, by: Caller) -> Response:
+        """Ends the rest of a target, a provider or a key, or of all of them, in every worker."""
+        table.woken(body.name, by=by)
+        board.forget(board_of, body.name)
+        return answer({"name": body.name})
 
     @router.get("/providers")
     def list_providers(by: Caller) -> Response:
@@ -148,6 +193,7 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
             complete(name, protocol=body.protocol, base_url=body.base_url, keys=body.keys, prices=body.prices),
             vault,
         )
+        provider = replace(provider, region=body.region, collects=body.collects)
         etag = table.put_provider(provider, by=by)
         return answer({**_provider(provider), "etag": etag})
 
@@ -171,6 +217,10 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
         return answer(try_provider(door, given, name, body.model))
 
     return router
+
+
+def _target(told: TargetIn) -> Target:
+    return Target(**{**told.model_dump(), "lacks": tuple(told.lacks)})
 
 
 def _vendor(table: Routes, name: str, by: Principal) -> str | None:

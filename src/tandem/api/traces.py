@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,6 +10,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from tandem.api.wire import Caller, answer, usd
+from tandem.core.money import Price
+from tandem.gateway.routing.explain import routed
 from tandem.governance.authorise import authorise, scope_of
 from tandem.observability.content import Subjects
 from tandem.observability.explain import explain
@@ -17,8 +20,8 @@ from tandem.observability.traces import Traces
 MICROS_MAX = 2**62
 
 
-def routes(traces: Traces, subjects: Subjects) -> APIRouter:
-    """The routes of Trace."""
+def routes(traces: Traces, subjects: Subjects, price: Callable[[str, int], Price | None]) -> APIRouter:
+    """The routes of Trace; `price` gives the row of a target at a time."""
     router = APIRouter(tags=["traces"])
 
     @router.get("/traces")
@@ -40,5 +43,12 @@ def routes(traces: Traces, subjects: Subjects) -> APIRouter:
         authorise(by, "read")
         found = explain(traces, subjects, identifier, team=scope_of(by).team, content=content)
         return answer({**asdict(found), "cost_usd": usd(found.cost)})
+
+    @router.get("/traces/{identifier}/route")
+    def route(identifier: str, by: Caller) -> Response:
+        """Why the calls of one answer went where they went, and what the other targets would have cost."""
+        authorise(by, "read")
+        found = explain(traces, subjects, identifier, team=scope_of(by).team, content=False)
+        return answer([asdict(each) for each in routed(found.calls, price)])
 
     return router

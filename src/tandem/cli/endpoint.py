@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import click
 
 from tandem.cli.options import as_json, platform, wrong
-from tandem.cli.show import emit, table
+from tandem.cli.show import emit, moment, table
 from tandem_sdk import Endpoint, Target
+from tandem_sdk.shape import read
 
 HEADINGS = ("endpoint", "kind", "route", "strategy", "team", "retries", "managed by")
+OPTIONS: dict[str, Callable[[str], object]] = {
+    "weight": float,
+    "priority": int,
+    "role": str,
+    "share": float,
+    "context": int,
+    "lacks": lambda value: value.split("+"),
+}
 
 
 @click.group()
@@ -36,14 +48,22 @@ def list_endpoints(as_json: bool) -> None:
     "targets",
     required=True,
     multiple=True,
-    metavar="TARGET[,weight=W][,priority=P]",
-    help="provider/model, or model/, decision/ or index/NAME@ALIAS. Repeat it; lower priorities are asked first.",
+    metavar="TARGET[,weight=W][,priority=P]…",
+    help="provider/model, or model/, decision/ or index/NAME@ALIAS. Repeat it; lower priorities are asked first."
+    " Further options: role=canary or shadow with share=0..1, context=TOKENS, lacks=vision+tools+json;"
+    " or a JSON object, which takes when too.",
 )
 @click.option("--team", help="Whose it is; the team 'default' is everybody's.")
 @click.option(
     "--strategy",
-    type=click.Choice(["weighted", "cheapest", "fastest"]),
+    type=click.Choice(["weighted", "cheapest", "fastest", "least_busy"]),
     help="Which target of the same priority is asked first. [default: weighted]",
+)
+@click.option("--sticky/--no-sticky", default=None, help="Whether a conversation stays with the target that had it.")
+@click.option("--region", "regions", multiple=True, help="Where content may go: a provider's region. Repeat it.")
+@click.option("--max-cost", metavar="USD", help="Targets of which a call is expected to cost more are not asked.")
+@click.option(
+    "--past-refusals/--no-past-refusals", default=None, help="Whether the next target is asked when one refused for safety."
 )
 @click.option("--retries", type=click.IntRange(0, 10), help="Further attempts after the first.")
 @click.option("--max-output-tokens", type=click.IntRange(1), help="For requests that declare no bound of their own.")
@@ -57,6 +77,10 @@ def set_endpoint(
     targets: tuple[str, ...],
     team: str | None,
     strategy: str | None,
+    sticky: bool | None,
+    regions: tuple[str, ...],
+    max_cost: str | None,
+    past_refusals: bool | None,
     retries: int | None,
     max_output_tokens: int | None,
     record_content: bool | None,
@@ -72,6 +96,10 @@ def set_endpoint(
             route=[target_of(word) for word in targets],
             team=team,
             strategy=strategy,
+            sticky=sticky,
+            regions=regions or None,
+            max_cost=max_cost,
+            past_refusals=past_refusals,
             retries=retries,
             max_output_tokens=max_output_tokens,
             record_content=record_content,
@@ -97,30 +125,67 @@ def drop(name: str, as_json: bool) -> None:
     click.echo(f"The endpoint '{name}' is gone.")
 
 
+@endpoint.command()
+@as_json
+def resting(as_json: bool) -> None:
+    """List targets and keys that failed and stand behind the others, as each door worker saw it."""
+    with platform() as tandem:
+        found = tandem.endpoints.resting()
+    if as_json:
+        emit(found)
+        return
+    rows = [(one.name, one.worker, one.outcome, one.failures, moment(one.since), moment(one.until)) for one in found]
+    table(
+        ("target or key", "worker", "because of", "failures", "since", "until"),
+        rows,
+        empty="None: every target is asked in turn.",
+    )
+
+
+@endpoint.command()
+@click.argument("name", required=False)
+@as_json
+def wake(name: str | None, as_json: bool) -> None:
+    """End the rest of NAME: a target, a provider or a key, as `resting` shows it. Without NAME, of all."""
+    with platform() as tandem:
+        tandem.endpoints.wake(name)
+    if as_json:
+        emit({"name": name, "woken": True})
+        return
+    click.echo(f"{name or 'Everything'} is asked again.")
+
+
 def target_of(word: str) -> Target:
-    """A target out of `mock/gpt-4o-mini,weight=0.9,priority=1`.
+    """A target out of `mock/gpt-4o-mini,weight=0.9,priority=1`, or out of a JSON object.
 
     Raises:
         click.UsageError: an option of it makes no sense.
     """
+    if word.startswith("{"):
+        try:
+            return read(Target, json.loads(word))
+        except ValueError as error:  # no JSON, or not a target's
+            raise wrong(f"That is no target: {error}.") from None
     target, *options = word.split(",")
-    weight, priority = 1.0, 0
+    told: dict[str, object] = {"target": target}
     for option in options:
         name, _, value = option.partition("=")
         try:
-            if name == "weight":
-                weight = float(value)
-            elif name == "priority":
-                priority = int(value)
-            else:
-                raise ValueError
-        except ValueError:
-            raise wrong(f"'{option}' is no option of a target; use weight=W or priority=P.") from None
-    return Target(target=target, weight=weight, priority=priority)
+            told[name] = OPTIONS[name](value)
+        except (KeyError, ValueError):
+            raise wrong(f"'{option}' is no option of a target; use {', '.join(f'{each}=' for each in OPTIONS)}.") from None
+    return read(Target, told)
 
 
 def _row(endpoint: Endpoint) -> tuple[object, ...]:
     single = len(endpoint.route) == 1
-    route = [t.target if single else f"{t.target} (weight {t.weight:g}, priority {t.priority})" for t in endpoint.route]
-    strategy = None if single else endpoint.strategy
+    route = [t.target if single else _shown(t) for t in endpoint.route]
+    strategy = None if single else endpoint.strategy + (", sticky" if endpoint.sticky else "")
     return (endpoint.name, endpoint.kind, route, strategy, endpoint.team, endpoint.retries, endpoint.managed)
+
+
+def _shown(target: Target) -> str:
+    if target.role != "serve":
+        return f"{target.target} ({target.role} of {target.share:.3g})"
+    when = ", conditional" if target.when else ""
+    return f"{target.target} (weight {target.weight:g}, priority {target.priority}{when})"

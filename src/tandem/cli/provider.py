@@ -77,16 +77,33 @@ def models(name: str, as_json: bool) -> None:
 @click.option(
     "--prices", metavar="VENDOR", help="Whose price list applies. [default: the known host's, else that of the protocol's vendor]"
 )
+@click.option("--region", help="Where it keeps and processes what it is sent, in your own words, such as eu.")
+@click.option("--collects/--no-collects", default=None, help="Whether it may keep what it is sent, or learn from it.")
 @as_json
 def set_provider(
-    name: str, protocol: str | None, url: str | None, keys: tuple[str, ...], prices: str | None, as_json: bool
+    name: str,
+    protocol: str | None,
+    url: str | None,
+    keys: tuple[str, ...],
+    prices: str | None,
+    region: str | None,
+    collects: bool | None,
+    as_json: bool,
 ) -> None:
     """Make or replace the provider NAME. env: and file: are read where the platform runs.
 
     Of a known host (see `tandem provider known`) the name is enough, once its key is in its variable.
     """
     with platform() as tandem:
-        stored = tandem.providers.set(name, protocol=protocol, base_url=url, keys=keys or None, prices=prices)
+        stored = tandem.providers.set(
+            name,
+            protocol=protocol,
+            base_url=url,
+            keys=keys or None,
+            prices=prices,
+            region=region,
+            collects=collects,
+        )
     if as_json:
         emit(stored)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -11,13 +11,13 @@ import click
 from tandem.cli.options import as_json, platform
 from tandem.cli.show import UNKNOWN, clean, emit, interval, moment, pairs, table, usd
 from tandem.cli.waterfall import Line, bar, bounds, lines
-from tandem_sdk import Attempt, Call, Content, Trace, Verdict
+from tandem_sdk import Attempt, Call, Content, Routed, Trace, Verdict
 from tandem_sdk.shape import Mismatch, read
 
 WIDTH = 100
 """Columns of the drawing where no terminal tells its own."""
 STYLES = {"predict": "cyan", "chat": "magenta", "embed": "blue", "decide": "yellow"}
-EXPLAINED = ("versions", "error", "guards", "snapshot")
+EXPLAINED = ("versions", "error", "guards", "snapshot", "tandem.route", "tandem.route.strategy")
 """Attributes of a call that have a place of their own."""
 
 
@@ -62,17 +62,33 @@ def show(id: str, content: bool, as_json: bool) -> None:
     """Explain one call: its stages, versions, gate and approver, guards, errors and cost."""
     with platform() as tandem:
         found = tandem.traces.show(id, content=content)
+        chosen = any("tandem.route" in call.attributes for call in found.calls)
+        routes = tandem.traces.route(id) if chosen and not as_json else ()
     if as_json:
         emit(found)
         return
     _head(found)
     _draw(lines(found))
     _attempts(found)
+    show_routes(routes)
     for call in found.calls:
         _explain(call)
     _scores(found)
     if found.content is not None:
         show_content(found, found.content)
+
+
+def show_routes(routes: Sequence[Routed]) -> None:
+    """Prints where calls could have gone, where there was a choice."""
+    for routed in routes:
+        if len(routed.targets) < 2:
+            continue
+        click.echo(f"\nRoute of {routed.endpoint} ({routed.strategy})")
+        rows = [
+            (each.place, each.target, each.state, each.why, each.expected, usd(each.cost), usd(each.would_cost))
+            for each in routed.targets
+        ]
+        table(("", "target", "", "why", "expected", "cost", "would have cost"), rows)
 
 
 def _head(trace: Trace) -> None:

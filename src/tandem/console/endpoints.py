@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from tandem.console.desk import Desk
 from tandem.core.endpoint import Endpoint, Target
+from tandem.gateway.routing.board import Told
 from tandem.gateway.snapshot import INDEX, Served, Snapshot
 from tandem.governance.authorise import Scope, scope_of
 
 Current = Callable[[], Snapshot]
 """Gives the compiled snapshot."""
+Seen = Callable[[], Sequence[Told]]
+"""Gives what door workers tell of targets that rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,8 @@ class Behind:
     missing: bool
     priced: bool | None
     """Whether a price is known; None where calls cost nothing."""
+    rests: str = ""
+    """After which failure it stands behind the others in at least one worker; empty: it does not."""
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -41,11 +46,20 @@ class Standing:
     behind: tuple[Behind, ...]
 
 
-def standing(snapshot: Snapshot, scope: Scope) -> list[Standing]:
-    """The endpoints of the scope, by name."""
+def standing(snapshot: Snapshot, scope: Scope, resting: Mapping[str, str] = {}) -> list[Standing]:
+    """The endpoints of the scope, by name.
+
+    Args:
+        resting: targets that stand behind the others → because of what.
+    """
     seen = sorted(snapshot.endpoints.values(), key=lambda endpoint: endpoint.name)
     return [
-        Standing(endpoint=endpoint, behind=tuple(_behind(snapshot, endpoint, target) for target in endpoint.route))
+        Standing(
+            endpoint=endpoint,
+            behind=tuple(
+                replace(_behind(snapshot, endpoint, target), rests=resting.get(target.target, "")) for target in endpoint.route
+            ),
+        )
         for endpoint in seen
         if endpoint.team == "default" or scope.admits(endpoint.team)
     ]
@@ -59,14 +73,15 @@ def _behind(snapshot: Snapshot, endpoint: Endpoint, target: Target) -> Behind:
     return Behind(target=target, served=served, missing=served is None, priced=None)
 
 
-def routes(desk: Desk, current: Current) -> APIRouter:
+def routes(desk: Desk, current: Current, resting: Seen) -> APIRouter:
     """The page of Endpoint."""
     router = desk.router()
 
     @router.get("/endpoints")
     def endpoints(request: Request) -> Response:
         by = desk.enter(request)
-        values = {"endpoints": standing(current(), scope_of(by))}
+        rests = {one.name: one.outcome for told in resting() for one in told.resting}
+        values = {"endpoints": standing(current(), scope_of(by), rests)}
         return desk.page(request, "endpoints.html", "Endpoints", values, by=by)
 
     return router

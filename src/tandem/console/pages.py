@@ -8,7 +8,8 @@ from fastapi import APIRouter
 
 from tandem.console import alerts, assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
 from tandem.console.desk import Desk
-from tandem.console.endpoints import Current
+from tandem.console.endpoints import Current, Seen
+from tandem.console.traces import Pricing
 from tandem.core.clock import Clock
 from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
@@ -50,6 +51,10 @@ class Sources:
     queue: Queue
     """Reviews."""
     alerts: Alerts
+    price: Pricing
+    """The price row of a target at a time."""
+    resting: Seen
+    """What door workers tell of targets that rest."""
     clock: Clock
 
 
@@ -60,9 +65,9 @@ def routes(sources: Sources) -> APIRouter:
     router = APIRouter()
     for part in (
         home.routes(desk, s.traces, s.runs, s.ledger, s.audit, s.current),
-        endpoints.routes(desk, s.current),
+        endpoints.routes(desk, s.current, s.resting),
         assets.routes(desk, s.registry, s.look, s.indexes),
-        traces.routes(desk, s.traces, s.subjects, s.current),
+        traces.routes(desk, s.traces, s.subjects, s.current, s.price),
         runs.routes(desk, s.runs, s.registry, s.look),
         monitors.routes(desk, s.monitors, s.decisions),
         reviews.routes(desk, s.queue),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -11,6 +12,8 @@ from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, standing
 from tandem.console.waterfall import waterfall
 from tandem.console.words import readable
+from tandem.core.money import Price
+from tandem.gateway.routing.explain import routed
 from tandem.governance.authorise import scope_of
 from tandem.observability import dialogue
 from tandem.observability.content import Subjects
@@ -27,16 +30,18 @@ OUTCOMES = (
     "invalid",
     "over_budget",
     "rate_limited",
+    "no_target",
     "timed_out",
     "unreachable",
     "crashed",
 )
 """Offered by the filter; any other can be typed."""
+Pricing = Callable[[str, int], Price | None]
 Word = Annotated[str, Query(max_length=140)]
 
 
-def routes(desk: Desk, traces: Traces, subjects: Subjects, current: Current) -> APIRouter:
-    """The pages of Trace."""
+def routes(desk: Desk, traces: Traces, subjects: Subjects, current: Current, price: Pricing) -> APIRouter:
+    """The pages of Trace; `price` gives the row of a target at a time."""
     router = desk.router()
 
     @router.get("/traces")
@@ -73,6 +78,7 @@ def routes(desk: Desk, traces: Traces, subjects: Subjects, current: Current) -> 
             "asked": dialogue.asked,
             "answered": dialogue.answered,
             "readable": readable,
+            "routes": [each for each in routed(found.calls, price) if len(each.targets) > 1],
         }
         return desk.page(request, "trace.html", f"Trace {identifier}", values, by=by)
 

@@ -72,6 +72,7 @@ _ROWS = (
     Fault(code="truncated_stream", side="provider", steps=("fail_over", "retry_same"), told="a stream without its end"),
     Fault(code="reply_too_large", side="provider", steps=("fail_over",), told="an answer beyond what is read"),
     Fault(code="reservation_used_up", side="policy", told="the provider went on beyond the output it was allowed"),
+    Fault(code="closed", side="gateway", told="an answer was given up before its end"),
     Fault(code="lease_expired", side="gateway", told="the worker was held up beyond its money lease; nothing was sent"),
     Fault(code="unavailable", side="gateway", told="the platform cannot take the call now"),
     Fault(code="broken", side="gateway", told="a bug of ours"),

@@ -85,6 +85,13 @@ class Compiler:
         endpoint = self.current().endpoints.get(address)
         return endpoint is None or endpoint.record_content
 
+    def price(self, target: str, at: int) -> Price | None:
+        """The price row of a target (`provider/model`) that was in force at a UTC time (microseconds)."""
+        name, _, model = target.partition("/")
+        provider = next((each for each in self._s.routes.providers(ALL) if each.name == name), None)
+        vendor = None if provider is None else provider.prices or VENDORS.get(provider.protocol)
+        return None if vendor is None else price_of(model, vendor, at)
+
     def publish(self) -> int:
         """Writes the replica if anything changed; returns the version it now holds."""
         with self._lock:

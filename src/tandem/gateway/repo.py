@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from typing import Any, Literal, TypeVar, get_args
-from urllib.parse import urlsplit
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Integer, Row, Table, Text, delete, insert, select, update
 
-from tandem.core.asset import KINDS as ASSETS
-from tandem.core.asset import Ref, check_name
 from tandem.core.clock import Clock
-from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Strategy
-from tandem.core.errors import Conflict, Invalid, NotFound
+from tandem.core.endpoint import Endpoint, Provider
+from tandem.core.errors import Conflict, NotFound
 from tandem.core.principal import Principal
-from tandem.gateway.providers.base import PROTOCOLS
-from tandem.gateway.snapshot import INDEX
+from tandem.gateway.check import check_endpoint, check_provider
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import Scope, authorise, scope_of
 from tandem.registry.repo import bump
@@ -46,9 +41,6 @@ endpoints = Table(
     Column("changed_at", BigInteger, nullable=False),
     Column("changed_by", Text, nullable=False),
 )
-
-REFERENCES = ("env:", "file:", "sealed:")
-KINDS: tuple[EndpointKind, ...] = get_args(EndpointKind)
 
 Noun = TypeVar("Noun", Provider, Endpoint)
 Hand = Literal["api", "file"]
@@ -163,6 +155,18 @@ class Routes:
             _need_approval(_noun(row, Endpoint), None, by)
             self._delete(conn, endpoints, row, by, through, team=row.team)
 
+    def woken(self, name: str | None, *, by: Principal) -> None:
+        """Keeps who asked that a target, a provider or a key (or, None, everything) be asked again before its rest is over.
+
+        Raises:
+            Forbidden: `by` may not write.
+        """
+        authorise(by, "write")
+        with self._sql.write() as conn:
+            self._audit.append(
+                conn, actor=by.name, action="target.wake", subject=f"target/{name or '*'}", team=by.team, detail={}
+            )
+
     def _put(self, conn: Connection, table: Table, noun: Noun, by: Principal, expected: int | None, *, team: str | None) -> int:
         row = _row(conn, table, noun.name)
         if row is not None and noun.managed is None:
@@ -207,42 +211,6 @@ class Routes:
         bump(conn)
 
 
-def check_provider(provider: Provider) -> None:
-    """Looks at a Provider before it is kept.
-
-    Raises:
-        Invalid: the name, the protocol, the address or a key reference is wrong.
-    """
-    check_name(provider.name)
-    if provider.protocol not in PROTOCOLS:
-        raise Invalid(
-            f"Nobody speaks the protocol '{provider.protocol}' of the provider '{provider.name}'."
-            if provider.protocol
-            else f"The provider '{provider.name}' names no protocol.",
-            hint=f"Say one of {', '.join(sorted(PROTOCOLS))}; every compatible server speaks openai.",
-            field="protocol",
-        )
-    try:
-        address = urlsplit(provider.base_url)
-        sound = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:
-        sound = False
-    if not sound or address.username is not None or address.password is not None or address.query or address.fragment:
-        # The address is not repeated: a password may stand in it.
-        raise Invalid(
-            f"The address of the provider '{provider.name}' is no plain http(s) URL.",
-            hint="Write https://HOST/PATH, without a user, a query or a fragment; keys go into keys.",
-            field="base_url",
-        )
-    for place, key in enumerate(provider.keys):
-        if not key.startswith(REFERENCES) or key in REFERENCES:
-            raise Invalid(
-                f"Key {place} of the provider '{provider.name}' is no reference.",
-                hint="Write env:NAME or file:PATH; a literal key is sealed before it is kept.",
-                field=f"keys[{place}]",
-            )
-
-
 def _need_approval(present: Endpoint, guards: str | None, by: Principal) -> None:
     """Who makes an endpoint chooses its guards; to take them away or change them is an approver's.
 
@@ -251,82 +219,6 @@ def _need_approval(present: Endpoint, guards: str | None, by: Principal) -> None
     """
     if present.guards is not None and present.guards != guards:
         authorise(by, "approve", present.team)
-
-
-def check_endpoint(endpoint: Endpoint) -> None:
-    """Looks at an Endpoint before it is kept.
-
-    Raises:
-        Invalid: the name, the kind, the route or a bound is wrong.
-    """
-    check_name(endpoint.name)
-    check_name(endpoint.team)
-    who = f"The endpoint '{endpoint.name}'"
-    if endpoint.kind not in KINDS:
-        raise Invalid(f"{who} is of no known kind.", hint=f"Kinds are {', '.join(KINDS)}.", field="kind")
-    if not endpoint.route:
-        raise Invalid(f"{who} leads nowhere.", hint='Give a route, such as [{ target = "provider/model" }].', field="route")
-    for place, target in enumerate(endpoint.route):
-        if not all(target.target.partition("/")) or any(letter.isspace() for letter in target.target):
-            raise Invalid(
-                f"{who} has a target that names nothing.",
-                hint="Write provider/model or KIND/NAME@ALIAS.",
-                field=f"route[{place}].target",
-            )
-        if target.target.partition("/")[0] in ASSETS and Ref.parse(target.target).alias is None:
-            # A version gets an alias through its gate; an endpoint that names the version itself would go round it.
-            raise Invalid(
-                f"{who} names {target.target}, which is no alias.",
-                hint="Write KIND/NAME@ALIAS, such as model/tumor@production; `tandem promote` moves the alias.",
-                field=f"route[{place}].target",
-            )
-        if not (math.isfinite(target.weight) and target.weight >= 0):
-            raise Invalid(f"{who} has a weight of {target.weight}.", hint="Use zero or more.", field=f"route[{place}].weight")
-    _check_answering(endpoint, who)
-    if not any(target.weight > 0 for target in endpoint.route):
-        raise Invalid(f"{who} gives no target any weight.", hint="Give one a weight above 0.", field="route")
-    if endpoint.guards is not None:
-        policy = Ref.parse(endpoint.guards)
-        if policy.kind != "policy" or policy.alias is None:
-            raise Invalid(f"{who} has guards that are no policy's alias.", hint="Write policy/NAME@ALIAS.", field="guards")
-    if endpoint.strategy not in get_args(Strategy) or (
-        endpoint.strategy != "weighted" and endpoint.kind not in ("chat", "embed")
-    ):
-        raise Invalid(
-            f"{who} has the strategy '{endpoint.strategy}'.",
-            hint=f"Say one of {', '.join(get_args(Strategy))}; predict and decide know weighted alone.",
-            field="strategy",
-        )
-    if endpoint.retries < 0:
-        raise Invalid(f"{who} has {endpoint.retries} retries.", hint="Use zero or more.", field="retries")
-    if endpoint.max_output_tokens < 1:
-        raise Invalid(f"{who} lets nothing be answered.", hint="Use one token or more.", field="max_output_tokens")
-    times = endpoint.timeouts
-    for name, seconds in (
-        ("connect", times.connect),
-        ("first_byte", times.first_byte),
-        ("idle", times.idle),
-        ("total", times.total),
-    ):
-        if not (math.isfinite(seconds) and seconds > 0):
-            raise Invalid(f"{who} has a {name} timeout of {seconds} s.", hint="Use more than zero.", field=f"timeouts.{name}")
-
-
-def _check_answering(endpoint: Endpoint, who: str) -> None:
-    """A route into indexes answers chats and leads nowhere else; a model that writes belongs to such a route."""
-    inward = [target.target.startswith(INDEX) for target in endpoint.route]
-    if any(inward) and (endpoint.kind != "chat" or not all(inward)):
-        raise Invalid(
-            f"{who} leads into an index and elsewhere, or answers {endpoint.kind} calls.",
-            hint="A route into index/NAME@ALIAS is of the kind chat and has no other targets.",
-            field="route",
-        )
-    if endpoint.model and (not all(inward) or endpoint.model.startswith(INDEX) or any(map(str.isspace, endpoint.model))):
-        raise Invalid(
-            f"{who} names a model that cannot write its answers.",
-            hint="Only for a route into index/NAME@ALIAS: provider/model, or the name of a chat endpoint.",
-            field="model",
-        )
 
 
 def _check_managed(table: Table, row: Row[Any]) -> None:

@@ -16,8 +16,8 @@ from tandem.core.clock import MICROS
 from tandem.core.endpoint import Endpoint, Target
 from tandem.core.errors import Invalid
 from tandem.core.money import Price, Usage
+from tandem.gateway.check import check_endpoint
 from tandem.gateway.prices import price_of
-from tandem.gateway.repo import check_endpoint
 from tandem.gateway.routing.rank import FADE, GUESSED_OUTPUT, Paces, cheapest, fastest, least_busy
 from tests.gateway.conftest import KEY, House
 
