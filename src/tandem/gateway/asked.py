@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from tandem.gateway.providers.base import Verb
+from tandem.gateway.routing.wishes import Preferences, Wishes
 
 Headers = list[tuple[bytes, bytes]]
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -43,6 +44,8 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     """Passed on to the upstream as they are: traceparent, and the vendor's own."""
     dialect: str = "openai"
     """The wire that the caller speaks."""
+    wishes: Preferences | None = None
+    """What the caller wishes of the route."""
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -54,3 +57,5 @@ class Read(msgspec.Struct, frozen=True):
     declared: bool = True
     """Whether the request bounds its own output."""
     choices: int = 1
+    wishes: Wishes | None = None
+    """What the caller wishes of the route, in the words of brokers."""

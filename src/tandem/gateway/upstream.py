@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tandem.core.endpoint import Target
-from tandem.core.errors import Rejected, TandemError, Upstream
+from tandem.core.errors import Invalid, Rejected, TandemError, Upstream
 from tandem.core.money import Usage
 from tandem.gateway import translate
 from tandem.gateway.asked import FRAMES_BESIDE, Fields, Headers, Prompted, Reply
@@ -119,6 +119,12 @@ async def attempt(
     ask = _ask(wire, asked, model, hosts.key(host, key), passes=passes)
     if ask.dropped:
         call.attributes["tandem.dropped"] = translate.named(ask)
+        if asked.wishes is not None and asked.wishes.require_parameters:
+            raise Invalid(
+                f"{target.target} has no place for {', '.join(translate.named(ask))}, and the caller requires every parameter.",
+                field="provider.require_parameters",
+                code="not_carried",
+            )
     running = call.begin(
         target.target,
         f"{asked.verb} {model}",

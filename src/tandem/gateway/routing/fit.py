@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tandem.core.endpoint import Ability, Endpoint, Target
 from tandem.core.money import Price, dollars, nano
+from tandem.gateway.routing.order import Dropped
 from tandem.gateway.routing.seen import Seen
 from tandem.gateway.routing.when import unmet
 from tandem.gateway.snapshot import Host
@@ -19,16 +20,6 @@ NEEDS: Mapping[Ability, Callable[[Seen], bool]] = {
     "tools": lambda seen: seen.tools,
     "json": lambda seen: seen.json,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dropped:
-    """A target that is not asked."""
-
-    target: Target
-    why: str
-    guessed: bool = False
-    """Whether it rests on an estimate alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

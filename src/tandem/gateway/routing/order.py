@@ -15,6 +15,16 @@ PATIENCE_SECONDS = 5.0
 Arrange = Callable[[Sequence[Target]], Sequence[Target]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A target that a call does not ask."""
+
+    target: Target
+    why: str
+    guessed: bool = False
+    """Whether it rests on an estimate alone."""
+
+
 def order(route: Sequence[Target], dice: random.Random, arrange: Arrange | None = None) -> list[Target]:
     """Targets in the order they are tried: priorities ascending, inside each a weighted draw without replacement.
 

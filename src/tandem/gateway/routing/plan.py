@@ -13,12 +13,13 @@ from tandem.core.errors import Invalid
 from tandem.core.money import Usage, dollars
 from tandem.gateway.asked import Prompted
 from tandem.gateway.call import Call
-from tandem.gateway.routing.fit import Dropped, Known, fitting
+from tandem.gateway.routing.fit import Known, fitting
 from tandem.gateway.routing.health import Health
-from tandem.gateway.routing.order import order
+from tandem.gateway.routing.order import Dropped, order
 from tandem.gateway.routing.rank import Paces, cheapest, fastest, least_busy
 from tandem.gateway.routing.seen import Seen
 from tandem.gateway.routing.warm import Warm, draw, settled
+from tandem.gateway.routing.wishes import preferred, sieve
 
 
 @dataclass(slots=True)
@@ -48,7 +49,8 @@ def plan(memory: Memory, call: Call, asked: Prompted) -> Plan:
     """
     endpoint, seen = call.endpoint, Seen(asked)
     assert endpoint is not None
-    if len(endpoint.route) == 1 and not (endpoint.regions or endpoint.max_cost or endpoint.route[0].when):
+    free = not (endpoint.regions or endpoint.max_cost or endpoint.route[0].when or asked.wishes)
+    if free and len(endpoint.route) == 1:
         return Plan(candidates=[endpoint.route[0]], seen=seen)
     return _Planning(memory, call, endpoint, seen).plan()
 
@@ -66,12 +68,18 @@ class _Planning:
         call, endpoint, seen = self._call, self._endpoint, self._seen
         known = Known(hosts=call.snapshot.hosts, contexts=call.snapshot.contexts, prices=call.snapshot.prices)
         fit, dropped = fitting(endpoint, endpoint.route, seen, known, self._find, self._cost)
+        wishes = seen.asked.wishes
+        if wishes is not None:
+            fit, unwished = sieve(wishes, fit, known.hosts, known.prices)
+            dropped += unwished
         shadows = [target for target in fit if target.role == "shadow"]
         canaries, fit = self._drawn([target for target in fit if target.role != "shadow"], dropped)
         shadows = [target for target in shadows if call.door.dice.random() < target.share]
         ordered = [*canaries, *order(fit, call.door.dice, self._arrange())]
         if not ordered:
             raise _nobody(endpoint, dropped)
+        if wishes is not None:
+            ordered = preferred(wishes, ordered)
         candidates = self._memory.health.order(ordered, self._now)
         self._explain(candidates, ordered, dropped, shadows, canaries)
         return Plan(candidates=candidates, shadows=shadows, seen=seen)

@@ -18,6 +18,7 @@ from tandem.gateway.asked import Fields, Headers, Prompted, Read, Reply
 from tandem.gateway.call import Call
 from tandem.gateway.forward import forward
 from tandem.gateway.guard import Guarding, guarding, let_in
+from tandem.gateway.routing import wishes as wished
 from tandem.gateway.snapshot import INDEX
 from tandem.gateway.upstream import Hosts
 
@@ -59,11 +60,16 @@ async def _answer(
     if call.principal is None:
         call.identify(token)  # before the body is read: a stranger learns nothing from its faults
     read = spoken.read(call.kind, body, headers)
-    endpoint = call.enter(read.address)
+    address, sort = wished.named(read.address, call.snapshot.endpoints)
+    endpoint = call.enter(address)
+    if read.wishes is not None or sort is not None:
+        read = _as_wished(call, read, sort)
+        endpoint = call.endpoint or endpoint
     call.subject = call.subject or read.subject
     guards = guarding(call)
     if guards is not None:
-        read = spoken.read(call.kind, await let_in(call, guards, read.asked.body), headers)
+        let = spoken.read(call.kind, await let_in(call, guards, read.asked.body), headers)
+        read = msgspec.structs.replace(let, asked=msgspec.structs.replace(let.asked, wishes=read.asked.wishes))
     if endpoint.route[0].target.startswith(INDEX):
         if read.asked.dialect == "openai":
             await own(call, read.asked, reply, guards)
@@ -71,6 +77,18 @@ async def _answer(
             await translate.through_openai(own, call, read.asked, reply, guards)
         return
     await forward(hosts, call, bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets)), reply, guards)
+
+
+def _as_wished(call: Call, read: Read, sort: wished.Sort | None) -> Read:
+    """The request without what it wishes of the route, which is the call's from now on; a broker is left to read it itself."""
+    assert call.endpoint is not None
+    assert call.principal is not None
+    wishes = read.wishes or wished.Wishes()
+    if read.wishes is not None and wished.brokered(call.endpoint, call.snapshot.hosts):
+        return read
+    call.endpoint = wished.wished(call.endpoint, wishes, sort, call.snapshot, call.principal)
+    body = read.asked.body if read.wishes is None else wished.cut(read.asked.body)
+    return msgspec.structs.replace(read, asked=msgspec.structs.replace(read.asked, body=body, wishes=wishes.provider))
 
 
 def fault(error: TandemError) -> tuple[bytes, bytes]:

@@ -15,6 +15,7 @@ from tandem.gateway.asked import Headers, Prompted, Read
 from tandem.gateway.call import Call
 from tandem.gateway.http1 import Request
 from tandem.gateway.providers.openai import UNREADABLE
+from tandem.gateway.routing.wishes import read as read_wishes
 from tandem.gateway.splice import splice
 from tandem.gateway.wires.answer import Spoken
 
@@ -31,10 +32,10 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class Chat(msgspec.Struct):
+class Chat(msgspec.Struct, kw_only=True):
     """The fields of a chat request that the door acts on."""
 
-    model: str
+    model: str | None = None
     messages: msgspec.Raw
     stream: bool | None = None
     stream_options: msgspec.Raw = msgspec.Raw(b"null")
@@ -43,6 +44,8 @@ class Chat(msgspec.Struct):
     n: int | None = None
     user: str | None = None
     safety_identifier: str | None = None
+    models: msgspec.Raw = msgspec.Raw(b"")
+    provider: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Embed(msgspec.Struct):
@@ -67,6 +70,12 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
         chat = _chat.decode(body)
     except UNREADABLE as error:
         raise _invalid(error) from None
+    wishes = read_wishes(chat.models, chat.provider)
+    address = chat.model
+    if address is None:
+        if wishes is None or not wishes.models:
+            raise Invalid("The request is not valid.", words="It has no model.", field="model", hint="Name an endpoint as model.")
+        address, wishes = wishes.models[0], msgspec.structs.replace(wishes, models=wishes.models[1:])
     if memoryview(chat.messages)[0] != OPENING:
         raise Invalid("messages must be a list.", field="messages", hint='Send [{"role": "user", "content": "…"}].')
     edits: dict[str, bytes] = {}
@@ -93,7 +102,7 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
         tokens_out=(declared or 0) * (chat.n or 1),
         headers=headers,
     )
-    return Read(chat.model, chat.safety_identifier or chat.user, asked, declared is not None, chat.n or 1)
+    return Read(address, chat.safety_identifier or chat.user, asked, declared is not None, chat.n or 1, wishes)
 
 
 def _beyond(name: str, value: int, top: int) -> Invalid:
