@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
+CACHE = "cache.db"
 BOARD = "targets"
 """Folder of a home in which door workers tell of targets that rest."""
 
@@ -38,6 +39,7 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     from tandem.data.corpus.shelf import Shelf
     from tandem.decisions.answer import Answers
     from tandem.decisions.target import Decisions
+    from tandem.gateway.cache import Cache
     from tandem.gateway.call import Door
     from tandem.gateway.door import Handler
     from tandem.gateway.metrics import Metrics
@@ -79,7 +81,8 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     async def main() -> None:
         decide = Decisions(workers=settings.decisions.workers, seconds=settings.decisions.deadline_seconds)
         documents = Answers(Shelf(home / "search"))
-        answering = Answering(Hosts(vault), {"predict": Predictions(), "decide": decide, "chat": documents})
+        hosts = Hosts(vault, Cache(home / CACHE, vault, clock))
+        answering = Answering(hosts, {"predict": Predictions(), "decide": decide, "chat": documents})
         handler = Handler(
             door=held,
             answering=answering,
@@ -139,6 +142,7 @@ def app(settings: Settings) -> App:
     from tandem.evaluation.reviews.repo import Reviews
     from tandem.evaluation.suite import KIND as EVALUATE
     from tandem.evaluation.suite import Stores, make_evaluate
+    from tandem.gateway.cache import Cache
     from tandem.gateway.compile import Compiler, Sources
     from tandem.gateway.declare import declare
     from tandem.gateway.inside import Inside
@@ -192,8 +196,17 @@ def app(settings: Settings) -> App:
         retention_days=settings.traces.retention_days,
         rules=[Rule(days=rule.days, kind=rule.kind, team=rule.team) for rule in settings.retention.values()],
     )
+    remembered = Cache(home / CACHE, vault, clock)
     erasures = Erasures(
-        home=home, sql=sql, audit=audit, subjects=subjects, mover=mover, traces=recorded, vault=vault, clock=clock
+        home=home,
+        sql=sql,
+        audit=audit,
+        subjects=subjects,
+        mover=mover,
+        traces=recorded,
+        vault=vault,
+        clock=clock,
+        forget=remembered.erase,
     )
     admin = keys.first(os.environ.get("TANDEM_ADMIN_KEY"))
     declare(table, vault, settings.providers, settings.endpoints)
@@ -305,6 +318,7 @@ def app(settings: Settings) -> App:
             except (TandemError, OSError) as error:  # what is left, the next start does
                 told(error)
         inside.close()
+        remembered.close()
 
     def work() -> None:
         loaded.sweep()

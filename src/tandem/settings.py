@@ -128,6 +128,7 @@ class EndpointOptions:
     retries: int = 1
     max_output_tokens: int = 4096
     timeouts: Timeouts = field(default_factory=Timeouts)
+    cache_seconds: int = 0
     record_content: bool = True
     guards: str | None = None
     """`policy/NAME@ALIAS` that looks at what comes in and goes out."""
@@ -389,6 +390,7 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
         retries=options.retries,
         max_output_tokens=options.max_output_tokens,
         timeouts=options.timeouts,
+        cache_seconds=options.cache_seconds,
         record_content=options.record_content,
         guards=options.guards,
         model=options.model,

@@ -64,6 +64,8 @@ class Endpoint:
     retries: int = 1
     max_output_tokens: int = 4096
     timeouts: Timeouts = Timeouts()
+    cache_seconds: int = 0
+    """How long an answer may be given again to the same question of the same team; 0: never."""
     record_content: bool = True
     guards: str | None = None
     """The policy that looks at what comes in and goes out, as `policy/NAME@ALIAS`."""
@@ -113,6 +115,7 @@ class Endpoints:
         retries: int | None = None,
         max_output_tokens: int | None = None,
         timeouts: Timeouts | None = None,
+        cache_seconds: int | None = None,
         record_content: bool | None = None,
         guards: str | None = None,
         model: str | None = None,
@@ -127,7 +130,8 @@ class Endpoints:
             "kind": kind, "route": [plain(target) for target in route], "team": team,
             "strategy": strategy, "sticky": sticky, "regions": None if regions is None else [*regions],
             "max_cost": max_cost, "past_refusals": past_refusals, "retries": retries,
-            "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "record_content": record_content,
+            "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "cache_seconds": cache_seconds,
+            "record_content": record_content,
             "guards": guards,
             "model": model,
         }  # fmt: skip

@@ -136,6 +136,7 @@ class House:
             traces=self.traces,
             vault=self.vault,
             clock=clock,
+            forget=lambda subject: 0,
         )
         self.sessions = Sessions(self.keys, self.vault, clock)
         self.queue = Queue(

@@ -73,6 +73,7 @@ class Place:
             traces=self.traces,
             vault=self.vault,
             clock=self.clock,
+            forget=lambda subject: 0,
         )
 
     def call(self, subject: str | None, text: bytes, *, ends: bool = True) -> str:

@@ -71,6 +71,7 @@ class EndpointIn(BaseModel):
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     timeouts: TimeoutsIn = TimeoutsIn()
+    cache_seconds: Annotated[int, Field(ge=0, le=30 * 86_400)] = 0
     record_content: bool = True
     guards: Name | None = None
     model: Annotated[str, Field(max_length=140)] = ""
@@ -136,6 +137,7 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
             max_output_tokens=body.max_output_tokens,
             route=tuple(_target(target) for target in body.route),
             timeouts=Timeouts(**body.timeouts.model_dump()),
+            cache_seconds=body.cache_seconds,
             record_content=body.record_content,
             guards=body.guards,
             model=body.model,

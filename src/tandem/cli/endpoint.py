@@ -67,6 +67,9 @@ def list_endpoints(as_json: bool) -> None:
 )
 @click.option("--retries", type=click.IntRange(0, 10), help="Further attempts after the first.")
 @click.option("--max-output-tokens", type=click.IntRange(1), help="For requests that declare no bound of their own.")
+@click.option(
+    "--cache-seconds", type=click.IntRange(0), help="How long an answer may be given again to the same question of the same team."
+)
 @click.option("--record-content/--no-record-content", default=None, help="Whether prompts and answers are kept, encrypted.")
 @click.option("--guards", metavar="policy/NAME@ALIAS", help="The policy that looks at what comes in and goes out.")
 @click.option("--model", metavar="MODEL", help="Who writes answers from index/NAME@ALIAS: provider/model or a chat endpoint.")
@@ -83,6 +86,7 @@ def set_endpoint(
     past_refusals: bool | None,
     retries: int | None,
     max_output_tokens: int | None,
+    cache_seconds: int | None,
     record_content: bool | None,
     guards: str | None,
     model: str | None,
@@ -102,6 +106,7 @@ def set_endpoint(
             past_refusals=past_refusals,
             retries=retries,
             max_output_tokens=max_output_tokens,
+            cache_seconds=cache_seconds,
             record_content=record_content,
             guards=guards,
             model=model,

@@ -68,6 +68,8 @@ class Endpoint:
     max_output_tokens: int = 4096
     """Written into a request that declares no bound of its own."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    cache_seconds: int = 0
+    """How long an answer may be given again to the same question of the same team; 0: never."""
     record_content: bool = True
     """Whether prompts and answers are kept (encrypted) for the trace."""
     guards: str | None = None

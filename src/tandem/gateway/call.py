@@ -108,6 +108,8 @@ class Call:
     """The caller's scopes with budgets, widest first."""
     reported: str = "endpoint"
     """Under which kind of scope the spend of its endpoint is reported: `shadow/NAME` is no one's bill but the trial's."""
+    anew: bool = False
+    """Whether the caller wants no answer that was given before."""
     closed: bool = False
     _running: Running | None = None
     _pending: list[Ended] = field(default_factory=list)

@@ -101,6 +101,12 @@ def check_endpoint(endpoint: Endpoint) -> None:
         )
     if endpoint.retries < 0:
         raise Invalid(f"{who} has {endpoint.retries} retries.", hint="Use zero or more.", field="retries")
+    if endpoint.cache_seconds < 0 or (endpoint.cache_seconds and not endpoint.record_content):
+        raise Invalid(
+            f"{who} keeps answers for {endpoint.cache_seconds} seconds.",
+            hint="Use zero or more, and only where record_content is on: what must not be kept is not given again either.",
+            field="cache_seconds",
+        )
     if endpoint.max_output_tokens < 1:
         raise Invalid(f"{who} lets nothing be answered.", hint="Use one token or more.", field="max_output_tokens")
     times = endpoint.timeouts
@@ -164,7 +170,12 @@ def _check_routing(endpoint: Endpoint, who: str) -> None:
             raise Invalid(f"{who} may cost '{endpoint.max_cost}'.", hint="Write US dollars, such as 0.05.", field="max_cost")
     asks = [
         name
-        for name, said in (("regions", endpoint.regions), ("max_cost", endpoint.max_cost), ("sticky", endpoint.sticky))
+        for name, said in (
+            ("regions", endpoint.regions),
+            ("max_cost", endpoint.max_cost),
+            ("sticky", endpoint.sticky),
+            ("cache_seconds", endpoint.cache_seconds),
+        )
         if said
     ]
     if asks and (endpoint.kind not in ("chat", "embed") or endpoint.route[0].target.startswith(INDEX)):

@@ -109,7 +109,7 @@ class Handler:
 
     async def _openai(self, kind: EndpointKind, request: Request, reply: Reply) -> None:
         call = open_call(self.door, kind, attributes=_origin(request))
-        call.subject = request.header(b"x-tandem-subject")
+        call.subject, call.anew = request.header(b"x-tandem-subject"), _anew(request)
         if self.running > CALLS_LIMIT:
             self._refuse(call, _too_many(), reply)
             return
@@ -118,7 +118,7 @@ class Handler:
 
     async def _messages(self, request: Request, reply: Reply) -> None:
         call = open_call(self.door, "chat", attributes=_origin(request))
-        call.subject = request.header(b"x-tandem-subject")
+        call.subject, call.anew = request.header(b"x-tandem-subject"), _anew(request)
         if self.running > CALLS_LIMIT:
             status, headers, body = anthropic.refusal(error := _too_many(), call.trace)
             call.close(error.code, status, error)
@@ -336,6 +336,11 @@ def bearer(request: Request) -> str | None:
     if value is not None and value[:7].lower() == "bearer ":
         return value[7:].strip()
     return request.header(b"x-api-key")
+
+
+def _anew(request: Request) -> bool:
+    """Whether the caller wants no answer that was given before."""
+    return b"cache-control" in request.fields and "no-cache" in (request.header(b"cache-control") or "").lower()
 
 
 def _origin(request: Request) -> dict[str, object]:

@@ -22,11 +22,16 @@ class Metrics:
         self._calls: dict[tuple[str, str], int] = defaultdict(int)
         self._seconds: dict[str, list[float]] = defaultdict(lambda: [0.0] * (len(BUCKETS) + 2))
         self._attempts: dict[str, int] = defaultdict(int)
+        self._remembered: dict[str, int] = defaultdict(int)
         self._cost = 0
 
     def attempted(self, outcome: str) -> None:
         """One ended attempt."""
         self._attempts[outcome] += 1
+
+    def remembered(self, hit: bool) -> None:
+        """One question to an endpoint that remembers its answers."""
+        self._remembered["hit" if hit else "miss"] += 1
 
     def count(self, kind: str, outcome: str, seconds: float, cost: int) -> None:
         """One ended call: its duration in seconds and its cost in nano-dollars."""
@@ -45,6 +50,8 @@ class Metrics:
         for outcome, count in sorted(self._attempts.items()):
             side = "none" if outcome == "ok" else fault_of(outcome).side
             lines.append(f'tandem_attempts_total{{{w},outcome="{outcome}",side="{side}"}} {count}')
+        lines.append("# TYPE tandem_cache_total counter")
+        lines += [f'tandem_cache_total{{{w},result="{result}"}} {n}' for result, n in sorted(self._remembered.items())]
         lines.append("# TYPE tandem_call_seconds histogram")
         for kind, histogram in sorted(self._seconds.items()):
             total = 0.0

@@ -18,6 +18,7 @@ from tandem.core.errors import Invalid, Rejected, TandemError, Upstream
 from tandem.core.money import Usage
 from tandem.gateway import translate
 from tandem.gateway.asked import FRAMES_BESIDE, Fields, Headers, Prompted, Reply
+from tandem.gateway.cache import Cache
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.guard import Guarding, let_out
 from tandem.gateway.providers.base import Ask, Wire, load
@@ -52,9 +53,10 @@ class Place:
 
 @dataclass(slots=True)
 class Hosts:
-    """Pools, wires and keys of the hosts of the current snapshot."""
+    """Pools, wires and keys of the hosts of the current snapshot, and what is remembered of their answers."""
 
     vault: Vault
+    cache: Cache | None = None
     places: dict[tuple[str, str], Place] = field(default_factory=dict)
     wires: dict[str, Wire] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
@@ -98,6 +100,8 @@ class Hosts:
 
     async def close(self) -> None:
         await self.shadows.close()
+        if self.cache is not None:
+            self.cache.close()
         for place in self.places.values():
             await place.pool.close()
         self.places.clear()

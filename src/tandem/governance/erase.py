@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -78,6 +78,8 @@ class Erasures:
     traces: Traces
     vault: Vault = field(repr=False)
     clock: Clock
+    forget: Callable[[str], int]
+    """Deletes the answers to a subject that are kept to be given again."""
 
     def erase(self, subject: str, by: Principal) -> Erasure:
         """Destroys the key and the name of a subject; a second time finishes what a first one could not.
@@ -113,6 +115,7 @@ class Erasures:
                 team=by.team,
                 detail={"contents": sum(day.contents for day in kept.values()), "days": len(kept)},
             )
+        self.forget(name)
         first = self.subjects.erase(name, now)
         overwritten = self.mover.scrub()
         copies = self.subjects.refresh(now)

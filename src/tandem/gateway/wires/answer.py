@@ -13,8 +13,9 @@ import msgspec
 from tandem.core.canon import classed
 from tandem.core.endpoint import EndpointKind
 from tandem.core.errors import TandemError
-from tandem.gateway import translate
+from tandem.gateway import cache, translate
 from tandem.gateway.asked import Fields, Headers, Prompted, Read, Reply
+from tandem.gateway.cache import Cache
 from tandem.gateway.call import Call
 from tandem.gateway.forward import forward
 from tandem.gateway.guard import Guarding, guarding, let_in
@@ -76,7 +77,30 @@ async def _answer(
         else:
             await translate.through_openai(own, call, read.asked, reply, guards)
         return
-    await forward(hosts, call, bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets)), reply, guards)
+    asked = bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets))
+    kept = hosts.cache if endpoint.cache_seconds and endpoint.record_content else None
+    if kept is None:
+        await forward(hosts, call, asked, reply, guards)
+    else:
+        await _remembered(kept, hosts, call, asked, body, reply, guards)
+
+
+async def _remembered(
+    kept: Cache, hosts: Hosts, call: Call, asked: Prompted, body: bytes, reply: Reply, guards: Guarding | None
+) -> None:
+    """Answers as before, where the same was asked before; else keeps the answer for the next who asks."""
+    assert call.endpoint is not None
+    key = cache.key_of(call, asked, body, guards)
+    found = None if call.anew else kept.find(key)
+    call.door.metrics.remembered(found is not None)
+    if found is not None:
+        cache.give(call, found, reply)
+        return
+    teed = cache.Teed(reply)
+    await forward(hosts, call, asked, teed, guards)
+    answered = cache.take(call, teed)
+    if answered is not None:
+        kept.keep(key, cache.subject_of(call), answered, begun=call.start, seconds=call.endpoint.cache_seconds)
 
 
 def _as_wished(call: Call, read: Read, sort: wished.Sort | None) -> Read:
