@@ -43,6 +43,7 @@ SECTIONS = {
         "decision": Row("tandem.cli.decision:decision", "Decisions: add."),
         "run": Row("tandem.cli.run:run", "Runs: list, show, wait, cancel."),
         "asset": Row("tandem.cli.asset:asset", "Assets: list, show, lineage."),
+        "route": Row("tandem.cli.route:route", "Learned routes: train on recorded outcomes, score."),
     },
     "Release": {
         "promote": Row("tandem.cli.promote:promote", "Move an alias to a version, if its gate lets it."),

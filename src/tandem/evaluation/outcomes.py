@@ -13,6 +13,8 @@ A row with `leaked_from_train` was seen in training and is left out.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -33,6 +35,7 @@ NANO_PER_MILLION = 1_000
 MOST_BYTES = 512 << 20
 MOST_LINE = 4 << 20
 MOST_MODELS = 64
+FINGERPRINT, MOST_FINGERPRINTS = 4, 100_000
 Costing = Literal["recorded", "priced", "guessed"]
 """Costs stand in the rows; are counted tokens times prices; or guessed tokens times prices."""
 
@@ -109,17 +112,17 @@ class Outcomes:
             model: math.fsum(row.scores[place] for row in self.rows) / len(self.rows) for place, model in enumerate(self.models)
         }
 
-    def questions(self) -> frozenset[str]:
-        """The questions, with case and blanks made alike."""
-        return frozenset(alike(row.question) for row in self.rows)
+    def fingerprints(self) -> frozenset[bytes]:
+        """Four bytes for each question: enough to know again all but one in a million of those that were not seen."""
+        return frozenset(fingerprint(row.question) for row in self.rows)
 
-    def unseen(self, seen: Set[str]) -> Outcomes:
-        """Without the rows whose question is one of `seen`.
+    def unseen(self, seen: Set[bytes]) -> Outcomes:
+        """Without the rows whose question has one of these fingerprints.
 
         Raises:
             Invalid: none are left.
         """
-        kept = tuple(row for row in self.rows if alike(row.question) not in seen)
+        kept = tuple(row for row in self.rows if fingerprint(row.question) not in seen)
         if not kept:
             raise Invalid("Every question of these outcomes is also in the training's.", field="outcomes", hint=_OTHERS)
         return replace(self, rows=kept, leaked=self.leaked + len(self.rows) - len(kept))
@@ -131,6 +134,31 @@ _OTHERS = "Score a router on questions that it has not seen."
 def alike(question: str) -> str:
     """A question with case and blanks made alike, by which a repeated one is known."""
     return " ".join(question.casefold().split())
+
+
+def fingerprint(question: str) -> bytes:
+    """The first four bytes of the SHA-256 of a question, case and blanks made alike."""
+    return hashlib.sha256(alike(question).encode("utf-8", "replace")).digest()[:FINGERPRINT]
+
+
+def packed(fingerprints: Set[bytes]) -> str:
+    """Fingerprints as a router's file holds them; none when there are too many for it."""
+    return base64.b64encode(b"".join(sorted(fingerprints))).decode() if len(fingerprints) <= MOST_FINGERPRINTS else ""
+
+
+def unpacked(text: str) -> frozenset[bytes]:
+    """The fingerprints of `packed`.
+
+    Raises:
+        Invalid: they are damaged.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Invalid(f"The fingerprints of the questions are damaged: {error}.", field="seen") from None
+    if len(data) % FINGERPRINT:
+        raise Invalid("The fingerprints of the questions are cut off.", field="seen")
+    return frozenset(data[start : start + FINGERPRINT] for start in range(0, len(data), FINGERPRINT))
 
 
 def read(path: Path, prices: Mapping[str, Rates] | None = None) -> Outcomes:
@@ -229,7 +257,9 @@ def _answers(line: _Line, number: int) -> Mapping[str, _Answered]:
             raise _wrong(number, "a model has no name")
         if not 0 <= answer.score <= 1:
             raise _wrong(number, f"the score of {model} is {answer.score}, which is not between 0 and 1")
-        if any(count is not None and not 0 <= count < 1 << 50 for count in (answer.cost, answer.input_tokens, answer.output_tokens)):
+        if any(
+            count is not None and not 0 <= count < 1 << 50 for count in (answer.cost, answer.input_tokens, answer.output_tokens)
+        ):
             raise _wrong(number, f"a cost or a count of {model} is below zero or beyond all bounds")
         if (answer.input_tokens is None) != (answer.output_tokens is None):
             raise _wrong(number, f"of {model} only one of `input_tokens` and `output_tokens` is known")

@@ -19,14 +19,14 @@ computed from the same draw. Which model is the best, and which setting is compa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tandem.core.errors import Invalid
 from tandem.core.score import Estimate
-from tandem.evaluation.outcomes import Outcomes, best_of
+from tandem.evaluation.outcomes import Outcomes, best_of, unpacked
 from tandem.gateway.learned import LearnedRouter
 from tandem.scorers.intervals import percentiles, resample
 from tandem.scorers.sample import Floats
@@ -35,6 +35,8 @@ TOLERANCES = tuple((step / 40) ** 2 for step in range(40, -1, -1))
 """Settings of a learned router, from the cheapest to the best."""
 GOALS = (0.5, 0.8, 1.0)
 """Shares of the gap whose price is told."""
+RATIOS = 6
+"""Figures of a way before its CPTs: quality, cost, gain, saving, PGR, APGR."""
 MOST_SLOPES, SLOPED_ROWS = 64, 2_000
 UNDEFINED = 0.025
 """Share of resamples without a gap above which a ratio to it has no interval."""
@@ -53,6 +55,8 @@ class Way:
     """settings × rows, nano-dollars; the settings in order of their cost."""
     curve: bool
     """Whether calls can be split between its settings; else it is one point."""
+    tolerances: tuple[float, ...] = ()
+    """Of a learned router, one for each setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +75,15 @@ class Point:
     """One setting: what it costs and gives on average."""
 
     cost: float
-    quality: float
+    """Nano-dollars of a call."""
+    quality: Estimate
+    tolerance: float | None
+    """Of a learned router."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """One way, judged. Quality, cost, gain, saving and recovered are of its best setting that costs no more than the best model."""
+    """One way, judged. The first five figures are of its dearest setting that costs no more than the best single model."""
 
     name: str
     quality: Estimate
@@ -119,19 +126,22 @@ class Report:
 
 
 def judge(outcomes: Outcomes, router: LearnedRouter | None = None, *, means: Mapping[str, float] | None = None) -> Report:
-    """Plays every way on the outcomes.
+    """Plays every way on the outcomes, without the questions that the router learned from.
 
     Args:
-        router: the learned one, where there is one; it must not have seen these rows.
+        router: the learned one, where there is one.
         means: model → mean score in training, by which the best single model is named; else the router's, else these rows'.
 
     Raises:
-        Invalid: the outcomes have no costs, the router does not know a model, or was trained on these very rows.
+        Invalid: the outcomes have no costs, the router does not know a model, or learned from all these rows.
     """
-    if outcomes.costing is None:
+    costing = outcomes.costing
+    if costing is None:
         raise Invalid("The outcomes say nothing about costs.", field="outcomes", hint="Give --prices.")
     if router is not None and router.described.data == outcomes.digest:
-        raise Invalid("The router was trained on these very rows.", field="policy", hint="Score it on rows it has not seen.")
+        raise Invalid("The router learned from these very rows.", field="policy", hint="Score it on rows it has not seen.")
+    if router is not None:
+        outcomes = outcomes.unseen(unpacked(router.described.seen))
     if means is None and router is not None:
         means = dict(zip(router.models, router.described.means, strict=True))
     models = outcomes.models
@@ -156,7 +166,7 @@ def judge(outcomes: Outcomes, router: LearnedRouter | None = None, *, means: Map
         rows=len(outcomes.rows),
         groups=len(np.unique(groups)),
         leaked=outcomes.leaked,
-        costing=outcomes.costing,
+        costing=costing,
         weak=models[weak],
         strong=models[strong],
         chosen_on="training" if named is means else "these rows",
@@ -232,7 +242,7 @@ def learned(chances: Floats, scores: Floats, costs: Floats) -> Way:
     """The cheapest model whose chance is good enough, as `tandem.gateway.learned.decide` has it, for falling tolerances."""
     best = chances.max(axis=1, keepdims=True)
     picks = [_cheapest(np.where(chances >= best - tolerance, costs, np.inf), chances) for tolerance in TOLERANCES]
-    return _played("learned", picks, scores, costs)
+    return replace(_played("learned", picks, scores, costs), tolerances=TOLERANCES)
 
 
 def _cheapest(costs: Floats, favour: Floats) -> Picks:
@@ -264,29 +274,34 @@ def _judged(ways: Sequence[Way], groups: Picks) -> tuple[tuple[Standing, ...], E
         return _figures(np.atleast_2d(sums), ways, tops)
 
     values, drawn = of(terms.sum(axis=0))[0], resample(terms, of)
-    n, width = len(groups), 5 + 1 + len(GOALS)
-    standings = []
-    for number, way in enumerate(ways):
-        mine, theirs = values[number * width :][:width], drawn[:, number * width :][:, :width]
-        quality, cost, gain, saving = [_estimate(mine[place], theirs[:, place], n) for place in range(4)]
-        recovered, apgr, *reached = [_ratio(mine[place], theirs[:, place]) for place in range(4, width)]
-        standings.append(
-            Standing(
-                name=way.name,
-                quality=quality,
-                cost=cost,
-                gain=gain,
-                saving=saving,
-                recovered=recovered,
-                apgr=apgr,
-                cpt={f"{goal:.0%}": figure for goal, figure in zip(GOALS, reached, strict=True)},
-                points=tuple(
-                    Point(cost=float(cost), quality=float(quality))
-                    for cost, quality in zip(way.cost.mean(axis=1), way.quality.mean(axis=1), strict=True)
-                ),
-            )
-        )
-    return tuple(standings), _estimate(values[-1], drawn[:, -1], n)
+    standings, start = [], 0
+    for way in ways:
+        width = RATIOS + len(GOALS) + len(way.quality)
+        standings.append(_standing(way, values[start : start + width], drawn[:, start : start + width], len(groups)))
+        start += width
+    return tuple(standings), _estimate(values[-1], drawn[:, -1], len(groups))
+
+
+def _standing(way: Way, values: Floats, drawn: Floats, n: int) -> Standing:
+    """The figures of one way, in the order of `_figures`."""
+    quality, cost, gain, saving = [_estimate(values[place], drawn[:, place], n) for place in range(4)]
+    recovered, apgr, *reached = [_ratio(values[place], drawn[:, place]) for place in range(4, RATIOS + len(GOALS))]
+    curve = [_estimate(values[place], drawn[:, place], n) for place in range(RATIOS + len(GOALS), len(values))]
+    tolerances = way.tolerances or (None,) * len(curve)
+    return Standing(
+        name=way.name,
+        quality=quality,
+        cost=cost,
+        gain=gain,
+        saving=saving,
+        recovered=recovered,
+        apgr=apgr,
+        cpt={f"{goal:.0%}": figure for goal, figure in zip(GOALS, reached, strict=True)},
+        points=tuple(
+            Point(cost=float(cost), quality=quality, tolerance=tolerance)
+            for cost, quality, tolerance in zip(way.cost.mean(axis=1), curve, tolerances, strict=True)
+        ),
+    )
 
 
 def _figures(sums: Floats, ways: Sequence[Way], tops: Sequence[int]) -> Floats:
@@ -307,7 +322,7 @@ def _figures(sums: Floats, ways: Sequence[Way], tops: Sequence[int]) -> Floats:
             saving = np.where(strong_cost > 0, 1 - cost[:, [top]] / strong_cost, 0.0)
             columns += [quality[:, [top]], cost[:, [top]], quality[:, [top]] - strong, saving, gains[:, [top]]]
             columns += [_area(shares, gains) if way.curve else np.full_like(gap, np.nan)]
-            columns += [_reached(shares, gains, goal, curve=way.curve) for goal in GOALS]
+            columns += [*(_reached(shares, gains, goal, curve=way.curve) for goal in GOALS), quality]
     return np.concatenate([*columns, gap], axis=1)
 
 

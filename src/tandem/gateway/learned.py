@@ -17,6 +17,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import mul
 from struct import Struct
 
@@ -64,6 +65,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Each model's mean score in training: what is known without looking at a prompt."""
     data: str
     """`sha256:…` of the outcomes it learned from."""
+    seen: str
+    """Fingerprints of the questions it learned from, by which they are left out of a score; empty when there were too many."""
     rows: int
     seed: int
     bits: int
@@ -93,7 +96,7 @@ def words(text: str) -> set[str]:
     lines = text.count("\n")
     pieces = [piece if not piece.isdigit() else "0" * min(len(piece), 4) for piece in _PIECE.findall(text.lower())]
     found = set(pieces)
-    found.update([f"{one} {other}" for one, other in zip(pieces, pieces[1:], strict=False)])
+    found.update([f"{one} {other}" for one, other in pairwise(pieces)])
     found.add(f"\x02l{size.bit_length()}")
     found.add(f"\x02w{min(len(pieces), 1023).bit_length()}")
     found.add(f"\x02n{min(lines, 63).bit_length()}")
@@ -206,7 +209,9 @@ def _weights(told: Described) -> bytes:
     except (binascii.Error, zlib.error, ValueError) as error:
         raise Invalid(f"The weights of this learned router are damaged: {error}.", field="weights", hint=_HINT) from None
     if len(weights) != wanted or not inflate.eof or inflate.unused_data:
-        raise Invalid(f"The weights of this learned router are not the {wanted} bytes they should be.", field="weights", hint=_HINT)
+        raise Invalid(
+            f"The weights of this learned router are not the {wanted} bytes they should be.", field="weights", hint=_HINT
+        )
     return weights
 
 

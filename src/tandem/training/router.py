@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
@@ -20,7 +21,7 @@ from sklearn.linear_model import Ridge
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from tandem.core.errors import Invalid
-from tandem.evaluation.outcomes import Outcomes, best_of
+from tandem.evaluation.outcomes import Outcomes, best_of, packed
 from tandem.gateway.learned import FORMAT, MOST_MODELS, ZERO, Described, LearnedRouter, Scored, buckets, load, pack
 from tandem.scorers.intervals import percentiles, resample
 from tandem.scorers.sample import Floats
@@ -38,6 +39,7 @@ PRIOR = 5.0
 """Rows of the overall mean that are added to each cluster, so that a small one promises little."""
 DEPTH = 127
 """Steps of a byte on either side of zero."""
+Places = NDArray[np.intp]
 Progress = Callable[[float, str], None]
 """Called with a share between 0 and 1 and a stage for people."""
 
@@ -72,7 +74,9 @@ def train(outcomes: Outcomes, *, seed: int = 0, progress: Progress = lambda shar
     if len(outcomes.models) > MOST_MODELS:
         raise Invalid(f"{len(outcomes.models)} models are too many; {MOST_MODELS} are allowed.", field="outcomes")
     # The order of the rows in the file means nothing, so it must change nothing.
-    order = np.array(sorted(range(len(outcomes.rows)), key=lambda place: (outcomes.rows[place].question, outcomes.rows[place].scores)))
+    order = np.array(
+        sorted(range(len(outcomes.rows)), key=lambda place: (outcomes.rows[place].question, outcomes.rows[place].scores))
+    )
     texts = [outcomes.rows[place].question for place in order]
     scores = np.array([outcomes.rows[place].scores for place in order], dtype=np.float64)
     groups = groups[order]
@@ -91,7 +95,7 @@ def train(outcomes: Outcomes, *, seed: int = 0, progress: Progress = lambda shar
     return _file(_described(outcomes, fitted, scores, seed, scored(outcomes, chances, scores, groups)))
 
 
-def scored(outcomes: Outcomes, chances: Floats, scores: Floats, groups: Floats) -> Scored:
+def scored(outcomes: Outcomes, chances: Floats, scores: Floats, groups: Places) -> Scored:
     """How the chosen models did, and the single model that was best on the rows of the other folds would have done."""
     best = outcomes.models.index(best_of(outcomes.means(), outcomes.models))
     chosen = scores[np.arange(len(scores)), chances.argmax(axis=1)]
@@ -111,7 +115,7 @@ def scored(outcomes: Outcomes, chances: Floats, scores: Floats, groups: Floats) 
     )
 
 
-def _groups(outcomes: Outcomes) -> Floats:
+def _groups(outcomes: Outcomes) -> Places:
     """The number of each row's group, in the order of the groups' names."""
     return np.unique([row.group for row in outcomes.rows], return_inverse=True)[1]
 
@@ -126,7 +130,7 @@ def _hashed(texts: list[str]) -> csr_matrix:
 
 def _fit(vectors: csr_matrix, scores: Floats, seed: int) -> _Fitted:
     """Clusters and regression of some rows."""
-    rows, size = vectors.shape
+    rows = vectors.shape[0]
     rarity = np.log((1 + rows) / (1 + np.asarray(vectors.sum(axis=0)).ravel())) + 1
     weighted = vectors @ diags(rarity)
     unit = diags(1 / np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())) @ weighted
@@ -134,7 +138,9 @@ def _fit(vectors: csr_matrix, scores: Floats, seed: int) -> _Fitted:
     flat = TruncatedSVD(min(DIMENSIONS, rows - 1), random_state=seed).fit_transform(unit)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
     if len(np.unique(flat.round(9), axis=0)) < wanted:
-        raise Invalid("The questions are too much alike to be told apart.", field="outcomes", hint="Give outcomes of other questions.")
+        raise Invalid(
+            "The questions are too much alike to be told apart.", field="outcomes", hint="Give outcomes of other questions."
+        )
     label = KMeans(wanted, n_init=3, random_state=seed).fit(flat).labels_
     member = csr_matrix((np.ones(rows), (label, np.arange(rows))), shape=(wanted, rows))
     centres = np.asarray((member @ unit).todense())
@@ -160,6 +166,7 @@ def _described(outcomes: Outcomes, fitted: _Fitted, scores: Floats, seed: int, h
         models=outcomes.models,
         means=tuple(scores.mean(axis=0).round(6).tolist()),
         data=outcomes.digest,
+        seen=packed(outcomes.fingerprints()),
         rows=len(scores),
         seed=seed,
         bits=BITS,
