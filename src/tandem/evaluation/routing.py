@@ -186,7 +186,7 @@ def chances(router: LearnedRouter, outcomes: Outcomes) -> Floats:
     if lacking:
         raise Invalid(f"The router never learned about {', '.join(lacking)}.", field="policy", hint="Train it on these models.")
     places = [router.models.index(model) for model in outcomes.models]
-    return np.array([router.chances(row.question) for row in outcomes.rows], dtype=np.float64)[:, places]
+    return np.array([router.look(row.question).chances for row in outcomes.rows], dtype=np.float64)[:, places]
 
 
 def fixed(name: str, model: int, scores: Floats, costs: Floats) -> Way:
@@ -353,7 +353,8 @@ def _reached(shares: Floats, gains: Floats, goal: float, *, curve: bool) -> Floa
     at = met.argmax(axis=1)[:, None]
     before = np.maximum(at - 1, 0)
     (x0, x1), (g0, g1) = [[np.take_along_axis(values, place, axis=1) for place in (before, at)] for values in (x, g)]
-    crossed = np.where((at > 0) & (g1 > g0), x0 + (goal - g0) / (g1 - g0) * (x1 - x0), x1)
+    rises = (at > 0) & (g1 > g0)
+    crossed = np.where(rises, x0 + (goal - g0) / np.where(rises, g1 - g0, 1) * (x1 - x0), x1)
     found = np.where(met.any(axis=1, keepdims=True), np.maximum(0.0, crossed if curve else x1), np.inf)
     return np.where(np.isnan(g).any(axis=1, keepdims=True) | np.isnan(x).any(axis=1, keepdims=True), np.nan, found)
 

@@ -3,7 +3,8 @@
 The text becomes a hashed set of words and pairs of words, weighted by how rare they are. Every bucket of the hash holds a
 row of small weights: one for each cluster of prompts (how near the prompt is to it), one for each model (a ridge
 regression), one for the text's length as a vector. The rows of a prompt are added, all their weights at once, as whole
-numbers of many digits, so a decision costs some tens of microseconds and no library. It knows no dataset and no training.
+numbers of many digits, so a decision costs some tens of microseconds and no library. Of a prompt that is near to no
+cluster nothing was learned: there the models' overall means count. It knows no dataset and no training.
 
 Sources: clusters as Avengers-Pro has them (Zhang et al. 2025, arXiv 2508.12631); feature hashing (Weinberger et al. 2009).
 """
@@ -72,6 +73,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     bits: int
     """There are 2 to the power of so many buckets."""
     clusters: int
+    familiar: tuple[float, float]
+    """Cosines to the nearest cluster: at the first or below a prompt is strange, at the second or above well known."""
     sharpness: float
     """How much nearer a cluster must be to count for much more."""
     blend: float
@@ -112,6 +115,18 @@ def buckets(text: str, bits: int) -> set[int]:
     return {crc(word.encode("utf-8", "replace")) & mask for word in words(text)}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a router makes of a prompt."""
+
+    chances: tuple[float, ...]
+    """For each model the chance to answer well, between 0 and 1."""
+    near: float
+    """Cosine to the nearest cluster of prompts."""
+    trust: float
+    """How much what was learned counts, between 0 and 1; the rest are the models' overall means."""
+
+
 class LearnedRouter:
     """A trained router, ready to be asked. It does not change."""
 
@@ -126,8 +141,8 @@ class LearnedRouter:
         self._columns = tuple(zip(*described.table, strict=True))
         self._ask = Struct(f"<{self._lanes}I")
 
-    def chances(self, text: str) -> tuple[float, ...]:
-        """For each of `models` the chance to answer this prompt well, between 0 and 1."""
+    def look(self, text: str) -> Look:
+        """What to expect of each of `models` for this prompt."""
         told, rows = self.described, self._rows
         places = buckets(text, told.bits)
         total = sum([rows[place] for place in places])
@@ -140,13 +155,14 @@ class LearnedRouter:
         size = math.sqrt(sum(map(mul, near, near))) or 1.0
         top = max(near)
         shares = [math.exp((each - top) / size * told.sharpness) for each in near]
-        whole, blend, rest = sum(shares), told.blend, 1 - told.blend
-        return tuple(
-            [
-                min(1.0, max(0.0, blend * sum(map(mul, shares, column)) / whole + rest * (start + each / length)))
-                for column, start, each in zip(self._columns, told.intercepts, plain, strict=True)
-            ]
-        )
+        strange, known = told.familiar
+        trust = min(1.0, max(0.0, (top / length - strange) / (known - strange)))
+        near_by, alone, overall = trust * told.blend / sum(shares), trust * (1 - told.blend), 1 - trust
+        chances = [
+            min(1.0, max(0.0, near_by * sum(map(mul, shares, column)) + alone * (start + each / length) + overall * mean))
+            for column, start, each, mean in zip(self._columns, told.intercepts, plain, told.means, strict=True)
+        ]
+        return Look(chances=tuple(chances), near=top / length, trust=trust)
 
 
 def _rows(weights: bytes, lanes: int) -> list[int]:
@@ -181,7 +197,7 @@ _HINT = "Train it again with `tandem route train`."
 def _check(told: Described) -> None:
     """That all parts fit each other."""
     models, clusters = len(told.models), told.clusters
-    numbers = (*told.means, *told.intercepts, *told.scales, *(each for row in told.table for each in row))
+    numbers = (*told.means, *told.intercepts, *told.scales, *told.familiar, *(each for row in told.table for each in row))
     for field, fits in (
         ("format", told.format == FORMAT),
         ("models", 2 <= models <= MOST_MODELS and len(set(told.models)) == models and all(told.models)),
@@ -192,6 +208,7 @@ def _check(told: Described) -> None:
         ("intercepts", len(told.intercepts) == models),
         ("scales", len(told.scales) == clusters + models + 1),
         ("numbers", all(math.isfinite(number) and abs(number) < 1e6 for number in numbers)),
+        ("familiar", told.familiar[1] - told.familiar[0] >= 1e-6),
         ("sharpness", 0 < told.sharpness <= 1_000),
         ("blend", 0 <= told.blend <= 1),
         ("rows", told.rows > 0),
@@ -248,7 +265,7 @@ def decide(chances: Mapping[str, float], candidates: Sequence[Candidate], tolera
     So 0 asks who answers best, whatever it costs, and 1 asks the cheapest.
 
     Args:
-        chances: model → chance, of `LearnedRouter.chances`.
+        chances: model → chance, of `LearnedRouter.look`.
         candidates: who may be asked, each once.
         tolerance: chance that may be given up for a lower cost, between 0 and 1.
 

@@ -2,8 +2,9 @@
 
 Texts become unit vectors of hashed words (`tandem.gateway.learned.words`), weighted by inverse document frequency. Their
 clusters are found by k-means on a truncated singular value decomposition; what is kept of a cluster is its mean vector. The
-chance of a model is the mean score near the prompt, a softmax over the clusters, blended with the regression. All weights
-are rounded to bytes before the router is judged, so what is judged is what is served.
+chance of a model is the mean score near the prompt, a softmax over the clusters, blended with the regression. The stranger a
+prompt, the more the models' overall means count instead, for a router that guesses is worse than the best single model.
+Weights are rounded to bytes before the router is judged, so what is judged is what is served.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from tandem.core.errors import Invalid
 from tandem.evaluation.outcomes import Outcomes, best_of, packed
-from tandem.gateway.learned import FORMAT, MOST_MODELS, ZERO, Described, LearnedRouter, Scored, buckets, load, pack
+from tandem.gateway.learned import FORMAT, MOST_MODELS, ZERO, Described, Scored, buckets, load, pack
 from tandem.scorers.intervals import percentiles, resample
 from tandem.scorers.sample import Floats
 
 FOLDS = 5
-LEAST_ROWS = 50
+LEAST_ROWS, LEAST_DISTINCT = 50, 10
 BITS = 13
 MOST_CLUSTERS = 64
 ROWS_A_CLUSTER = 40
@@ -35,6 +36,8 @@ DIMENSIONS = 64
 SHARPNESS = 32.0
 BLEND = 0.5
 PENALTY = 6.0
+STRANGE, KNOWN = 0.05, 0.4
+"""Quantiles of how near unseen prompts came to a cluster, between which what was learned begins to count."""
 PRIOR = 5.0
 """Rows of the overall mean that are added to each cluster, so that a small one promises little."""
 DEPTH = 127
@@ -84,15 +87,22 @@ def train(outcomes: Outcomes, *, seed: int = 0, progress: Progress = lambda shar
         progress(0.0, "reading the questions")
         vectors = _hashed(texts)
         fold_of = np.random.default_rng(seed).permutation(np.arange(groups.max() + 1) % FOLDS)[groups]
-        chances = np.zeros_like(scores)
+        chances, near = np.zeros_like(scores), np.zeros(len(scores))
+        means = np.zeros_like(scores)
         for fold in range(FOLDS):
             progress((1 + fold) / (FOLDS + 2), f"fold {fold + 1} of {FOLDS}")
             seen, asked = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
-            router = _router(outcomes, _fit(vectors[seen], scores[seen], seed), scores[seen], seed, _unscored())
-            chances[asked] = [router.chances(texts[place]) for place in asked]
+            router = load(_file(outcomes, _fit(vectors[seen], scores[seen], seed), scores[seen], seed))
+            looks = [router.look(texts[place]) for place in asked]
+            chances[asked], near[asked] = [look.chances for look in looks], [look.near for look in looks]
+            means[asked] = router.described.means
         progress((1 + FOLDS) / (FOLDS + 2), "fitting on all rows")
         fitted = _fit(vectors, scores, seed)
-    return _file(_described(outcomes, fitted, scores, seed, scored(outcomes, chances, scores, groups)))
+    strange, known = [float(bound) for bound in np.quantile(near, (STRANGE, KNOWN)).round(6)]
+    known = max(known, strange + 1e-3)
+    trust = np.clip((near - strange) / (known - strange), 0, 1)[:, None]
+    how = scored(outcomes, trust * chances + (1 - trust) * means, scores, groups)
+    return _file(outcomes, fitted, scores, seed, familiar=(strange, known), how=how)
 
 
 def scored(outcomes: Outcomes, chances: Floats, scores: Floats, groups: Places) -> Scored:
@@ -134,13 +144,14 @@ def _fit(vectors: csr_matrix, scores: Floats, seed: int) -> _Fitted:
     rarity = np.log((1 + rows) / (1 + np.asarray(vectors.sum(axis=0)).ravel())) + 1
     weighted = vectors @ diags(rarity)
     unit = diags(1 / np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())) @ weighted
-    wanted = max(2, min(MOST_CLUSTERS, rows // ROWS_A_CLUSTER))
-    flat = TruncatedSVD(min(DIMENSIONS, rows - 1), random_state=seed).fit_transform(unit)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
-    if len(np.unique(flat.round(9), axis=0)) < wanted:
+    distinct = len({part.tobytes() for part in np.split(vectors.indices, vectors.indptr[1:-1])})
+    if distinct < LEAST_DISTINCT:
         raise Invalid(
             "The questions are too much alike to be told apart.", field="outcomes", hint="Give outcomes of other questions."
         )
+    wanted = max(2, min(MOST_CLUSTERS, rows // ROWS_A_CLUSTER, distinct // 2))
+    flat = TruncatedSVD(min(DIMENSIONS, rows - 1), random_state=seed).fit_transform(unit)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
     label = KMeans(wanted, n_init=3, random_state=seed).fit(flat).labels_
     member = csr_matrix((np.ones(rows), (label, np.arange(rows))), shape=(wanted, rows))
     centres = np.asarray((member @ unit).todense())
@@ -160,8 +171,22 @@ def _fit(vectors: csr_matrix, scores: Floats, seed: int) -> _Fitted:
     return _Fitted(packed, tuple(scales.tolist()), table, np.asarray(ridge.intercept_), wanted)
 
 
-def _described(outcomes: Outcomes, fitted: _Fitted, scores: Floats, seed: int, how: Scored) -> Described:
-    return Described(
+UNSCORED = Scored(folds=0, quality=0.0, best="", best_quality=0.0, gain=0.0, low=0.0, high=0.0, brier=0.0)
+ALWAYS = (-3.0, -2.0)
+"""Cosines by which every prompt is well known."""
+
+
+def _file(
+    outcomes: Outcomes,
+    fitted: _Fitted,
+    scores: Floats,
+    seed: int,
+    *,
+    familiar: tuple[float, float] = ALWAYS,
+    how: Scored = UNSCORED,
+) -> bytes:
+    """The file; that of a fold is neither judged nor careful."""
+    told = Described(
         format=FORMAT,
         models=outcomes.models,
         means=tuple(scores.mean(axis=0).round(6).tolist()),
@@ -171,6 +196,7 @@ def _described(outcomes: Outcomes, fitted: _Fitted, scores: Floats, seed: int, h
         seed=seed,
         bits=BITS,
         clusters=fitted.clusters,
+        familiar=familiar,
         sharpness=SHARPNESS,
         blend=BLEND,
         table=tuple(tuple(row) for row in fitted.table.round(5).tolist()),
@@ -179,16 +205,4 @@ def _described(outcomes: Outcomes, fitted: _Fitted, scores: Floats, seed: int, h
         weights=pack(fitted.bytes),
         scored=how,
     )
-
-
-def _file(described: Described) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(described), indent=0) + b"\n"
-
-
-def _router(outcomes: Outcomes, fitted: _Fitted, scores: Floats, seed: int, how: Scored) -> LearnedRouter:
-    return load(_file(_described(outcomes, fitted, scores, seed, how)))
-
-
-def _unscored() -> Scored:
-    """What stands in the routers of the folds, which nobody keeps."""
-    return Scored(folds=0, quality=0.0, best="", best_quality=0.0, gain=0.0, low=0.0, high=0.0, brier=0.0)
+    return msgspec.json.format(msgspec.json.encode(told), indent=0) + b"\n"
