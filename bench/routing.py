@@ -132,7 +132,8 @@ def main(given: Namespace) -> int:
     left: list[Strange] = []
     if given.kinds:
         kinds = {
-            line["question"]: str(line.get(given.kinds)) for line in map(json.loads, given.train.read_text("utf-8").splitlines())
+            line["question"]: str(line.get(given.kinds))
+            for line in map(json.loads, filter(None, given.train.read_bytes().splitlines()))
         }
         left = strange(known, [kinds[row.question] for row in known.rows])
         print("\n| kind it had not seen | questions | learned | best single |\n|---|--:|--:|--:|")
