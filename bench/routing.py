@@ -2,7 +2,7 @@
 
     python -m bench.routing TRAIN.jsonl TEST.jsonl PRICES.json
 
-The files are those of `tandem route` (docs/routing.md). Rows of TEST that its file marks as leaked, or whose question is in
+The files are those of `tandem route` (docs/learned.md). Rows of TEST that its file marks as leaked, or whose question is in
 TRAIN, are left out. With `--kinds FIELD` the rows of each kind (a field of TRAIN's lines, such as `task`) are also asked of
 a router that saw only the others: what to expect of prompts that are like nothing it has learned from.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tandem.evaluation.outcomes import Outcomes, best_of, read, read_prices
 from tandem.evaluation.routing import Figure, Report, judge
-from tandem.gateway.learned import LearnedRouter, load
+from tandem.gateway.routing.learned import LearnedRouter, load
 from tandem.training.router import train
 
 LONG = "what is this about? " * 50_000
@@ -27,7 +27,7 @@ LONG = "what is this about? " * 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """Microseconds to look at one prompt, in this process."""
+    """Microseconds of CPU to look at one prompt; what else the machine does is not in it."""
 
     p50: float
     p99: float
@@ -60,16 +60,16 @@ def parser() -> ArgumentParser:
 
 def timed(data: bytes, questions: Sequence[str]) -> Speed:
     """Looks at every question once, after a warm-up."""
-    begun = time.perf_counter()
+    begun = time.thread_time()
     router = load(data)
-    loaded = time.perf_counter() - begun
+    loaded = time.thread_time() - begun
     for question in questions[:50]:
         router.look(question)
     took = []
     for question in [*questions, LONG]:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         router.look(question)
-        took.append(1e6 * (time.perf_counter() - begun))
+        took.append(1e6 * (time.thread_time() - begun))
     long = took.pop()
     took.sort()
     return Speed(p50=took[len(took) // 2], p99=took[int(0.99 * (len(took) - 1))], long=long, load=1e6 * loaded)
@@ -109,7 +109,7 @@ def show(report: Report, router: LearnedRouter, size: int, speed: Speed) -> None
         ratios = f"{told_of(way.apgr)} | {told_of(way.cpt['50%'])} | {told_of(way.cpt['80%'])}"
         print(f"| {way.name} | {quality} | {gain} | {saving} | {ratios} |")
     print(f"\n{size} bytes, read in {speed.load / 1000:.1f} ms; ", end="")
-    print(f"a prompt takes {speed.p50:.0f} µs (median), {speed.p99:.0f} µs (p99), one of a megabyte {speed.long:.0f} µs")
+    print(f"a prompt takes {speed.p50:.0f} CPU µs (median), {speed.p99:.0f} µs (p99), one of a megabyte {speed.long:.0f} µs")
     print("it beats the best single model at no higher cost" if report.beats else "it is not shown to beat the best single model")
 
 

@@ -14,7 +14,7 @@ from tandem.core.errors import Invalid
 from tandem.evaluation.curve import draw
 from tandem.evaluation.outcomes import Asked, Outcomes
 from tandem.evaluation.routing import TOLERANCES, Report, Standing, _area, _judged, _reached, judge, learned, mixed, oracle
-from tandem.gateway.learned import Candidate, decide
+from tandem.gateway.routing.learned import Candidate, decide
 from tandem.scorers.sample import Floats
 
 

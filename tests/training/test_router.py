@@ -13,7 +13,7 @@ from tests.routing import rows, written
 from tandem.core.errors import Invalid
 from tandem.evaluation.outcomes import Outcomes, read
 from tandem.evaluation.routing import judge
-from tandem.gateway.learned import Described, LearnedRouter, load
+from tandem.gateway.routing.learned import Described, LearnedRouter, load
 from tandem.training.router import train
 
 

@@ -18,7 +18,7 @@ from tandem.core.errors import Invalid
 if TYPE_CHECKING:
     from tandem.evaluation.outcomes import Outcomes
     from tandem.evaluation.routing import Figure, Report
-    from tandem.gateway.learned import LearnedRouter
+    from tandem.gateway.routing.learned import LearnedRouter
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 prices_option = click.option("--prices", type=FILE, help="Dollars per million tokens, by model, for outcomes without costs.")
@@ -41,7 +41,7 @@ def train(outcomes: Path, out: Path, seed: int, as_json: bool) -> None:
     the questions' text alone. The file says how it did on questions it had not seen.
     """
     from tandem.evaluation.outcomes import read
-    from tandem.gateway.learned import load
+    from tandem.gateway.routing.learned import load
 
     with _learning():
         from tandem.training.router import train as fit
@@ -121,7 +121,7 @@ def _learning() -> Iterator[None]:
 
 
 def _router(policy: Path | None, known: Outcomes | None, *, quiet: bool) -> LearnedRouter | None:
-    from tandem.gateway.learned import MOST_BYTES, load
+    from tandem.gateway.routing.learned import MOST_BYTES, load
 
     if policy is not None:
         try:

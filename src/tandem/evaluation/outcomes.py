@@ -294,7 +294,7 @@ def _costs(
 
 
 def _wrong(number: int, what: str) -> Invalid:
-    hint = 'A line is {"question": …, "models": {"NAME": {"score": 0.8, "cost": 1200}}}; docs/routing.md has the forms.'
+    hint = 'A line is {"question": …, "models": {"NAME": {"score": 0.8, "cost": 1200}}}; docs/learned.md has the forms.'
     return Invalid(f"Line {number} of the outcomes cannot be used: {what}.", field=f"line {number}", hint=hint)
 
 

@@ -8,7 +8,7 @@ With w the cheapest model, s the best single one, q quality and c cost:
     APGR   the mean of g over x from 0 to 1, along the curve through the settings
     CPT(t) the least x at which the curve has g >= t
 
-These are RouteLLM's (Ong et al. 2024, arXiv 2406.18665, section 4), whose x is the share of calls to the strong model: with
+These are RouteLLM's (Ong et al. 2024, arXiv 2406.18665), whose x is the share of calls to the strong model: with
 two models whose calls cost the same each, both are one. Between settings the curve is straight, since calls can be split
 between two settings; it begins at always-cheap, and goes on level where a way spends no more.
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tandem.core.errors import Invalid
 from tandem.core.score import Estimate
 from tandem.evaluation.outcomes import Outcomes, best_of, unpacked
-from tandem.gateway.learned import LearnedRouter
+from tandem.gateway.routing.learned import LearnedRouter
 from tandem.scorers.intervals import percentiles, resample
 from tandem.scorers.sample import Floats
 
@@ -239,7 +239,7 @@ def oracle(scores: Floats, costs: Floats) -> Way:
 
 
 def learned(chances: Floats, scores: Floats, costs: Floats) -> Way:
-    """The cheapest model whose chance is good enough, as `tandem.gateway.learned.decide` has it, for falling tolerances."""
+    """The cheapest model whose chance is good enough, as `decide` of the gateway has it, for falling tolerances."""
     best = chances.max(axis=1, keepdims=True)
     picks = [_cheapest(np.where(chances >= best - tolerance, costs, np.inf), chances) for tolerance in TOLERANCES]
     return replace(_played("learned", picks, scores, costs), tolerances=TOLERANCES)

@@ -1,6 +1,6 @@
 """Trains a learned router on recorded outcomes: clusters of prompts beside a ridge regression, and how well it does unseen.
 
-Texts become unit vectors of hashed words (`tandem.gateway.learned.words`), weighted by inverse document frequency. Their
+Texts become unit vectors of hashed words (`tandem.gateway.routing.learned.words`), weighted by inverse document frequency. Their
 clusters are found by k-means on a truncated singular value decomposition; what is kept of a cluster is its mean vector. The
 chance of a model is the mean score near the prompt, a softmax over the clusters, blended with the regression. The stranger a
 prompt, the more the models' overall means count instead, for a router that guesses is worse than the best single model.
@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 
 from tandem.core.errors import Invalid
 from tandem.evaluation.outcomes import Outcomes, best_of, packed
-from tandem.gateway.learned import FORMAT, MOST_MODELS, ZERO, Described, Scored, buckets, load, pack
+from tandem.gateway.routing.learned import FORMAT, MOST_MODELS, ZERO, Described, Scored, buckets, load, pack
 from tandem.scorers.intervals import percentiles, resample
 from tandem.scorers.sample import Floats
 

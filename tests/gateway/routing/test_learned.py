@@ -14,8 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tandem.core.errors import Invalid
-from tandem.gateway import learned
-from tandem.gateway.learned import FORMAT, HEAD, TAIL, ZERO, Candidate, Described, Scored, buckets, decide, load, pack, words
+from tandem.gateway.routing import learned
+from tandem.gateway.routing.learned import (
+    FORMAT,
+    HEAD,
+    TAIL,
+    ZERO,
+    Candidate,
+    Described,
+    Scored,
+    buckets,
+    decide,
+    load,
+    pack,
+    words,
+)
 
 SCORED = Scored(folds=5, quality=0.5, best="a", best_quality=0.5, gain=0.0, low=-0.1, high=0.1, brier=0.2)
 BITS, CLUSTERS, MODELS = 6, 3, ("a", "b")
@@ -203,7 +216,7 @@ def test_nobody_is_lost_and_the_first_is_good_enough(
 
 def test_it_imports_no_library_for_numbers() -> None:
     code = (
-        "import sys; from tandem.gateway.learned import load; "
+        "import sys; from tandem.gateway.routing.learned import load; "
         "load(sys.stdin.buffer.read()).look('What is 2 + 2?'); "
         "sys.exit(' '.join({name.partition('.')[0] for name in sys.modules} & {'numpy', 'scipy', 'sklearn', 'polars'}) or 0)"
     )
