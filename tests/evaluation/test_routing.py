@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -92,6 +93,13 @@ def test_where_there_is_no_gap_there_is_no_ratio() -> None:
     assert all(figure.value is None for each in report.ways for figure in each.cpt.values())
 
 
+def test_where_the_best_of_the_training_is_worse_there_is_no_ratio() -> None:
+    report = judge(outcomes([[1, 0], [1, 1], [1, 0]] * 10, [10, 30]), means={"a": 0.1, "b": 0.9})
+    assert (report.weak, report.strong) == ("a", "b")
+    assert report.gap.high < 0
+    assert all(each.apgr.value is None and each.recovered.value is None for each in report.ways)
+
+
 def test_a_gap_that_may_be_none_gives_no_interval() -> None:
     faint = judge(outcomes([[1, 0]] * 10 + [[0, 1]] * 12 + [[1, 1]] * 10, [10, 30]))
     assert faint.gap.low < 0
@@ -135,6 +143,25 @@ def test_nobody_beats_the_oracle_at_any_cost(case: tuple[list[list[float]], list
         assert quality <= np.interp(cost, x, y) + 1e-9
     for model in range(len(price)):
         assert scores[:, model].mean() <= np.interp(price[model], x, y) + 1e-9
+
+
+few = st.integers(2, 3).flatmap(
+    lambda models: st.tuples(
+        st.lists(st.lists(st.sampled_from([0.0, 0.3, 0.5, 1.0]), min_size=models, max_size=models), min_size=2, max_size=5),
+        st.lists(st.integers(1, 30), min_size=models, max_size=models),
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(few)
+def test_no_choice_at_all_beats_the_oracle(case: tuple[list[list[float]], list[int]]) -> None:
+    scores, price = np.array(case[0]), np.array(case[1], dtype=np.float64)
+    known = oracle(scores, np.tile(price, (len(scores), 1)))
+    x, y = known.cost.mean(axis=1), known.quality.mean(axis=1)
+    for picks in product(range(len(price)), repeat=len(scores)):
+        quality = float(np.mean([scores[row, pick] for row, pick in enumerate(picks)]))
+        assert quality <= np.interp(price[list(picks)].mean(), x, y) + 1e-9
 
 
 @settings(max_examples=50, deadline=None)

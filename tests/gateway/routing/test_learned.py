@@ -6,6 +6,7 @@ import base64
 import math
 import subprocess
 import sys
+import tracemalloc
 import zlib
 
 import msgspec
@@ -126,6 +127,21 @@ def cut(weights: bytes) -> str:
     return base64.b64encode(zlib.compress(weights)[:-3]).decode()
 
 
+def followed(weights: bytes) -> str:
+    return base64.b64encode(zlib.compress(weights) + b"more").decode()
+
+
+def test_weights_that_would_fill_the_memory_are_not_inflated() -> None:
+    bomb = file(weights=pack(bytes(1 << 26)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Invalid, match="not the 384 bytes"):
+            load(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("damage", "field"),
     [
@@ -151,6 +167,7 @@ def cut(weights: bytes) -> str:
         ({"weights": pack(WEIGHTS[:-1])}, "weights"),
         ({"weights": pack(WEIGHTS + b"\0")}, "weights"),
         ({"weights": cut(WEIGHTS)}, "weights"),
+        ({"weights": followed(WEIGHTS)}, "weights"),
         ({"weights": pack(bytes(1 << 26))}, "weights"),
     ],
 )
