@@ -3,6 +3,8 @@
 POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /v1/models/{id}      with a key
 POST /v1/messages   POST /v1/messages/count_tokens, these two also after /anthropic         with a key
 POST /v1beta/models/{model}:generateContent   :streamGenerateContent?alt=sse   (or /v1/…)   with a key
+POST /model/{id}/converse   /model/{id}/converse-stream                                     with a key, or signed
+POST /openai/v1/…   /openai/deployments/{id}/…?api-version=   of chat/completions, embeddings   with a key
 GET|DELETE /bill   GET /bill.csv   GET|POST|DELETE /faults   GET|DELETE /requests   GET /   without one
 """
 
@@ -22,20 +24,22 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from tandem.core.clock import Clock, iso
-from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError, Unauthenticated
-from tandem.mock import anthropic_wire, gemini_wire, prices, tokens
+from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError
+from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, gemini_wire, keys, prices, tokens
 from tandem.mock import openai_reply as out
 from tandem.mock import openai_wire as wire
 from tandem.mock.anthropic_reply import THOUGHT, MessageReply, Prompted
+from tandem.mock.anthropic_wire import Border
+from tandem.mock.bedrock_reply import ConverseReply
 from tandem.mock.bill import Bill
 from tandem.mock.cache import PromptCache
 from tandem.mock.exchange import Arrival, Bench, Exchange, Spoken
 from tandem.mock.faults import NOTHING, Fault, Plan, Script, directed, plan
 from tandem.mock.gemini_reply import GenerateReply
 from tandem.mock.http import Connection, Request, head
-from tandem.mock.model import EMPTY, Answer, Orders, answer, last_user, orders
+from tandem.mock.model import EMPTY, Answer, Ask, Orders, answer, last_user, orders
 from tandem.mock.settings import MockSettings
-from tandem.mock.wording import ANTHROPIC, GEMINI, wording
+from tandem.mock.wording import ANTHROPIC, AZURE, BEDROCK, GEMINI, wording
 
 LARGEST_KEPT = 256 * 1024
 """Bytes of a request body that `GET /requests` still shows."""
@@ -46,10 +50,12 @@ MOST_HEARD = 512
 _JSON = "application/json"
 ROOTS = ("", "/anthropic")
 """Where Anthropic's addresses begin."""
+ASKED = ("/v1/", "/v1beta/", "/anthropic/v1/", "/model/", azure_wire.ROOT)
+"""Where addresses of models begin."""
 
 
 class Seen(msgspec.Struct, kw_only=True):
-    """A request to `/v1`, `/v1beta` or `/anthropic/v1`, as `GET /requests` shows it."""
+    """A request to a model's address, as `GET /requests` shows it."""
 
     id: str
     micros: int
@@ -120,12 +126,18 @@ class Mock:
         seen = Seen(id=f"req_{self._mark}{self._count:08x}", micros=self._clock.now(), request=request)
         path = request.path
         methods: Mapping[str, Callable[[Request, Connection, Seen], None]]
-        if path.startswith(("/v1/", "/v1beta/", "/anthropic/v1/")):
+        if path.startswith(ASKED):
             self.seen.append(seen)
         try:
-            if wording(path) is GEMINI:
+            words = wording(path)
+            if words is GEMINI:
                 self._generate(request, connection, seen)
                 return
+            if words is BEDROCK:
+                self._converse(request, connection, seen)
+                return
+            if words is AZURE:
+                path, request = azure_wire.place(request)
             if path.startswith("/v1/models/"):
                 path, methods = "/v1/models/{id}", {"GET": self._model}
             else:
@@ -139,7 +151,10 @@ class Mock:
                 )
             action(request, connection, seen)
         except TandemError as error:
-            self._reply(connection, request, seen, error.status, wording(request.path).error(error, seen.id))
+            words = wording(request.path)
+            self._reply(
+                connection, request, seen, error.status, words.error(error, seen.id), words.refusal(error.status, error.code)
+            )
 
     # the model
 
@@ -158,14 +173,14 @@ class Mock:
             raise wire.too_long(price.context, chat.ask.prompt_tokens, "messages")
         empty = plan.ending is not None and plan.ending.kind == "refuse"
         answers = (EMPTY,) * chat.n if empty else heard.answers()
-        reply = out.ChatReply(chat, answers, told.cached, plan.usage)
+        made = azure_wire.AzureReply if wording(request.path) is AZURE else out.ChatReply
+        reply = made(chat, answers, told.cached, plan.usage)
         self._exchange(request, connection, seen, key, price, reply, plan, stream=chat.stream)
 
     def _messages(self, request: Request, connection: Connection, seen: Seen) -> None:
         key = self._key(request)
         asked = anthropic_wire.read(request.body, request.headers.get("anthropic-version"))
-        ask, at = asked.ask, last_user(asked.ask.turns)
-        told = orders(ask.turns[at].text if at >= 0 else "", dict(_orders_in(request.headers)))
+        ask, told = asked.ask, self._ordered(asked.ask, request)
         price = self._price(ask.model, "chat")
         plan = self._plan(price.model, key, told)
         refused = plan.ending is not None and self._refused(
@@ -175,16 +190,9 @@ class Mock:
             return
         if ask.prompt_tokens > price.context:
             raise anthropic_wire.too_long(price.context, ask.prompt_tokens)
-        thought: Sequence[str] = tokens.split(THOUGHT) if asked.thinks else ()
-        limit = ask.limit or 0
-        if len(thought) >= limit:
-            thought = ()
-        empty = plan.ending is not None and plan.ending.kind == "refuse"
-        said = EMPTY if empty else answer(replace(ask, limit=limit - len(thought)), told, 0)
-        prompt = self._cache.take(price.model, key, asked.borders, ask.prompt_tokens, seen.micros)
-        if told.cached:
-            prompt = Prompted(tokens=ask.prompt_tokens, read=min(told.cached, ask.prompt_tokens))
-        reply = MessageReply(said, prompt, () if empty else thought, plan.usage)
+        thought, said = self._thoughtful(ask, told, plan, thinks=asked.thinks)
+        prompt = self._prompted(asked.borders, price, key, told, ask.prompt_tokens, seen)
+        reply = MessageReply(said, prompt, thought, plan.usage)
         self._exchange(request, connection, seen, key, price, reply, plan, stream=asked.stream)
 
     def _generate(self, request: Request, connection: Connection, seen: Seen) -> None:
@@ -194,15 +202,14 @@ class Mock:
         stream = place["verb"] == "streamGenerateContent"
         if stream and parse_qs(request.query).get("alt") != ["sse"]:
             raise Invalid("This mock streams server-sent events only.", hint="Ask with ?alt=sse.")
-        key = self._google_key(request)
+        key = keys.google(request, self.settings.key)
         price = prices.TABLE.get(place["model"])
         if price is None or price.kind != "chat":
             raise NotFound(
                 f"models/{place['model']} is not found for API version v1beta, or is not supported for generateContent."
             )
         asked = gemini_wire.read(request.body, price.model)
-        at = last_user(asked.ask.turns)
-        told = orders(asked.ask.turns[at].text if at >= 0 else "", dict(_orders_in(request.headers)))
+        told = self._ordered(asked.ask, request)
         plan = self._plan(price.model, key, told)
         size = asked.ask.prompt_tokens
         if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=stream):
@@ -212,6 +219,49 @@ class Mock:
         empty = plan.ending is not None and plan.ending.kind == "refuse"
         reply = GenerateReply(asked, EMPTY if empty else answer(asked.ask, told, 0), told.cached, plan.usage)
         self._exchange(request, connection, seen, key, price, reply, plan, stream=stream)
+
+    def _converse(self, request: Request, connection: Connection, seen: Seen) -> None:
+        place = bedrock_wire.PATH.fullmatch(request.path)
+        if place is None or request.method != "POST":
+            raise NotFound("Unable to determine service/operation name to be authorized", code="UnknownOperationException")
+        stream = place["verb"] == "converse-stream"
+        key = keys.amazon(request, self.settings.key)
+        price = prices.TABLE.get(unquote(place["model"]).rpartition("/")[2])  # a profile's ARN ends with its id
+        if price is None or price.kind != "chat":
+            raise Invalid("The provided model identifier is invalid.")
+        asked = bedrock_wire.read(request.body, price.model)
+        told = self._ordered(asked.ask, request)
+        plan = self._plan(price.model, key, told)
+        size = asked.ask.prompt_tokens
+        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=stream):
+            return
+        if size > price.context:
+            raise bedrock_wire.too_long(price.context, size)
+        thought, said = self._thoughtful(asked.ask, told, plan, thinks=asked.thinks)
+        prompt = self._prompted(asked.borders, price, key, told, size, seen)
+        reply = ConverseReply(said, prompt, thought, plan.usage, tells_sequence=asked.tells_sequence)
+        self._exchange(request, connection, seen, key, price, reply, plan, stream=stream)
+
+    def _ordered(self, ask: Ask, request: Request) -> Orders:
+        """What the last message of the user, or a header, tells the model to do."""
+        at = last_user(ask.turns)
+        return orders(ask.turns[at].text if at >= 0 else "", dict(_orders_in(request.headers)))
+
+    def _thoughtful(self, ask: Ask, told: Orders, plan: Plan, *, thinks: bool) -> tuple[Sequence[str], Answer]:
+        """What the model thinks, where it is asked to and the limit leaves it room, and what it says."""
+        if plan.ending is not None and plan.ending.kind == "refuse":
+            return (), EMPTY
+        thought: Sequence[str] = tokens.split(THOUGHT) if thinks else ()
+        if ask.limit is None:
+            return thought, answer(ask, told, 0)
+        if len(thought) >= ask.limit:
+            thought = ()
+        return thought, answer(replace(ask, limit=ask.limit - len(thought)), told, 0)
+
+    def _prompted(self, borders: Sequence[Border], price: prices.Row, key: str, told: Orders, size: int, seen: Seen) -> Prompted:
+        """What of the prompt a cache gives and takes; or as much as was ordered."""
+        prompt = self._cache.take(price.model, key, borders, size, seen.micros)
+        return Prompted(tokens=size, read=min(told.cached, size)) if told.cached else prompt
 
     def _count_tokens(self, request: Request, connection: Connection, seen: Seen) -> None:
         self._key(request)
@@ -250,6 +300,7 @@ class Mock:
             call=request.headers.get("x-tandem-call"),
             attempt=request.headers.get("x-tandem-attempt"),
             headers=self._headers(seen),
+            media=wording(request.path).media,
         )
         exchange = Exchange(self.bench, connection, request, arrival, price, reply, plan)
         self.connections[connection] = exchange
@@ -273,6 +324,7 @@ class Mock:
         if ending.kind == "status" or (ending.kind == "error-after" and not stream):
             more = {"retry-after": ending.retry_after} if ending.retry_after is not None else {}
             status = ending.status or words.overloaded
+            more |= words.refusal(status, "")
             self._reply(connection, request, seen, status, words.scripted(status, seen.id), more)
         elif ending.kind == "context":
             raise words.too_long(price.context, max(size, price.context + 1))
@@ -292,44 +344,16 @@ class Mock:
         return plan([directed(spec) for spec in told.fault])
 
     def _key(self, request: Request) -> str:
-        """The key, from where either vendor's clients put it; Anthropic's older ones send `x-api-key`."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        key = key.strip()
-        theirs = wording(request.path) is ANTHROPIC
-        if theirs:
-            given = request.headers.get("x-api-key", "").strip()
-            scheme, key = ("bearer", given) if given else (scheme, key)
-            if scheme.lower() != "bearer" or not key:
-                raise Unauthenticated("x-api-key header is required")
-        if scheme.lower() != "bearer" or not key:
-            raise Unauthenticated(
-                "You didn't provide an API key. You need to provide your API key in an Authorization header "
-                "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
-            )
-        wanted = self.settings.key
-        if wanted is not None and key != wanted.reveal():
-            if theirs:
-                raise Unauthenticated("invalid x-api-key")
-            shown = f"{key[:3]}***{key[-2:]}" if len(key) > 8 else "***"
-            raise Unauthenticated(f"Incorrect API key provided: {shown}.", code="invalid_api_key")
-        return key
-
-    def _google_key(self, request: Request) -> str:
-        """The key of the header; one in the address would stand in every log on the way, and is not looked for."""
-        key = request.headers.get("x-goog-api-key", "").strip()
-        if not key:
-            raise gemini_wire.unregistered()
-        wanted = self.settings.key
-        if wanted is not None and key != wanted.reveal():
-            raise gemini_wire.wrong_key()
-        return key
+        words = wording(request.path)
+        look = keys.anthropic if words is ANTHROPIC else keys.azure if words is AZURE else keys.openai
+        return look(request, self.settings.key)
 
     def _fingerprint(self, key: str) -> str:
         known = self._fingerprints.get(key)
         if known is None:
             if len(self._fingerprints) > 10_000:
                 self._fingerprints.clear()
-            known = self._fingerprints[key] = fingerprint(key)
+            known = self._fingerprints[key] = keys.fingerprint(key)
         return known
 
     def _price(self, model: str, kind: str) -> prices.Row:
@@ -413,7 +437,7 @@ class Mock:
         if "authorization" in headers:
             scheme, _, key = headers["authorization"].partition(" ")
             headers["authorization"] = f"{scheme} ***{self._fingerprint(key.strip())}"
-        for name in ("x-api-key", "x-goog-api-key"):
+        for name in ("x-api-key", "x-goog-api-key", "api-key", "x-amz-security-token"):
             if name in headers:
                 headers[name] = f"***{self._fingerprint(headers[name].strip())}"
         kept = len(request.body) <= LARGEST_KEPT
@@ -447,15 +471,6 @@ class Mock:
         headers = {"content-type": _JSON, **self._headers(seen), **(more or {}), "content-length": str(len(body))}
         connection.send(head(status, headers, request) + (b"" if request.method == "HEAD" else body))
         connection.finish(request)
-
-
-def fingerprint(key: str) -> str:
-    """How the bill names a key: 12 hexadecimal digits of its SHA-256.
-
-    >>> fingerprint("sk-test")
-    'f3abf2a6cc4f'
-    """
-    return sha256(key.encode()).hexdigest()[:12]
 
 
 def _no_route(request: Request) -> NoReturn:

@@ -49,6 +49,8 @@ class Arrival:
     attempt: str | None
     headers: Mapping[str, str]
     """Of the reply."""
+    media: str = "text/event-stream; charset=utf-8"
+    """Of the reply, where it is a stream."""
 
 
 class Spoken(Protocol):
@@ -172,7 +174,7 @@ class Exchange:
             headers["content-type"] = "application/json"
             headers["content-length"] = str(length)
         else:
-            headers["content-type"] = "text/event-stream; charset=utf-8"
+            headers["content-type"] = self.arrival.media
             headers["cache-control"] = "no-cache"
             if self.request.http_1_0:
                 self.request.keep_alive = False

@@ -38,6 +38,7 @@ class Row:
 
 _CACHING = "https://openai.com/index/api-prompt-caching/ and https://openai.com/api/pricing/"
 _CLAUDE = "https://platform.claude.com/docs/en/about-claude/pricing"
+_BEDROCK = "https://aws.amazon.com/bedrock/pricing/"
 _GEMINI = "https://ai.google.dev/gemini-api/docs/pricing"
 
 TABLE: dict[str, Row] = {
@@ -133,6 +134,30 @@ TABLE: dict[str, Row] = {
             cached=50_000,
             completion=3_000_000,
             source=_GEMINI,
+        ),
+        Row(
+            model="us.anthropic.claude-haiku-4-5-20251001-v1:0",
+            kind="chat",
+            created=1760486400,
+            context=200_000,
+            effective="2025-10-15",
+            prompt=1_100_000,
+            cached=110_000,
+            completion=5_500_000,
+            written=1_375_000,
+            written_hour=2_200_000,
+            source=_BEDROCK,
+        ),
+        Row(
+            model="amazon.nova-lite-v1:0",
+            kind="chat",
+            created=1733184000,
+            context=300_000,
+            effective="2024-12-03",
+            prompt=60_000,
+            cached=15_000,
+            completion=240_000,
+            source=_BEDROCK,
         ),
         Row(model="mock-unpriced", kind="chat", created=1721172741, context=128_000),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from tandem.core.errors import Invalid, TandemError
-from tandem.mock import anthropic_wire, gemini_wire, openai_wire
+from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, eventstream, gemini_wire, openai_wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,10 @@ class Wording:
     unknown: Callable[[bytes, str], dict[str, object]]
     """Members of a body that are read over, by the body and its address."""
     overloaded: int = 503
+    media: str = "text/event-stream; charset=utf-8"
+    """Of a stream."""
+    refusal: Callable[[int, str], Mapping[str, str]] = lambda status, code: {}
+    """Further headers of a refusal, by its status and its code."""
 
 
 OPENAI = Wording(
@@ -52,10 +56,32 @@ GEMINI = Wording(
     headers=lambda id, took: {"x-request-id": id, "server-timing": f"gfet4t7; dur={took}"},
     unknown=lambda body, path: {},  # it refuses them
 )
+BEDROCK = Wording(
+    error=lambda problem, _: bedrock_wire.error(problem),
+    scripted=lambda status, _: bedrock_wire.scripted(status),
+    too_long=bedrock_wire.too_long,
+    blocked=bedrock_wire.blocked,
+    headers=lambda id, _: {"x-amzn-requestid": id},
+    unknown=lambda body, path: {},  # it refuses them
+    media=eventstream.MEDIA,
+    refusal=bedrock_wire.named,
+)
+AZURE = Wording(
+    error=lambda problem, _: azure_wire.error(problem),
+    scripted=lambda status, _: azure_wire.scripted(status),
+    too_long=OPENAI.too_long,
+    blocked=azure_wire.blocked,
+    headers=lambda id, _: {"apim-request-id": id, "x-ms-region": "mock"},
+    unknown=openai_wire.unknown_members,
+)
 
 
 def wording(path: str) -> Wording:
     """The words of an address."""
+    if path.startswith("/model/"):
+        return BEDROCK
+    if path.startswith(azure_wire.ROOT):
+        return AZURE
     if path.startswith(("/anthropic/", "/v1/messages")):
         return ANTHROPIC
     return GEMINI if gemini_wire.addresses(unquote(path)) else OPENAI
