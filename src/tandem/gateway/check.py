@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import get_args
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from tandem.core.asset import Ref, check_name
 from tandem.core.endpoint import Ability, Endpoint, EndpointKind, Provider, Role, Strategy, Target
 from tandem.core.errors import Invalid
 from tandem.core.money import nano
-from tandem.gateway.providers.base import PROTOCOLS
+from tandem.gateway.providers.base import PROTOCOLS, QUERIES
 from tandem.gateway.routing.when import check as check_when
 from tandem.gateway.snapshot import INDEX
 
@@ -34,16 +35,20 @@ def check_provider(provider: Provider) -> None:
             hint=f"Say one of {', '.join(sorted(PROTOCOLS))}; every compatible server speaks openai.",
             field="protocol",
         )
+    asked = QUERIES.get(provider.protocol)
     try:
         address = urlsplit(provider.base_url)
         sound = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        sound = sound and address.username is None and address.password is None and not address.fragment
+        fits = not address.query or (asked is not None and re.fullmatch(rf"{asked}=[A-Za-z0-9.-]+", address.query))
     except ValueError:
-        sound = False
-    if not sound or address.username is not None or address.password is not None or address.query or address.fragment:
+        sound = fits = False
+    if not sound or not fits:
         # The address is not repeated: a password may stand in it.
+        but = "a query" if asked is None else f"a query but ?{asked}=…"
         raise Invalid(
             f"The address of the provider '{provider.name}' is no plain http(s) URL.",
-            hint="Write https://HOST/PATH, without a user, a query or a fragment; keys go into keys.",
+            hint=f"Write https://HOST/PATH, without a user, {but} or a fragment; keys go into keys.",
             field="base_url",
         )
     for place, key in enumerate(provider.keys):

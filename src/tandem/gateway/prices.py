@@ -42,7 +42,13 @@ PICO = 10**12
 MILLION = 10**6
 DAY = 86_400 * MICROS
 
-VENDORS: dict[str, str] = {"anthropic": "anthropic", "gemini": "google", "openai": "openai"}
+VENDORS: dict[str, str] = {
+    "anthropic": "anthropic",
+    "azure": "azure",
+    "bedrock": "aws",
+    "gemini": "google",
+    "openai": "openai",
+}
 """Protocol → whose price list applies when a provider names none."""
 
 

@@ -86,6 +86,27 @@ class Frames:
         )
 
 
+class Events:
+    """What the frames of a stream say, those without data left out.
+
+    >>> Events().feed(b": hello\\n\\ndata: 1\\n\\ndata: 2\\n\\nda")
+    [b'1', b'2']
+    """
+
+    __slots__ = ("_frames",)
+
+    def __init__(self) -> None:
+        self._frames = Frames()
+
+    def feed(self, read: bytes, /) -> list[bytes]:
+        """The payloads that these bytes complete.
+
+        Raises:
+            Upstream: `malformed_stream`, as `Frames.feed`.
+        """
+        return [said for frame in self._frames.feed(read) if (said := data(frame)) is not None]
+
+
 def data(frame: bytes) -> bytes | None:
     """The payload of a frame: its `data` lines joined by LF, or None if it has none.
 

@@ -18,11 +18,11 @@ from tandem.core.errors import Invalid, TandemError, Upstream
 from tandem.core.money import Usage
 from tandem.gateway.asked import FRAMES_BESIDE, Headers, Prompted, Reply
 from tandem.gateway.call import UNKNOWN, Call
+from tandem.gateway.framing import FRAMINGS, media
 from tandem.gateway.guard import Guarding, note
 from tandem.gateway.providers.base import Ask, Wire
 from tandem.gateway.providers.openai import UNREADABLE, OpenAI
 from tandem.gateway.splice import splice
-from tandem.gateway.sse import Frames, data
 from tandem.gateway.transport import Response
 from tandem.gateway.wires.base import Dialect, Letterhead, dialect_of
 from tandem.gateway.wires.openai_chat import OpenAIDialect
@@ -262,7 +262,8 @@ async def stream(
     Raises:
         TandemError: nothing was sent to the caller yet.
     """
-    frames, reader, head = Frames(), wire.reader(), _head(call, asked)
+    framing = FRAMINGS[media(response.header(b"content-type"))]()
+    reader, head = wire.reader(), _head(call, asked)
     writer, keeper = dialect.writer(head), _KEPT.writer(head)
     heard = None if guards is None else Heard(call, guards)
     spare = asked.tokens_out + FRAMES_BESIDE if call.capped else None
@@ -271,9 +272,7 @@ async def stream(
     started = finished = False
     try:
         async for piece in response:
-            deltas = [
-                delta for frame in frames.feed(piece) if (payload := data(frame)) is not None for delta in reader.feed(payload)
-            ]
+            deltas = [delta for payload in framing.feed(piece) for delta in reader.feed(payload)]
             usage = _used(deltas) or usage
             finished = finished or any(isinstance(delta, Finish) for delta in deltas)
             if spare is not None:  # a delta holds at least a token, so more of them than tokens pass the bound

@@ -20,6 +20,7 @@ from tandem.gateway import translate
 from tandem.gateway.asked import FRAMES_BESIDE, Fields, Headers, Prompted, Reply
 from tandem.gateway.cache import Cache
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
+from tandem.gateway.framing import FRAMINGS, SSE, media
 from tandem.gateway.guard import Guarding, let_out
 from tandem.gateway.providers.base import Ask, Wire, load
 from tandem.gateway.routing.plan import Memory
@@ -33,6 +34,8 @@ from tandem.observability.content import Vault
 
 PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"openai-processing-ms")
 ERROR_BYTES = 1024 * 1024
+SILENT_BYTES = 256 * 1024
+"""Of frames that say nothing of an answer yet: what is kept back of them, so that another attempt may take over."""
 NOBODY = Letterhead(id="", model="", at=0)
 WORDS = 2000
 """Characters of a provider's own message that a caller of another wire hears."""
@@ -138,26 +141,20 @@ async def attempt(
             "gen_ai.request.model": model,
         },
     )
-    own = asked.headers if passes else _trace(asked)
-    headers = [
-        *[(name, value) for name, value in ask.headers if all(name != theirs for theirs, _ in own)],
-        *_context(call, own),
-        (b"x-tandem-call", call.id.encode()),
-        (b"x-tandem-attempt", b"%d" % running.number),
-    ]
-    if asked.stream:
-        headers.append((b"accept", b"text/event-stream"))
     response: Response | None = None
     try:
+        if ask.bound is not None:
+            ask = ask.bound(ask, host.base_url, call.door.clock.now())
+        headers = _headers(call, asked, ask, running.number, passes=passes)
         place = hosts.place(host)
         response = await place.pool.ask("POST", place.path + ask.path, headers, ask.body, timeouts=call.endpoint.timeouts)
         if response.status >= 400:
             await _rejected(host, wire, response, same=wire.dialect == asked.dialect)
-        streams = asked.stream and (response.header(b"content-type") or "").startswith("text/event-stream")
+        kind = media(response.header(b"content-type")) if asked.stream else ""
         if not passes:
-            answer = translate.stream if streams else translate.whole
+            answer = translate.stream if kind in FRAMINGS else translate.whole
             await answer(wire, dialect_of(asked.dialect), call, asked, ask, response, reply, guards)
-        elif streams:
+        elif kind == SSE:
             await _stream(wire, call, asked, response, reply, guards)
         else:
             await _whole(wire, call, response, reply, guards)
@@ -177,6 +174,20 @@ def _ask(wire: Wire, asked: Prompted, model: str, key: str | None, *, passes: bo
     if passes:
         return wire.ask(asked.verb, asked.body, {**asked.edits, "model": msgspec.json.encode(model)}, key)
     return translate.put(wire, dialect_of(asked.dialect), asked, model, key)
+
+
+def _headers(call: Call, asked: Prompted, ask: Ask, number: int, *, passes: bool) -> list[tuple[bytes, bytes]]:
+    """The protocol's headers, the caller's where it speaks the same, and ours."""
+    own = asked.headers if passes else _trace(asked)
+    headers = [
+        *[(name, value) for name, value in ask.headers if all(name != theirs for theirs, _ in own)],
+        *_context(call, own),
+        (b"x-tandem-call", call.id.encode()),
+        (b"x-tandem-attempt", b"%d" % number),
+    ]
+    if asked.stream and all(name != b"accept" for name, _ in ask.headers):
+        headers.append((b"accept", SSE.encode()))
+    return headers
 
 
 def _trace(asked: Prompted) -> Fields:
@@ -223,9 +234,10 @@ async def _rejected(host: Host, wire: Wire, response: Response, *, same: bool) -
 def _words(body: bytes) -> str:
     """What a provider says of its refusal, for a caller who speaks another wire and hears ours."""
     try:
-        error = msgspec.json.decode(body)["error"]
+        tree = msgspec.json.decode(body)
+        error = tree.get("error", tree)
         return str(error["message"] if isinstance(error, dict) else error)[:WORDS]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError, KeyError):
         return ""
 
 
@@ -262,14 +274,15 @@ async def _whole(wire: Wire, call: Call, response: Response, reply: Reply, guard
 
 
 async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply, guards: Guarding | None) -> None:
-    """Passes frames on as they come; the commit point is the first one that is sent."""
+    """Passes frames on as they come; the commit point is the first one that is sent, which is one that says something."""
     frames, meter, started = Frames(), wire.meter(), False
     watched = None if guards is None else Watched(call, guards)
     spare = asked.tokens_out + FRAMES_BESIDE if call.capped else None
     held = b""
+    out: list[bytes] = []
+    opened = False
     try:
         async for piece in response:
-            out: list[bytes] = []
             for frame in frames.feed(piece):
                 if not meter.tells(frame):
                     out.append(frame)
@@ -284,13 +297,15 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
                     held += frame
                 elif not (alone and not asked.wants_usage):
                     out.append(frame)
-            if not out and not held:
+            opened = opened or any(map(meter.opens, out)) or sum(map(len, out)) > SILENT_BYTES
+            if not held and not (opened and out):
                 continue
             if watched is None:
                 chunk = b"".join(out)
                 call.keep(chunk)
             else:
                 chunk = watched.pass_on(out, last=bool(held))
+            out = []
             if not chunk:
                 continue
             if not started:

@@ -206,6 +206,9 @@ class AnthropicMeter:
     def tells(self, frame: bytes) -> bool:
         return b'"message_' in frame or b'"error"' in frame
 
+    def opens(self, frame: bytes) -> bool:
+        return True
+
     def frame(self, payload: bytes) -> tuple[bool, bool]:
         try:
             event = _event.decode(payload)

@@ -58,7 +58,7 @@ def members(chat: Chat, model: str) -> tuple[dict[str, object], tuple[str, ...]]
     Raises:
         Invalid: the chat holds what Anthropic cannot carry and what must not be left out; `field` names it.
     """
-    dropped = _left_out(chat)
+    dropped = left_out(chat)
     limit = DEFAULT_MAX_TOKENS if chat.max_output is None else chat.max_output
     system, turns = _said(chat.messages, dropped)
     body: dict[str, object] = {"model": model, "max_tokens": limit, "messages": turns}
@@ -73,7 +73,7 @@ def members(chat: Chat, model: str) -> tuple[dict[str, object], tuple[str, ...]]
     if choice is not None:
         body["tool_choice"] = choice
     output: dict[str, object] = {}
-    _think(chat, model, limit, body, output, dropped)
+    think(chat, model, limit, body, output, dropped)
     if chat.format is not None and chat.format.schema is not None:
         output["format"] = _format(chat.format)
     if output:
@@ -98,7 +98,7 @@ def members(chat: Chat, model: str) -> tuple[dict[str, object], tuple[str, ...]]
     return body, tuple(dict.fromkeys(dropped))
 
 
-def _left_out(chat: Chat) -> list[str]:
+def left_out(chat: Chat) -> list[str]:
     """What has no place at Anthropic and does not change what the answer means, as OpenAI's callers name it."""
     dropped = [name for name in ("seed", "frequency_penalty", "presence_penalty") if getattr(chat, name) not in (None, 0, 0.0)]
     if chat.seed == 0:
@@ -201,7 +201,7 @@ def _block(part: Part, where: str, dropped: list[str]) -> Block | None:
                 return {"type": "thinking", "thinking": part.text, "signature": part.signature}
             return None  # what nobody has signed is refused
         case ToolCall():
-            return _kept({"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part, where)}, part.cache)
+            return _kept({"type": "tool_use", "id": _id(part.id), "name": part.name, "input": written(part, where)}, part.cache)
         case ToolResult():
             return _result(part, where, dropped)
         case _:
@@ -268,7 +268,7 @@ def _id(id: str) -> str:
     return f"{_FOREIGN.sub('_', id)}_{crc32(id.encode()):08x}"
 
 
-def _input(call: ToolCall, where: str) -> msgspec.Raw:
+def written(call: ToolCall, where: str) -> msgspec.Raw:
     """A call's arguments as the object that Anthropic wants, byte by byte as the model wrote it."""
     text = call.arguments if call.arguments.strip() else "{}"
     try:
@@ -335,7 +335,7 @@ def _choice(choice: Choice | None, tools: Iterable[Tool]) -> Block | None:
     return shaped
 
 
-def _think(chat: Chat, model: str, limit: int, body: dict[str, object], output: dict[str, object], dropped: list[str]) -> None:
+def think(chat: Chat, model: str, limit: int, body: dict[str, object], output: dict[str, object], dropped: list[str]) -> None:
     """How hard to think, as the model's generation wants to be told."""
     budgeted = _BUDGETED.search(model) is not None
     if chat.effort not in ("", "none", *EFFORTS):
@@ -381,24 +381,24 @@ def _unforced(chat: Chat) -> None:
 
 def _format(form: Format) -> Block:
     assert form.schema is not None
-    return {"type": "json_schema", "schema": _closed(form.schema)}
+    return {"type": "json_schema", "schema": closed(form.schema)}
 
 
-def _closed(schema: Mapping[str, object]) -> dict[str, object]:
+def closed(schema: Mapping[str, object]) -> dict[str, object]:
     """The schema with objects that list their properties closed, as Anthropic demands; what is closed or a map stays."""
-    closed: dict[str, object] = {}
+    made: dict[str, object] = {}
     for name, value in schema.items():
         if name in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
-            closed[name] = {key: _closed(one) if isinstance(one, Mapping) else one for key, one in value.items()}
+            made[name] = {key: closed(one) if isinstance(one, Mapping) else one for key, one in value.items()}
         elif name == "items" and isinstance(value, Mapping):
-            closed[name] = _closed(value)
+            made[name] = closed(value)
         elif name in ("anyOf", "oneOf", "allOf", "prefixItems") and isinstance(value, list | tuple):
-            closed[name] = [_closed(one) if isinstance(one, Mapping) else one for one in value]
+            made[name] = [closed(one) if isinstance(one, Mapping) else one for one in value]
         else:
-            closed[name] = value
-    if "properties" in closed and "additionalProperties" not in closed:
-        closed["additionalProperties"] = False
-    return closed
+            made[name] = value
+    if "properties" in made and "additionalProperties" not in made:
+        made["additionalProperties"] = False
+    return made
 
 
 def _sampling(chat: Chat, body: dict[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Literal, Protocol, cast
 
@@ -24,6 +24,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     dropped: tuple[str, ...] = ()
     """Fields of the chat that this protocol has no place for and that were left out; the caller is told."""
+    bound: Callable[[Ask, str, int], Ask] | None = None
+    """Where its path or its headers depend on where it goes and when: makes of it what is sent, by the host's base URL and
+    the UTC microseconds. Raises Rejected where it cannot."""
 
 
 class Meter(Protocol):
@@ -34,6 +37,10 @@ class Meter(Protocol):
 
     def tells(self, frame: bytes) -> bool:
         """Whether a frame can say anything of use here; most do not, and need not be read."""
+        ...
+
+    def opens(self, frame: bytes) -> bool:
+        """Whether the answer begins with a frame, so that no other attempt may take over; some say nothing of it yet."""
         ...
 
     def frame(self, payload: bytes) -> tuple[bool, bool]:
@@ -109,10 +116,14 @@ class Wire(Protocol):
 
 PROTOCOLS: dict[str, str] = {
     "anthropic": "tandem.gateway.providers.anthropic:Anthropic",
+    "azure": "tandem.gateway.providers.azure:Azure",
+    "bedrock": "tandem.gateway.providers.bedrock:Bedrock",
     "gemini": "tandem.gateway.providers.gemini:Gemini",
     "openai": "tandem.gateway.providers.openai:OpenAI",
 }
 """Protocol name → where its class is; imported when first used."""
+QUERIES: dict[str, str] = {"azure": "api-version", "bedrock": "region"}
+"""Protocol → the one thing that the query of a base URL may say, for what its host or path leaves open."""
 
 
 def load(protocol: str) -> Wire:

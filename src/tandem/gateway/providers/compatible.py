@@ -145,6 +145,7 @@ KNOWN: dict[str, Known] = {
         # clouds, with an address for each customer
         Known(
             name="azure",
+            protocol="azure",
             base_url="https://{resource}.openai.azure.com/openai/v1",
             variable="AZURE_OPENAI_API_KEY",
             prices="azure",
@@ -165,10 +166,17 @@ KNOWN: dict[str, Known] = {
         ),
         Known(
             name="bedrock",
-            base_url="https://bedrock-runtime.{region}.amazonaws.com/openai/v1",
+            protocol="bedrock",
+            base_url="https://bedrock-runtime.{region}.amazonaws.com",
             variable="AWS_BEARER_TOKEN_BEDROCK",
             prices="aws",
-            note="Only the models that Bedrock serves in OpenAI's protocol.",
+            note="Every model that Converse has; a key is Bedrock's own, or `ACCESS_KEY:SECRET[:SESSION_TOKEN]`.",
+        ),
+        Known(
+            name="bedrock-openai",
+            base_url="https://bedrock-runtime.{region}.amazonaws.com/openai/v1",
+            prices="aws",
+            note="Only the models that Bedrock serves in OpenAI's protocol; its key is `bedrock`'s.",
         ),
         # brokers, who pass a call on
         Known(name="openrouter", base_url="https://openrouter.ai/api/v1", variable="OPENROUTER_API_KEY", prices="openrouter"),

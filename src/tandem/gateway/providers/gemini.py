@@ -218,6 +218,9 @@ class GeminiMeter:
     def tells(self, frame: bytes) -> bool:
         return True
 
+    def opens(self, frame: bytes) -> bool:
+        return True
+
     def frame(self, payload: bytes) -> tuple[bool, bool]:
         try:
             reply = _reply.decode(payload)

@@ -50,6 +50,8 @@ REASONS: dict[str, Reason] = {
 CODES = {"insufficient_quota": "quota", "rate_limit_exceeded": "rate_limited", "context_length_exceeded": "context_exceeded"}
 EFFORTS = ((2048, "low"), (8192, "medium"))
 """Tokens to think with, up to which an effort has this name; beyond: high."""
+EMPTY = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+"""A chunk that says nothing of the answer, such as what Azure found in the prompt."""
 PATHS: dict[Verb, str] = {"chat": "/chat/completions", "embed": "/embeddings"}
 
 
@@ -105,6 +107,9 @@ class OpenAIMeter:
 
     def tells(self, frame: bytes) -> bool:
         return b'"usage"' in frame or b"[DONE]" in frame or b'"error"' in frame
+
+    def opens(self, frame: bytes) -> bool:
+        return EMPTY.search(frame) is None
 
     def frame(self, payload: bytes) -> tuple[bool, bool]:
         if payload == b"[DONE]":
