@@ -21,8 +21,15 @@ from tandem.mock.settings import MockSettings
 from tandem.store.vault import Vault
 from tests.gateway.conftest import KEY, House, house
 
-MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5", "gemini": "gemini-2.5-flash"}
-ROOTS = {"openai": "/v1", "anthropic": "/anthropic/v1", "gemini": "/v1beta"}
+MODELS = {
+    "openai": "gpt-4o-mini",
+    "anthropic": "claude-haiku-4-5",
+    "gemini": "gemini-2.5-flash",
+    "bedrock": "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+    "azure": "gpt-4o-mini",
+}
+ROOTS = {"openai": "/v1", "anthropic": "/anthropic/v1", "gemini": "/v1beta", "bedrock": "?region=us-east-1", "azure": ""}
+KEYS = {"bedrock": b"AKIAEXAMPLE:secret:session"}
 PROTOCOLS = sorted(MODELS)
 FACTS = "radius: 17.9\ntexture: 10.4\nExplain the risk score in two sentences."
 SCHEMA: Any = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
@@ -50,7 +57,7 @@ def spread(door: House) -> None:
     prices: dict[str, Price] = {}
     for protocol, model in MODELS.items():
         address = f"{protocol}/{model}"
-        sealed = Vault(bytes(32)).seal("provider", b"mk", protocol.encode())
+        sealed = Vault(bytes(32)).seal("provider", KEYS.get(protocol, b"mk"), protocol.encode())
         hosts[protocol] = replace(
             own, name=protocol, protocol=protocol, base_url=f"{door.mock.url}{ROOTS[protocol]}", keys=(sealed,)
         )
@@ -209,7 +216,7 @@ async def test_a_refusal_is_told_in_the_words_of_the_caller(
         message = await http.post("/anthropic/v1/messages", json=failing(protocol, order))
     assert chat.status_code == ours
     assert chat.json()["error"]["message"]
-    assert message.status_code == (502 if protocol == "openai" and order.startswith("error") else theirs)
+    assert message.status_code == (502 if protocol in ("openai", "azure") and order.startswith("error") else theirs)
     assert message.json()["type"] == "error"
 
 
@@ -221,7 +228,7 @@ async def test_a_stream_that_breaks_off_never_looks_finished(tmp_path: Path, ord
     ):
         spread(door)
         for protocol in PROTOCOLS:
-            if order.startswith("malformed") and protocol != "gemini":
+            if order.startswith("malformed") and protocol not in ("gemini", "bedrock"):
                 continue  # where the caller speaks it too, bytes pass as they are
             chat = await http.post("/v1/chat/completions", json=failing(protocol, order))
             assert (chat.status_code, chat.text.count("data: [DONE]")) == (200, 0), (protocol, chat.text)
@@ -306,7 +313,7 @@ async def test_embeddings_of_those_who_have_none_are_refused_with_a_way_on(acros
     assert "Anthropic has no embeddings" in reply.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("protocol", ["anthropic", "gemini"])
+@pytest.mark.parametrize("protocol", ["anthropic", "bedrock", "gemini"])
 @pytest.mark.parametrize(
     ("field", "value", "refused"),
     [
@@ -331,7 +338,7 @@ async def test_nothing_that_changes_the_answer_is_lost_unseen(
     assert across.mock.bill() == []
 
 
-@pytest.mark.parametrize("protocol", ["anthropic", "gemini"])
+@pytest.mark.parametrize("protocol", ["anthropic", "bedrock", "gemini"])
 async def test_what_does_not_change_the_answer_is_named(across: House, protocol: str) -> None:
     harmless = {"store": True, "metadata": {}, "service_tier": "flex", "n": 1, "parallel_tool_calls": None, "invented": 3}
     ask = {"model": protocol, "messages": [{"role": "user", "content": FACTS}], "max_tokens": 20, **harmless}
