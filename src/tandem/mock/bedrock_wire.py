@@ -48,7 +48,7 @@ _SCRIPTED = {
 }
 
 
-class _Member(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+class _Member(msgspec.Struct, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A structure of the API; a member that it does not have is refused."""
 
 
