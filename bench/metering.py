@@ -28,7 +28,7 @@ from tandem.gateway.prices import price_of
 from tandem.gateway.providers.base import PROTOCOLS, load
 
 AT = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp()) * MICROS
-FORMS = {"gemini": "google", "anthropic": "anthropic", "openai": "openai"}
+FORMS = {"gemini": "google", "anthropic": "anthropic", "openai": "openai", "bedrock": "aws"}
 """Protocol → whose price list applies where the file's name tells of nobody else."""
 NAMED = re.compile(
     r"anthropic|openrouter|mistral|groq|cohere|bedrock|google|openai|xai|cerebras|deepseek|huggingface|moonshot|fireworks|perplexity|azure"

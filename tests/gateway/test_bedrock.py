@@ -191,6 +191,7 @@ async def test_botocore_sends_the_same_request(stream: bool) -> None:
                 list(client.converse_stream(**asked)["stream"])
             else:
                 client.converse(**asked)
+            client.close()
 
         await asyncio.to_thread(ask)
         [seen] = mock.requests()

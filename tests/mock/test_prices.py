@@ -18,6 +18,7 @@ LISTED = {  # US dollars per million tokens: prompt, cached prompt, completion
     "gpt-4.1-nano": ("0.10", "0.025", "0.40"),
     "gemini-2.5-flash": ("0.30", "0.03", "2.50"),
     "gemini-3-flash-preview": ("0.50", "0.05", "3.00"),
+    "amazon.nova-lite-v1:0": ("0.06", "0.015", "0.24"),
     "text-embedding-3-small": ("0.02", "0.02", "0"),
 }
 
@@ -26,7 +27,7 @@ LISTED = {  # US dollars per million tokens: prompt, cached prompt, completion
 def test_rates_are_the_listed_ones(model: str) -> None:
     row = prices.TABLE[model]
     assert [row.prompt, row.cached, row.completion] == [Fraction(rate) * 1_000_000 for rate in LISTED[model]]
-    assert row.source.startswith(("https://openai.com/", "https://ai.google.dev/"))
+    assert row.source.startswith(("https://openai.com/", "https://ai.google.dev/", "https://aws.amazon.com/bedrock/"))
     assert date.fromisoformat(row.effective) <= date(2025, 12, 31)
     assert row.name == f"{model}@{row.effective}"
 
@@ -53,6 +54,7 @@ def test_a_model_without_price_costs_nothing_known() -> None:
 CLAUDES = {  # US dollars per million tokens: prompt, read, written for five minutes, for an hour, completion
     "claude-haiku-4-5": ("1", "0.10", "1.25", "2", "5"),
     "claude-sonnet-4-6": ("3", "0.30", "3.75", "6", "15"),
+    "us.anthropic.claude-haiku-4-5-20251001-v1:0": ("1.1", "0.11", "1.375", "2.2", "5.5"),
 }
 
 
@@ -61,7 +63,7 @@ def test_claudes_rates_are_the_listed_ones(model: str) -> None:
     row = prices.TABLE[model]
     rates = [row.prompt, row.cached, row.written, row.written_hour, row.completion]
     assert rates == [Fraction(rate) * 1_000_000 for rate in CLAUDES[model]]
-    assert row.source.startswith("https://platform.claude.com/")
+    assert row.source.startswith(("https://platform.claude.com/", "https://aws.amazon.com/bedrock/"))
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7), st.data())
