@@ -156,6 +156,49 @@ async def test_what_the_filter_refuses_is_never_routed_around(door: House) -> No
     assert len(door.mock.requests()) == 1
 
 
+async def test_a_vector_is_fetched_from_a_deployment_and_billed(door: House) -> None:
+    model = "text-embedding-3-small"
+    key = door.handler.door.vault.seal("provider", b"k", b"azure")
+    door.publish(
+        hosts={"azure": Host(name="azure", protocol="azure", base_url=door.mock.url, keys=(key,))},
+        endpoints={"embedder": Endpoint(name="embedder", kind="embed", route=(Target(target=f"azure/{model}"),))},
+        prices={f"azure/{model}": door.snapshot.prices[f"mock/{model}"]},
+    )
+    async with openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key=KEY, max_retries=0) as client:
+        found = await client.embeddings.create(model="embedder", input=["one", "two"])
+    assert len(found.data) == 2
+    door.move()
+    (row, *_) = door.traces.list(team=None)
+    assert door.traces.find(row.trace, team=None).calls[0].cost == door.mock.bill()[-1].cost_nano
+
+
+async def test_a_wait_in_milliseconds_is_kept(door: House) -> None:
+    """Azure asks for less than a second; an attempt at the same deployment waits for as long."""
+    times: list[float] = []
+
+    def told(status: bytes, more: bytes, body: bytes) -> Any:
+        async def said(caller: Caller) -> None:
+            await caller.reader.readuntil(b"\r\n\r\n")
+            times.append(asyncio.get_running_loop().time())
+            await caller.send(
+                b"HTTP/1.1 %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b" % (status, more, len(body), body)
+            )
+
+        return said
+
+    answer = json.dumps({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}).encode()
+    busy = told(
+        b"429 Too Many Requests", b"retry-after-ms: 300\r\nretry-after: 60\r\n", b'{"error":{"code":"429","message":"busy"}}'
+    )
+    async with upstream(busy, told(b"200 OK", b"", answer)) as (url, _):
+        endpoint = Endpoint(name="assistant", kind="chat", route=(Target(target=f"azure/{MODEL}"),), retries=1)
+        door.publish(hosts={"azure": Host(name="azure", protocol="azure", base_url=url)}, endpoints={"assistant": endpoint})
+        async with httpx2.AsyncClient(base_url=door.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+            reply = await http.post("/v1/chat/completions", json={**ASKED, "model": "assistant"})
+    assert reply.status_code == 200
+    assert times[1] - times[0] >= 0.3
+
+
 # --- streams
 
 
@@ -186,6 +229,7 @@ async def asked_of(door: House, *streams: tuple[bytes, ...], path: str = "/v1/ch
             for frame in stream:
                 if frame is HEARD:
                     await heard.wait()
+                await asyncio.sleep(0.02)  # so that it is a read of its own
                 await caller.send(frame)
 
         return said

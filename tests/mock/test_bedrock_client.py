@@ -246,11 +246,15 @@ async def test_a_wanted_key_must_have_signed() -> None:
         assert "other" not in json.dumps(last)
 
 
-async def test_a_prompt_never_has_more_tokens_than_bytes(mock: MockHandle, aws: Aws) -> None:
-    turns = [*HELLO, {"role": "assistant", "content": [{"toolUse": {"toolUseId": "a", "name": "f", "input": {"a": [1]}}}]}]
-    turns += [{"role": "user", "content": [{"toolResult": {"toolUseId": "a", "content": [{"json": {"b": 2}}]}}]}]
-    usage = (await aws.converse(messages=turns, toolConfig=TOOLS))["usage"]
-    assert usage["inputTokens"] < mock.requests()[0]["bytes"]  # type: ignore[operator]
+async def test_a_prompt_is_counted_with_a_pencil(aws: Aws) -> None:
+    """What is no text counts as its JSON, and so does a tool."""
+    call = {"toolUse": {"toolUseId": "a", "name": "f", "input": {"a": [1]}}}
+    result = {"toolResult": {"toolUseId": "a", "content": [{"json": {"b": 2}}]}}
+    turns = [*HELLO, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+    spec = {"name": "f", "inputSchema": {"json": CITY}}
+    usage = (await aws.converse(messages=turns, toolConfig={"tools": [{"toolSpec": spec}]}))["usage"]
+    told = [json.dumps(block, separators=(",", ":")) for block in (call, result, spec)]
+    assert usage["inputTokens"] == 3 + 3 * 4 + tokens.count("hello world!") + sum(map(tokens.count, told))
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -254,7 +254,8 @@ class Put:
                     return {"reasoningContent": {"redactedContent": part.hidden}}
                 if part.signature:
                     return {"reasoningContent": {"reasoningText": {"text": part.text, "signature": part.signature}}}
-                return None  # what nobody has signed is refused
+                self.dropped.append("thinking")  # what nobody has signed is refused
+                return None
             case ToolCall():
                 return {"toolUse": {"toolUseId": _id(part.id), "name": part.name, "input": written(part, where)}}
             case ToolResult():
