@@ -40,11 +40,11 @@ from tandem.core.chat import (
 from tandem.core.endpoint import Provider
 from tandem.core.errors import Invalid, Upstream
 from tandem.core.money import Usage
+from tandem.gateway.check import check_provider
 from tandem.gateway.eventstream import EventStream
 from tandem.gateway.prices import VENDORS, price_of
 from tandem.gateway.providers.base import load
 from tandem.gateway.providers.bedrock import Bedrock
-from tandem.gateway.repo import check_provider
 from tandem.mock import eventstream
 from tandem.mock.anthropic_wire import signature
 from tandem.mock.serve import MockHandle, running

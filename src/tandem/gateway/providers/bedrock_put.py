@@ -339,7 +339,7 @@ def _id(id: str) -> str:
     """A call's id as Bedrock takes it, the same one for the call and its result.
 
     >>> _id("call_1"), _id("call/1"), len(_id("x" * 99))
-    ('call_1', 'call_1_1e63df63', 64)
+    ('call_1', 'call_1_e80fc002', 64)
     """
     plain = _FOREIGN_ID.sub("_", id)
     if id and plain == id and len(id) <= LONGEST_ID:
