@@ -120,6 +120,9 @@ class EndpointOptions:
     route: tuple[Target, ...]
     team: str = "default"
     strategy: Strategy = "weighted"
+    router: str = ""
+    """Of `good_enough`: `router/NAME@ALIAS`."""
+    tolerance: float = 0.05
     sticky: bool = False
     regions: tuple[str, ...] = ()
     max_cost: str = ""
@@ -383,6 +386,8 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
         kind=options.kind,
         team=options.team,
         strategy=options.strategy,
+        router=options.router,
+        tolerance=options.tolerance,
         sticky=options.sticky,
         regions=options.regions,
         max_cost=options.max_cost,

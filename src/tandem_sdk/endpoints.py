@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tandem_sdk.assets import Version
 from tandem_sdk.shape import plain
 from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
 
@@ -52,7 +53,11 @@ class Endpoint:
     route: tuple[Target, ...] = ()
     team: str = "default"
     strategy: str = "weighted"
-    """`weighted`, `cheapest`, `fastest` or `least_busy`: which target of the same priority is asked first."""
+    """`weighted`, `cheapest`, `fastest`, `least_busy` or `good_enough`: which target of the same priority is asked first."""
+    router: str = ""
+    """Of `good_enough`: `router/NAME@ALIAS`."""
+    tolerance: float = 0.05
+    """Of `good_enough`: the chance of a good answer that may be given up for a lower cost."""
     sticky: bool = False
     """Whether a conversation stays with the target that had it."""
     regions: tuple[str, ...] = ()
@@ -108,6 +113,8 @@ class Endpoints:
         route: Sequence[Target],
         team: str | None = None,
         strategy: str | None = None,
+        router: str | None = None,
+        tolerance: float | None = None,
         sticky: bool | None = None,
         regions: Sequence[str] | None = None,
         max_cost: str | None = None,
@@ -128,7 +135,8 @@ class Endpoints:
         """
         told = {
             "kind": kind, "route": [plain(target) for target in route], "team": team,
-            "strategy": strategy, "sticky": sticky, "regions": None if regions is None else [*regions],
+            "strategy": strategy, "router": router, "tolerance": tolerance,
+            "sticky": sticky, "regions": None if regions is None else [*regions],
             "max_cost": max_cost, "past_refusals": past_refusals, "retries": retries,
             "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "cache_seconds": cache_seconds,
             "record_content": record_content,
@@ -145,6 +153,17 @@ class Endpoints:
             NotFound, Conflict: there is none, or `tandem.toml` declares it.
         """
         self._wire.send("DELETE", f"{API}/endpoints/{segment(name)}")
+
+    def publish_router(self, name: str, file: str) -> Version:
+        """Publishes a learned router's next version.
+
+        Args:
+            file: the text of the file that `tandem route train` wrote.
+
+        Raises:
+            Invalid: it is none.
+        """
+        return read_reply(Version, self._wire.send("POST", f"{API}/routers/{segment(name)}", {"file": file}))
 
     def resting(self) -> tuple[Resting, ...]:
         """Targets and keys that stand behind the others now."""

@@ -10,6 +10,8 @@ import pytest
 from tests.cli.conftest import Shell
 from tests.routing import COSTS, rows, written
 
+from tandem_sdk.fake import FakePlatform
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -98,3 +100,68 @@ def test_what_cannot_be_read_or_written_is_named(tandem: Shell, folder: Path, tm
     assert "cannot be read" in done.err
     done = tandem("route", "train", str(folder / "train.jsonl"), "--out", str(tmp_path / "no" / "where.json"))
     assert "cannot be written" in done.err
+
+
+def test_a_router_is_published(tandem: Shell, platform: FakePlatform, folder: Path, tmp_path: Path) -> None:
+    router = tmp_path / "router.json"
+    assert tandem("route", "train", str(folder / "train.jsonl"), "--out", str(router)).code == 0
+    version = {"ref": "router/tasks@1", "kind": "router", "name": "tasks", "version": 1, "digest": "sha256:" + "ab" * 32}
+    platform.on("POST", "/api/v1/routers/tasks", version)
+    done = tandem("route", "publish", "router/tasks", str(router))
+    assert done.code == 0, done.err
+    assert "router/tasks@1" in done.out
+    asked: Any = platform.asked[-1].json()
+    assert asked["file"] == router.read_text()
+    missing = tandem("route", "publish", "tasks", str(tmp_path / "none.json"))
+    assert missing.code == 2
+    assert "cannot be read" in missing.err
+
+
+def graded(suite: str = "suite/qa@1", **grades: tuple[float, int | None]) -> dict[str, object]:
+    lines = [
+        {"row": row, "grade": grade, "answers": [{"trace": f"trc_{row}", "cost": cost}]} for row, (grade, cost) in grades.items()
+    ]
+    return {"evaluation": "run_1", "prompt": "prompt/p@1", "suite": suite, "metric": "exact", "lines": lines}
+
+
+def kept(text: str) -> dict[str, object]:
+    request = json.dumps({"messages": [{"role": "user", "content": text}]})
+    return {"id": "trc_1", "calls": [], "content": {"cal_1": {"request": request, "answer": ""}}}
+
+
+def test_outcomes_come_out_of_evaluations(tandem: Shell, platform: FakePlatform, tmp_path: Path) -> None:
+    platform.on("GET", "/api/v1/runs/run_1/rows", graded(a=(1.0, 10), b=(0.0, 20), c=(1.0, 30)))
+    platform.on("GET", "/api/v1/runs/run_2/rows", graded(a=(0.5, 1), b=(1.0, 2)))
+    platform.on("GET", "/api/v1/traces/trc_a", kept("First?"))
+    platform.on("GET", "/api/v1/traces/trc_b", kept("Second?"))
+    out = tmp_path / "outcomes.jsonl"
+    done = tandem("route", "outcomes", "p/dear=run_1", "p/cheap=run_2", "--out", str(out))
+    assert done.code == 0, done.err
+    assert "2 questions, 2 models" in done.out
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert told[0] == {
+        "question": "First?",
+        "models": {"p/dear": {"score": 1.0, "cost": 10}, "p/cheap": {"score": 0.5, "cost": 1}},
+        "group": "a",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "second", "code", "says"),
+    [
+        (("p/a=run_1",), graded(a=(1.0, 1)), 2, "two models"),
+        (("p/a=run_1", "run_2"), graded(a=(1.0, 1)), 2, "MODEL=RUN"),
+        (("p/a=run_1", "p/b=run_2"), graded(suite="suite/other@1", a=(1.0, 1)), 2, "different suites"),
+        (("p/a=run_1", "p/b=run_2"), graded(z=(1.0, 1)), 2, "No row"),
+        (("p/a=run_1", "p/b=run_2"), graded(a=(1.0, None)), 2, "not known"),
+    ],
+)
+def test_runs_that_do_not_compare_make_no_outcomes(
+    tandem: Shell, platform: FakePlatform, tmp_path: Path, words: tuple[str, ...], second: dict[str, object], code: int, says: str
+) -> None:
+    platform.on("GET", "/api/v1/runs/run_1/rows", graded(a=(1.0, 10)))
+    platform.on("GET", "/api/v1/runs/run_2/rows", second)
+    platform.on("GET", "/api/v1/traces/trc_a", kept("First?"))
+    done = tandem("route", "outcomes", *words, "--out", str(tmp_path / "outcomes.jsonl"))
+    assert (done.code, says in done.err) == (code, True), done.err
+    assert not (tmp_path / "outcomes.jsonl").exists()

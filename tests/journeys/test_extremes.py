@@ -42,6 +42,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/gates/{kind}/{name}": ("/api/v1/gates/model/0", {"minimum": 0.6}),
     "/api/v1/assets/{kind}/{name}/promote": ("/api/v1/assets/prompt/0/promote", {"version": 1}),
     "/api/v1/assets/{kind}/{name}/rollback": ("/api/v1/assets/prompt/0/rollback", {}),
+    "/api/v1/routers/{name}": ("/api/v1/routers/made", {"file": "{}"}),
     "/api/v1/prompts/{name}": ("/api/v1/prompts/made", {"template": "Say it"}),
     "/api/v1/suites/{name}": (
         "/api/v1/suites/0",
@@ -83,7 +84,7 @@ GOOD: dict[str, tuple[str, Any]] = {
 }
 """For every route that takes JSON: an address, and a body that is taken; None where it depends on what was made before."""
 REFUSED = {"/api/v1/assets/{kind}/{name}/rollback", "/api/v1/runs", "/api/v1/erasures/verify", "/api/v1/reviews/export"}
-REFUSED |= {"/api/v1/requests/{identifier}/approve", "/api/v1/requests/{identifier}/decline"}
+REFUSED |= {"/api/v1/requests/{identifier}/approve", "/api/v1/requests/{identifier}/decline", "/api/v1/routers/{name}"}
 """What finds nothing to do here, and is refused after its body was read; or would start a run for every extreme."""
 
 

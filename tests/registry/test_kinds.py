@@ -40,6 +40,7 @@ GOOD: dict[Kind, tuple[dict[str, Any], dict[str, str], tuple[Ref, ...]]] = {
         (ROWS,),
     ),
     "index": ({"content": FILE, "chunker": "recursive-v1:1200", "embedder": "hashed-v1", "store": "run_1"}, {}, ()),
+    "router": ({"models": ["p/a", "p/b"], "data": FILE, "rows": 9}, {"router.json": FILE}, ()),
 }
 
 BAD: list[tuple[Kind, str, dict[str, Any]]] = [
@@ -98,6 +99,9 @@ BAD: list[tuple[Kind, str, dict[str, Any]]] = [
     ("decision", "meta.entry", {"entry": ""}),
     ("decision", "meta.input", {"input": {}}),
     ("decision", "meta.output", {"output": "number"}),
+    ("router", "meta.models", {"models": ["p/a"]}),
+    ("router", "meta.models", {"models": "p/a"}),
+    ("router", "meta.data", {"data": ""}),
     ("index", "meta.content", {"content": "md5:1"}),
     ("index", "meta.chunker", {"chunker": ""}),
     ("index", "meta.embedder", {"embedder": 7}),

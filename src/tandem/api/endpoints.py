@@ -64,6 +64,8 @@ class EndpointIn(BaseModel):
     route: Annotated[list[TargetIn], Field(min_length=1, max_length=100)]
     team: Name = "default"
     strategy: Strategy = "weighted"
+    router: Annotated[str, Field(max_length=140)] = ""
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
     sticky: bool = False
     regions: Annotated[list[Name], Field(max_length=32)] = []
     max_cost: Annotated[str, Field(max_length=32)] = ""
@@ -129,6 +131,8 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
             kind=body.kind,
             team=body.team,
             strategy=body.strategy,
+            router=body.router,
+            tolerance=body.tolerance,
             sticky=body.sticky,
             regions=tuple(body.regions),
             max_cost=body.max_cost,

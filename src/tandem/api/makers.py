@@ -1,4 +1,4 @@
-"""Prompts, suites and decisions over HTTP: the assets that people write by hand."""
+"""Prompts, suites, decisions and learned routers over HTTP: the assets that people write by hand, or bring."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tandem.core.errors import Invalid
 from tandem.decisions.describe import describe
 from tandem.decisions.worker import SOURCE
 from tandem.evaluation.look import known_columns
+from tandem.gateway.routing.learned import MOST_BYTES, load
 from tandem.governance.authorise import authorise, scope_of
+from tandem.registry.kinds.router import FILE
 from tandem.registry.kinds.suite import REPEATS, ROWS, TOKENS
 from tandem.registry.registry import Registry
 from tandem.store.blobs import digest_of
@@ -47,6 +49,13 @@ class DecisionIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     source: Text
     entry: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+
+
+class RouterIn(BaseModel):
+    """A learned router: the file that `tandem route train` wrote."""
+
+    model_config = ConfigDict(extra="forbid")
+    file: Annotated[str, Field(max_length=MOST_BYTES)]
 
 
 class ScoringIn(BaseModel):
@@ -83,6 +92,21 @@ class SuiteIn(BaseModel):
 def routes(registry: Registry) -> APIRouter:
     """The routes that publish prompts, suites and decisions."""
     router = APIRouter(tags=["assets"])
+
+    @router.post("/routers/{name}", status_code=201)
+    def add_router(name: str, body: RouterIn, by: Caller) -> Response:
+        """Publishes a learned router's next version; endpoints use it once an alias they name points at it."""
+        authorise(by, "write")
+        data = body.file.encode()
+        told = load(data).described
+        meta = {
+            "models": list(told.models),
+            "data": told.data,
+            "rows": told.rows,
+            "seed": told.seed,
+            "scored": {field: getattr(told.scored, field) for field in told.scored.__struct_fields__},
+        }
+        return answer(version_body(registry.publish("router", name, members={FILE: data}, meta=meta, by=by), {}), 201)
 
     @router.post("/prompts/{name}", status_code=201)
     def add_prompt(name: str, body: PromptIn, by: Caller) -> Response:

@@ -114,7 +114,7 @@ def routes(runs: Runs, jobs: Jobs, registry: Registry, looked: Looked) -> APIRou
         identifier: str,
         by: Caller,
         metric: Annotated[str | None, Query(max_length=64)] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 20,
         content: bool = False,
     ) -> Response:
         """The rows an evaluation asked about, the worst first, with their grades; what was answered when asked for."""

@@ -56,9 +56,11 @@ def list_endpoints(as_json: bool) -> None:
 @click.option("--team", help="Whose it is; the team 'default' is everybody's.")
 @click.option(
     "--strategy",
-    type=click.Choice(["weighted", "cheapest", "fastest", "least_busy"]),
+    type=click.Choice(["weighted", "cheapest", "fastest", "least_busy", "good_enough"]),
     help="Which target of the same priority is asked first. [default: weighted]",
 )
+@click.option("--router", metavar="router/NAME@ALIAS", help="Of good_enough: what was learned about the targets.")
+@click.option("--tolerance", type=click.FloatRange(0, 1), help="Of good_enough: chance that may be given up for a lower cost.")
 @click.option("--sticky/--no-sticky", default=None, help="Whether a conversation stays with the target that had it.")
 @click.option("--region", "regions", multiple=True, help="Where content may go: a provider's region. Repeat it.")
 @click.option("--max-cost", metavar="USD", help="Targets of which a call is expected to cost more are not asked.")
@@ -80,6 +82,8 @@ def set_endpoint(
     targets: tuple[str, ...],
     team: str | None,
     strategy: str | None,
+    router: str | None,
+    tolerance: float | None,
     sticky: bool | None,
     regions: tuple[str, ...],
     max_cost: str | None,
@@ -100,6 +104,8 @@ def set_endpoint(
             route=[target_of(word) for word in targets],
             team=team,
             strategy=strategy,
+            router=router,
+            tolerance=tolerance,
             sticky=sticky,
             regions=regions or None,
             max_cost=max_cost,

@@ -1,8 +1,9 @@
-"""`tandem route`: learn which model answers a prompt well, and what that is worth. It calls no platform."""
+"""`tandem route`: learn which model answers a prompt well, what that is worth, and publish it for endpoints to use."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,17 +11,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tandem.cli.options import as_json
+from tandem.cli.options import as_json, bare, platform, wrong
 from tandem.cli.progress import bar
 from tandem.cli.show import clean, emit, pairs, short, table
 from tandem.core.errors import Invalid
+from tandem.observability.dialogue import question
 
 if TYPE_CHECKING:
     from tandem.evaluation.outcomes import Outcomes
     from tandem.evaluation.routing import Figure, Report
     from tandem.gateway.routing.learned import LearnedRouter
+    from tandem_sdk import GradedRow, Trace
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+MOST_ROWS = 10_000
 prices_option = click.option("--prices", type=FILE, help="Dollars per million tokens, by model, for outcomes without costs.")
 
 
@@ -201,6 +205,90 @@ def _curve(report: Report) -> None:
     ]
     table(("learned, tolerance", "$ per million calls", "quality"), shown)
     click.echo()
+
+
+@route.command()
+@click.argument("runs", nargs=-1, required=True, metavar="MODEL=RUN…")
+@click.option("--out", type=FILE, required=True, help="The file to write the outcomes to.")
+@click.option("--metric", metavar="NAME", help="The grade that counts, between 0 and 1. [default: the suite's own]")
+@as_json
+def outcomes(runs: tuple[str, ...], out: Path, metric: str | None, as_json: bool) -> None:
+    """Write outcomes out of evaluations: the same suite, asked of two models or more.
+
+    MODEL is how endpoints name it, such as openai/gpt-4o-mini; RUN is the evaluating run. Rows that all runs have
+    answered are written, with their grades and costs; the questions are read from the traces of the first.
+    """
+    named = dict(_named(word) for word in runs)
+    if len(named) < 2:
+        raise wrong("Outcomes compare two models or more: MODEL=RUN MODEL=RUN.")
+    with platform() as tandem:
+        graded = {model: tandem.runs.rows(run, metric=metric, limit=MOST_ROWS) for model, run in named.items()}
+        if len({rows.suite for rows in graded.values()}) != 1:
+            raise wrong("These runs asked the questions of different suites, so their grades do not compare.")
+        answers = {model: {line.row: line for line in rows.lines if line.answers} for model, rows in graded.items()}
+        shared = sorted(set.intersection(*(set(lines) for lines in answers.values())))
+        first = next(iter(answers.values()))
+        written: list[str] = []
+        with bar("Read", quiet=as_json) as advance:
+            for place, row in enumerate(shared):
+                asked = _question(tandem.traces.show(first[row].answers[0].trace, content=True))
+                if asked:
+                    scored = {model: _scored(model, lines[row]) for model, lines in answers.items()}
+                    written.append(json.dumps({"question": asked, "models": scored, "group": row}, ensure_ascii=False))
+                advance((place + 1) / len(shared), row)
+    if not written:
+        raise Invalid(
+            "No row has a question that can be read.",
+            field="runs",
+            hint="All runs must have answered the same rows, and the endpoint must record content.",
+        )
+    _write(out, "".join(f"{line}\n" for line in written).encode())
+    told = {"file": str(out), "rows": len(written), "left_out": len(shared) - len(written), "models": list(named)}
+    if as_json:
+        emit(told)
+        return
+    click.echo(f"{out}: {len(written)} questions, {len(named)} models.")
+
+
+def _named(word: str) -> tuple[str, str]:
+    model, equals, run = word.rpartition("=")
+    if not equals or not model or not run:
+        raise wrong(f"'{word}' names no run; write MODEL=RUN.")
+    return model, run
+
+
+def _question(trace: Trace) -> str:
+    """What the user asked in a trace; empty where it was not kept."""
+    return next((asked for kept in (trace.content or {}).values() if (asked := question(kept.request))), "")
+
+
+def _scored(model: str, line: GradedRow) -> dict[str, float]:
+    """How a row was answered, and what that cost: means over the repeats."""
+    costs = [answer.cost for answer in line.answers if answer.cost is not None]
+    if len(costs) < len(line.answers):
+        raise Invalid(f"What the answers of {model} did cost is not known.", field="runs", hint="Name its provider's price list.")
+    return {"score": line.grade, "cost": round(sum(costs) / len(costs))}
+
+
+@route.command()
+@click.argument("name")
+@click.argument("file", type=FILE)
+@as_json
+def publish(name: str, file: Path, as_json: bool) -> None:
+    """Publish the FILE that `train` wrote as the next version of router/NAME.
+
+    `tandem promote router/NAME production` makes it the one that endpoints use which name router/NAME@production.
+    """
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"'{file}' cannot be read: {error}.", field="file") from None
+    with platform() as tandem:
+        version = tandem.endpoints.publish_router(bare(name, "router"), text)
+    if as_json:
+        emit(version)
+        return
+    pairs([("version", version.ref), ("digest", short(version.digest))])
 
 
 def verdict(report: Report) -> str:

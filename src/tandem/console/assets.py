@@ -33,6 +33,7 @@ COMMANDS = {
     "decision": "tandem decision add NAME FILE",
     "policy": "tandem policy add NAME --guard DETECTOR=ACTION",
     "suite": "tandem suite add NAME --data dataset/NAME --endpoint NAME --expect COLUMN --scorer exact",
+    "router": "tandem route publish NAME FILE",
     "index": "tandem docs add NAME FOLDER",
 }
 """What makes the first asset of each kind."""

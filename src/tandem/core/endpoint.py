@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 EndpointKind = Literal["chat", "embed", "predict", "decide"]
-Strategy = Literal["weighted", "cheapest", "fastest", "least_busy"]
+Strategy = Literal["weighted", "cheapest", "fastest", "least_busy", "good_enough"]
 Role = Literal["serve", "canary", "shadow"]
 Ability = Literal["vision", "tools", "json"]
 
@@ -55,6 +55,10 @@ class Endpoint:
     team: str = "default"
     strategy: Strategy = "weighted"
     """Which target of the same priority is asked first; one of weight 0 only after the others."""
+    router: str = ""
+    """Of the strategy `good_enough`: `router/NAME@ALIAS`, which says how well each target will answer a prompt."""
+    tolerance: float = 0.05
+    """Of the strategy `good_enough`: the chance of a good answer, 0 to 1, that may be given up for a lower cost."""
     sticky: bool = False
     """Whether a conversation stays with the target that had it, as long as that one is well."""
     regions: tuple[str, ...] = ()

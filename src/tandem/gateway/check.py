@@ -166,6 +166,7 @@ def _check_routing(endpoint: Endpoint, who: str) -> None:
             hint="sticky goes with weighted; cheapest knows by itself what is still cached where.",
             field="sticky",
         )
+    _check_router(endpoint, who)
     if endpoint.max_cost:
         try:
             bound = nano(endpoint.max_cost)
@@ -185,6 +186,19 @@ def _check_routing(endpoint: Endpoint, who: str) -> None:
     ]
     if asks and (endpoint.kind not in ("chat", "embed") or endpoint.route[0].target.startswith(INDEX)):
         raise Invalid(f"{who} answers {endpoint.kind} calls, which know no {asks[0]}.", field=asks[0])
+
+
+def _check_router(endpoint: Endpoint, who: str) -> None:
+    if (endpoint.strategy == "good_enough") != bool(endpoint.router):
+        raise Invalid(
+            f"{who} goes by '{endpoint.strategy}' and names {endpoint.router or 'no router'}.",
+            hint="good_enough takes a router, and nothing else does.",
+            field="router",
+        )
+    if endpoint.router and ((ref := Ref.parse(endpoint.router)).kind != "router" or ref.alias is None):
+        raise Invalid(f"{who} has a router that is no router's alias.", hint="Write router/NAME@ALIAS.", field="router")
+    if not 0 <= endpoint.tolerance <= 1:
+        raise Invalid(f"{who} has a tolerance of {endpoint.tolerance}.", hint="Use 0 to 1.", field="tolerance")
 
 
 def _check_answering(endpoint: Endpoint, who: str) -> None:

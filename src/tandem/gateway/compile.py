@@ -156,6 +156,7 @@ class Compiler:
             served=served,
             prompts=self._named("prompt"),
             policies=self._named("policy"),
+            routers=self._named("router"),
             budgets=budgets,
         )
 
@@ -194,17 +195,25 @@ class Compiler:
                 continue
             production = asset.aliases.get(PRODUCTION)
             for version in self._s.registry.versions(asset.kind, asset.name, ALL)[:50]:
-                folder = self._served / version.digest.removeprefix("sha256:")
-                try:
-                    self._s.blobs.materialise(version.members, folder)
-                except TandemError as error:  # one damaged version must not keep all the others from the doors
-                    self.damaged[str(version.ref)] = error.message
-                    continue
-                self.damaged.pop(str(version.ref), None)
-                served[str(version.ref)] = self._entry(version, folder, is_production=version.version == production)
+                folder = self._laid_out(version)
+                if folder is not None:
+                    served[str(version.ref)] = self._entry(version, folder, is_production=version.version == production)
         return served
 
-    def _entry(self, version: Version, folder: Path, *, is_production: bool) -> Served:
+    def _laid_out(self, version: Version) -> str | None:
+        """The directory with a version's files, empty where it has none; None where they are damaged."""
+        if not version.members:
+            return ""
+        folder = self._served / version.digest.removeprefix("sha256:")
+        try:
+            self._s.blobs.materialise(version.members, folder)
+        except TandemError as error:  # one damaged version must not keep all the others from the doors
+            self.damaged[str(version.ref)] = error.message
+            return None
+        self.damaged.pop(str(version.ref), None)
+        return str(folder)
+
+    def _entry(self, version: Version, folder: str, *, is_production: bool) -> Served:
         attributes: dict[str, object] = {
             "team": version.team,
             "created_by": version.created_by,
@@ -218,7 +227,7 @@ class Compiler:
             attributes |= self._promotion(version)
         return Served(
             ref=str(version.ref),
-            members=str(folder),
+            members=folder,
             digest=version.digest,
             meta=msgspec.json.encode(version.meta),
             attributes=attributes,
@@ -238,13 +247,16 @@ class Compiler:
         return {}
 
     def _named(self, kind: Kind) -> dict[str, Served]:
-        """The versions of a kind that has no files, by every name they answer to."""
+        """The versions of a kind, by every name they answer to, with their files where they have any."""
         named: dict[str, Served] = {}
         for asset in self._s.registry.assets(kind, ALL):
             for version in self._s.registry.versions(kind, asset.name, ALL)[:50]:
+                folder = self._laid_out(version)
+                if folder is None:
+                    continue
                 entry = Served(
                     ref=str(version.ref),
-                    members="",
+                    members=folder,
                     digest=version.digest,
                     meta=msgspec.json.encode(version.meta),
                     attributes={"team": version.team, "created_by": version.created_by},

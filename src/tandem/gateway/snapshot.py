@@ -87,6 +87,8 @@ class Snapshot:
     """Models, decisions and indexes, by `kind/name@version`."""
     prompts: Mapping[str, Served] = field(default_factory=dict)
     """Prompts, by every name they answer to: `prompt/explain@3`, `prompt/explain@production`."""
+    routers: Mapping[str, Served] = field(default_factory=dict)
+    """Learned routers, by every name they answer to: `router/tasks@2`, `router/tasks@production`."""
     policies: Mapping[str, Served] = field(default_factory=dict)
     """Policies with guards, by every name they answer to: `policy/strict@1`, `policy/strict@production`."""
     budgets: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)

@@ -94,12 +94,13 @@ class Hosts:
         return key
 
     async def refresh(self, snapshot: Snapshot) -> None:
-        """Closes the pools of hosts that are gone or moved, and lets go of keys that are no longer theirs."""
+        """Closes the pools of hosts that are gone or moved, lets go of keys that are no longer theirs, reads routers."""
         sealed = {key for host in snapshot.hosts.values() for key in host.keys}
         self._keys = {key: opened for key, opened in self._keys.items() if key in sealed}
         alive = {(host.name, host.base_url) for host in snapshot.hosts.values()}
         for key in [key for key in self.places if key not in alive]:
             await self.places.pop(key).pool.close()
+        await self.memory.shelf.refresh(snapshot)
 
     async def close(self) -> None:
         await self.shadows.close()

@@ -48,6 +48,7 @@ async def serve(handler: Handler, bind: Bind, *, ready: Callable[[], None], faul
         await server.listen(bind.host, bind.port, ssl=secure)
     else:
         await server.listen_on(socket.socket(fileno=bind.socket), ssl=secure)
+    await handler.answering.hosts.refresh(handler.door.replica.snapshot)
     ready()
     upkeep = [asyncio.create_task(_refresh(handler)), asyncio.create_task(_tend(handler, fault))]
     try:

@@ -42,7 +42,7 @@ class Registry:
         """Makes the next version; the same content as the newest one is the newest one.
 
         Args:
-            kind: `dataset`, `model`, `prompt`, `decision`, `policy`, `suite` or `index`.
+            kind: `dataset`, `model`, `prompt`, `decision`, `policy`, `suite`, `index` or `router`.
             name: the asset; the team that publishes first has it.
             members: file name → its bytes, or the path of a file to copy.
             meta: what the version says about itself (`kinds/` says what each kind must); JSON.

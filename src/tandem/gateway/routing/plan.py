@@ -15,9 +15,11 @@ from tandem.gateway.asked import Prompted
 from tandem.gateway.call import Call
 from tandem.gateway.routing.fit import Known, fitting
 from tandem.gateway.routing.health import Health
+from tandem.gateway.routing.learned import Candidate, decide
 from tandem.gateway.routing.order import Dropped, order
 from tandem.gateway.routing.rank import Paces, cheapest, fastest, least_busy
 from tandem.gateway.routing.seen import Seen
+from tandem.gateway.routing.shelf import Shelf
 from tandem.gateway.routing.warm import Warm, draw, settled
 from tandem.gateway.routing.wishes import preferred, sieve
 
@@ -29,6 +31,7 @@ class Memory:
     health: Health = field(default_factory=Health)
     paces: Paces = field(default_factory=Paces)
     warm: Warm = field(default_factory=Warm)
+    shelf: Shelf = field(default_factory=Shelf)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,8 +142,37 @@ class _Planning:
                 return by_pace
             case "least_busy":
                 return by_load
+            case "good_enough":
+                return self._by_chance()
             case "weighted":
                 return (lambda group: settled(group, self._key)) if endpoint.sticky else None
+
+    def _by_chance(self) -> Callable[[Sequence[Target]], list[Target]]:
+        """The cheapest that is good enough; where nothing was learned, the cheapest."""
+        endpoint, dice = self._endpoint, self._call.door.dice
+        served = self._call.snapshot.routers.get(endpoint.router)
+        router = self._memory.shelf.find(served)
+        if isinstance(router, str) or served is None:
+            self._call.attributes["tandem.route.router"] = str(router)
+            return lambda group: [target for target, _ in cheapest(group, self._cost, dice)]
+        look = router.look(self._seen.question)
+        self._call.attributes["tandem.route.router"] = {"ref": served.ref, "trust": round(look.trust, 3)}
+        known = dict(zip(router.models, look.chances, strict=True))
+
+        def arrange(group: Sequence[Target]) -> list[Target]:
+            by_name = {target.target: target for target in group}
+            chances = {
+                name: chance for name in by_name if (chance := known.get(name, known.get(name.partition("/")[2]))) is not None
+            }
+            candidates = [Candidate(model=name, cost=self._cost(target)) for name, target in by_name.items()]
+            chosen = decide(chances, candidates, endpoint.tolerance)
+            for each in chosen:
+                name = each.candidate.model
+                hope = "nothing learned" if each.chance is None else f"good with {each.chance:.2f}"
+                self._expected[name] = f"{hope}, {self._expected[name]}"
+            return [by_name[each.candidate.model] for each in chosen]
+
+        return arrange
 
     def _cost(self, target: Target) -> int | None:
         """Nano-dollars that the call is expected to cost there: its prompt, what of it is still cached there, a usual answer."""

@@ -9,6 +9,7 @@ from hashlib import blake2b
 import msgspec
 
 from tandem.gateway.asked import Prompted
+from tandem.observability.dialogue import question
 
 BYTES_A_TOKEN = 4
 IMAGE_TOKENS = 1_000
@@ -41,6 +42,7 @@ class _Said(msgspec.Struct):
     role: str = ""
 
 
+_string = msgspec.json.Decoder(str)
 _body = msgspec.json.Decoder(_Body)
 _said = msgspec.json.Decoder(_Said)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -143,6 +145,14 @@ class Seen:
         except UNREADABLE:
             digest.update(body.messages or body.input)
         return digest.digest()
+
+    @cached_property
+    def question(self) -> str:
+        """The last words of the user, which say what is asked."""
+        raw = bytes(self._body.messages or self._body.input)
+        if raw[:1] == b'"':
+            return _string.decode(raw)
+        return question('{"messages":' + raw.decode() + "}") if raw[:1] == b"[" else ""
 
     @cached_property
     def prefixes(self) -> tuple[bytes, ...]:

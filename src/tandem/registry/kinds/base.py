@@ -44,6 +44,7 @@ TABLE: dict[Kind, str] = {
     "policy": "tandem.registry.kinds.policy:Policy",
     "suite": "tandem.registry.kinds.suite:Suites",
     "index": "tandem.registry.kinds.index:Index",
+    "router": "tandem.registry.kinds.router:Router",
 }
 
 
