@@ -45,6 +45,7 @@ _ROWS = (
     Fault(code="not_carried", side="caller", steps=("fail_over",), told="the provider's protocol has no place for a field"),
     Fault(code="method_not_allowed", side="caller", told="the address takes another method"),
     Fault(code="bad_request", side="caller", told="the provider calls the request wrong"),
+    Fault(code="encoded_body", side="caller", told="the request is compressed"),
     Fault(code="truncated_body", side="caller", told="the request ended early"),
     Fault(code="gone", side="caller", told="the caller went away"),
     Fault(

@@ -113,6 +113,9 @@ class Handler:
         if self.running > CALLS_LIMIT:
             self._refuse(call, _too_many(), reply)
             return
+        if b"content-encoding" in request.fields:
+            self._refuse(call, _encoded(), reply)
+            return
         passed, own = openai.passed_headers(request), self.answering.from_documents
         await answer(self.answering.hosts, openai.SPOKEN, call, bearer(request), request.body, passed, reply, own)
 
@@ -324,6 +327,16 @@ class Handler:
             fields.append((b"retry-after", b"%d" % max(0, round(error.retry_after + 0.5))))
         told = {"code": error.code, "message": error.said, "hint": error.hint, "field": error.field}
         reply.send(error.status, fields, msgspec.json.encode({"error": told}))
+
+
+def _encoded() -> Invalid:
+    return Invalid(
+        "The body is encoded, and is not decoded here.",
+        status=415,
+        code="encoded_body",
+        field="content-encoding",
+        hint="Send it as it is, without content-encoding.",
+    )
 
 
 def _too_many() -> Unavailable:

@@ -28,6 +28,9 @@ _FIRST_SECONDS = 0.5
 """What is still read and dropped after an early answer, so that a reset does not overtake it."""
 _CORK_BYTES = 64 * 1024
 """Of a reply in pieces that may wait for the end of the loop's turn."""
+UNSENT_BYTES = 128 * 1024
+"""Of a reply that may wait in the kernel's buffers, which else grow by themselves, for a caller who is behind."""
+_UNSENT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux
 _LIMITS = Limits()
 _JSON: Headers = ((b"content-type", b"application/json"),)
 
@@ -200,6 +203,8 @@ class _Connection(asyncio.Protocol):
         peer = "unix"
         if not self._unix:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _UNSENT is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, _UNSENT, UNSENT_BYTES)
             peer = plain_address((transport.get_extra_info("peername") or ("",))[0]) or ""
         scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         server = self._server

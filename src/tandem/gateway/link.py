@@ -19,6 +19,9 @@ from tandem.core.errors import TandemError, TimedOut, Unreachable, Upstream
 KIB = 1024
 _HIGH = 256 * KIB
 """Bytes that may wait for their reader before the socket is paused."""
+WINDOW_BYTES = 512 * KIB
+"""What an upstream may send ahead of its reader into the kernel's buffers, which else grow by themselves."""
+_WINDOW = getattr(socket, "TCP_WINDOW_CLAMP", None)  # Linux
 _HEAD_BYTES, _HEAD_ROWS = 512 * KIB, 256
 """At most of a head, in the reads that it came in; a read is 256 KiB at most."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
@@ -258,6 +261,8 @@ class Link(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _WINDOW is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, _WINDOW, WINDOW_BYTES)
 
     def data_received(self, data: bytes) -> None:
         response = self._response

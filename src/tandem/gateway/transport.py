@@ -23,6 +23,8 @@ __all__ = ["Pool", "Response"]
 
 _OWN = frozenset({b"content-length", b"transfer-encoding", b"connection", b"accept-encoding", b"expect"})
 """Headers that are this file's business, whatever a caller passes."""
+_PLAIN = b"accept-encoding: identity\r\n"
+"""Without it a server may encode as it likes; what is not encoded cannot blow up when it is decoded."""
 _LINES = 64
 """Request lines kept ready per pool."""
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -274,7 +276,7 @@ class Pool:
         declared: int | None,
     ) -> bytes:
         line = self._lines.get((method, path)) or self._line(method, path)
-        rows = [line]
+        rows = [line, _PLAIN]
         named = False
         for row in headers:
             if row[0] not in _OWN:

@@ -149,6 +149,8 @@ async def attempt(
         headers = _headers(call, asked, ask, running.number, passes=passes)
         place = hosts.place(host)
         response = await place.pool.ask("POST", place.path + ask.path, headers, ask.body, timeouts=call.endpoint.timeouts)
+        if (response.header(b"content-encoding") or "identity") != "identity":
+            raise Upstream(f"The provider '{host.name}' encodes its answer, which nobody asked for.", code="malformed_reply")
         if response.status >= 400:
             await _rejected(host, wire, response, same=wire.dialect == asked.dialect)
         kind = media(response.header(b"content-type")) if asked.stream else ""
