@@ -191,7 +191,7 @@ async def test_embeddings_in_both_formats_and_fewer_dimensions(client: AsyncOpen
 
 async def test_models(client: AsyncOpenAI) -> None:
     listed = [model.id async for model in client.models.list()]
-    openais = ["gpt-4o-mini", "gpt-4o", "gpt-4.1-nano", "text-embedding-3-small"]
+    openais = ["gpt-4o-mini", "gpt-4o", "gpt-4.1-nano", "gpt-5-nano", "text-embedding-3-small"]
     others = ["claude-haiku-4-5", "claude-sonnet-4-6", "gemini-2.5-flash", "gemini-3-flash-preview"]
     amazons = ["us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-lite-v1:0"]
     assert listed == [*openais, *others, *amazons, "mock-unpriced"]

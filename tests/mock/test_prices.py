@@ -16,6 +16,7 @@ LISTED = {  # US dollars per million tokens: prompt, cached prompt, completion
     "gpt-4o-mini": ("0.15", "0.075", "0.60"),
     "gpt-4o": ("2.50", "1.25", "10.00"),
     "gpt-4.1-nano": ("0.10", "0.025", "0.40"),
+    "gpt-5-nano": ("0.05", "0.005", "0.40"),
     "gemini-2.5-flash": ("0.30", "0.03", "2.50"),
     "gemini-3-flash-preview": ("0.50", "0.05", "3.00"),
     "amazon.nova-lite-v1:0": ("0.06", "0.015", "0.24"),

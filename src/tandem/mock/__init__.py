@@ -12,6 +12,7 @@ with its own table. It knows nothing of the rest of the platform but errors, sec
     prices.py       what they cost                bill.py   the rows
     faults.py       the grammar of faults and their script
     openai_wire.py  OpenAI's words in             openai_reply.py  and out
+    responses_wire.py  its Responses API in  responses_reply.py  and out
     anthropic_wire.py  Anthropic's in      anthropic_reply.py  and out      cache.py  its prompt cache
     http.py         the socket
 """

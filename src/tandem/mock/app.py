@@ -1,6 +1,7 @@
 """The app behind the socket: its addresses, who may ask, what is answered where. It words no reply itself.
 
 POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /v1/models/{id}      with a key
+POST /v1/responses                                                                          with a key
 POST /v1/messages   POST /v1/messages/count_tokens, these two also after /anthropic         with a key
 POST /v1beta/models/{model}:generateContent   :streamGenerateContent?alt=sse   (or /v1/…)   with a key
 POST /model/{id}/converse   /model/{id}/converse-stream                                     with a key, or signed
@@ -25,7 +26,7 @@ import msgspec
 
 from tandem.core.clock import Clock, iso
 from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError
-from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, gemini_wire, keys, prices, tokens
+from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, gemini_wire, keys, prices, responses_wire, tokens
 from tandem.mock import openai_reply as out
 from tandem.mock import openai_wire as wire
 from tandem.mock.anthropic_reply import THOUGHT, MessageReply, Prompted
@@ -38,6 +39,7 @@ from tandem.mock.faults import NOTHING, Fault, Plan, Script, directed, plan
 from tandem.mock.gemini_reply import GenerateReply
 from tandem.mock.http import Connection, Request, head
 from tandem.mock.model import EMPTY, Answer, Ask, Orders, answer, last_user, orders
+from tandem.mock.responses_reply import ResponsesReply
 from tandem.mock.settings import MockSettings
 from tandem.mock.wording import ANTHROPIC, AZURE, BEDROCK, GEMINI, wording
 
@@ -92,6 +94,7 @@ class Mock:
         self.seen: deque[Seen] = deque(maxlen=settings.max_requests)
         self.connections: dict[Connection, Exchange | None] = {}
         self._cache = PromptCache()
+        self._memory = responses_wire.Memory()
         self._clock = clock
         self._mark = sha256(urandom(16)).hexdigest()[:16]
         self._count = 0
@@ -99,6 +102,7 @@ class Mock:
         self._heard = lru_cache(maxsize=MOST_HEARD)(Heard)
         self._routes: Mapping[str, Mapping[str, Callable[[Request, Connection, Seen], None]]] = {
             "/v1/chat/completions": {"POST": self._chat},
+            "/v1/responses": {"POST": self._responses},
             "/v1/embeddings": {"POST": self._embeddings},
             "/v1/models": {"GET": self._models},
             **{f"{root}/v1/messages": {"POST": self._messages} for root in ROOTS},
@@ -176,6 +180,30 @@ class Mock:
         made = azure_wire.AzureReply if wording(request.path) is AZURE else out.ChatReply
         reply = made(chat, answers, told.cached, plan.usage)
         self._exchange(request, connection, seen, key, price, reply, plan, stream=chat.stream)
+
+    def _responses(self, request: Request, connection: Connection, seen: Seen) -> None:
+        key = self._key(request)
+        asked = responses_wire.read(request.body, key, self._memory)
+        ask, at = asked.ask, last_user(asked.ask.turns)
+        told = orders(ask.turns[at].text if at >= 0 else "", dict(_orders_in(request.headers)))
+        price = self._price(ask.model, "chat")
+        plan = self._plan(price.model, key, told)
+        stream, size = bool(asked.body.stream), ask.prompt_tokens
+        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=stream):
+            return
+        if size > price.context:
+            raise wire.too_long(price.context, size, "input")
+        empty = plan.ending is not None and plan.ending.kind == "refuse"
+        thought: Sequence[str] = tokens.split(THOUGHT) if asked.thinks and not empty else ()
+        if ask.limit is not None and len(thought) >= ask.limit:
+            thought = ()
+        limit = None if ask.limit is None else ask.limit - len(thought)
+        said = EMPTY if empty else answer(replace(ask, limit=limit), told, 0)
+        reply = ResponsesReply(asked, said, thought, told.cached, plan.usage)
+        if asked.body.store is not False:
+            mark = seen.id[4:]
+            self._memory.keep(key, f"resp_{mark}", reply.kept(mark))
+        self._exchange(request, connection, seen, key, price, reply, plan, stream=stream)
 
     def _messages(self, request: Request, connection: Connection, seen: Seen) -> None:
         key = self._key(request)

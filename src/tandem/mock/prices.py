@@ -78,6 +78,17 @@ TABLE: dict[str, Row] = {
             source="https://openai.com/index/gpt-4-1/",
         ),
         Row(
+            model="gpt-5-nano",
+            kind="chat",
+            created=1754426384,
+            context=272_000,
+            effective="2025-08-07",
+            prompt=50_000,
+            cached=5_000,
+            completion=400_000,
+            source="https://openai.com/index/introducing-gpt-5-for-developers/",
+        ),
+        Row(
             model="text-embedding-3-small",
             kind="embed",
             created=1705948997,

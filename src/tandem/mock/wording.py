@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from tandem.core.errors import Invalid, TandemError
-from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, eventstream, gemini_wire, openai_wire
+from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, eventstream, gemini_wire, openai_wire, responses_wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,11 @@ OPENAI = Wording(
     blocked=openai_wire.blocked,
     headers=lambda id, took: {"x-request-id": id, "openai-version": "2020-10-01", "openai-processing-ms": str(took)},
     unknown=openai_wire.unknown_members,
+)
+RESPONSES = replace(
+    OPENAI,
+    too_long=lambda most, size: openai_wire.too_long(most, size, "input"),
+    unknown=lambda body, _: responses_wire.unknown_members(body),
 )
 ANTHROPIC = Wording(
     error=anthropic_wire.error,
@@ -84,4 +89,6 @@ def wording(path: str) -> Wording:
         return AZURE
     if path.startswith(("/anthropic/", "/v1/messages")):
         return ANTHROPIC
+    if path.startswith("/v1/responses"):
+        return RESPONSES
     return GEMINI if gemini_wire.addresses(unquote(path)) else OPENAI
