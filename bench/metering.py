@@ -28,7 +28,7 @@ from tandem.gateway.prices import price_of
 from tandem.gateway.providers.base import PROTOCOLS, load
 
 AT = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp()) * MICROS
-FORMS = {"gemini": "google", "anthropic": "anthropic", "openai": "openai", "bedrock": "aws"}
+FORMS = {"gemini": "google", "anthropic": "anthropic", "openai": "openai", "bedrock": "aws", "responses": "openai"}
 """Protocol → whose price list applies where the file's name tells of nobody else."""
 NAMED = re.compile(
     r"anthropic|openrouter|mistral|groq|cohere|bedrock|google|openai|xai|cerebras|deepseek|huggingface|moonshot|fireworks|perplexity|azure"
@@ -83,7 +83,9 @@ def judge(row: Mapping[str, Any]) -> Outcome:
         return Outcome(protocol=protocol or "other", exact=False, why="the door does not speak this protocol")
     vendor = vendor_of(row, protocol)
     told = [(one["usage"], each) for one in row["extracted"] for each in one["extractors"] if each["provider_id"] == vendor]
-    wanted = sorted(told, key=lambda pair: pair[1]["api_flavor"] in OTHER)
+    wanted = sorted(
+        told, key=lambda pair: pair[1]["api_flavor"] != "responses" if protocol == "responses" else pair[1]["api_flavor"] in OTHER
+    )
     if not wanted:
         return Outcome(protocol=protocol, exact=False, why=f"nothing is expected of {vendor}")
     usage = load(protocol).usage(json.dumps(body).encode())

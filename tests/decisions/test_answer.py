@@ -148,6 +148,13 @@ async def test_an_unmodified_client_reads_it_whole_and_as_a_stream(place: House)
             for choice in chunk.choices:
                 said += choice.delta.content or ""
                 citations = getattr(choice.delta, "citations", None) or citations
+        answered = await client.responses.create(model="help", input="When do vacation days expire?")
+        async with client.responses.stream(model="help", input="When do vacation days expire?") as running:
+            streamed = await running.get_final_response()
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.responses.create(model="help", input="When?", previous_response_id=answered.id)
+    assert refused.value.param == "previous_response_id"
+    assert answered.output_text == streamed.output_text == whole.choices[0].message.content
     assert said == whole.choices[0].message.content
     assert "31 March" in said
     assert citations == whole.choices[0].message.citations

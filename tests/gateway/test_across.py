@@ -12,6 +12,7 @@ import anthropic
 import httpx2
 import openai
 import pytest
+from pydantic import BaseModel
 
 from tandem.core.endpoint import Endpoint, Target
 from tandem.core.money import Price
@@ -27,12 +28,21 @@ MODELS = {
     "gemini": "gemini-2.5-flash",
     "bedrock": "us.anthropic.claude-haiku-4-5-20251001-v1:0",
     "azure": "gpt-4o-mini",
+    "responses": "gpt-4.1-nano",
 }
-ROOTS = {"openai": "/v1", "anthropic": "/anthropic/v1", "gemini": "/v1beta", "bedrock": "?region=us-east-1", "azure": ""}
+ROOTS = {
+    "openai": "/v1",
+    "anthropic": "/anthropic/v1",
+    "gemini": "/v1beta",
+    "bedrock": "?region=us-east-1",
+    "azure": "",
+    "responses": "/v1",
+}
 KEYS = {"bedrock": b"AKIAEXAMPLE:secret:session"}
 PROTOCOLS = sorted(MODELS)
 FACTS = "radius: 17.9\ntexture: 10.4\nExplain the risk score in two sentences."
 SCHEMA: Any = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 POLICY = json.dumps(
     {
         "guards": [
@@ -134,6 +144,86 @@ async def test_anthropics_client_is_answered_whole_and_streamed(
     assert final.usage.output_tokens == booked(across).attempts[0].usage.total_output
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_responses_are_given_whole_and_streamed(across: House, gpt: openai.AsyncOpenAI, protocol: str) -> None:
+    asked: Any = {"model": protocol, "instructions": "Be brief.", "input": FACTS, "max_output_tokens": 200}
+    whole = await gpt.responses.create(**asked)
+    call = booked(across)
+    assert (call.outcome, whole.status) == ("ok", "completed")
+    assert whole.usage is not None
+    assert whole.usage.input_tokens == call.attempts[0].usage.total_input
+    assert "17.9" in whole.output_text
+    async with gpt.responses.stream(**asked) as stream:
+        events = [event async for event in stream]
+        final = await stream.get_final_response()
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert len(pieces) > 3
+    assert "".join(pieces) == final.output_text == whole.output_text
+    assert final.usage is not None
+    assert final.usage.output_tokens == booked(across).attempts[0].usage.total_output
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_responses_call_tools_and_bring_their_results(
+    across: House, gpt: openai.AsyncOpenAI, protocol: str, stream: bool
+) -> None:
+    tools: Any = [
+        {"type": "function", "name": name, "description": "Finds.", "parameters": SCHEMA, "strict": False}
+        for name in ("find", "get")
+    ]
+    told: Any = [{"role": "user", "content": f"{FACTS} Use find and get."}]
+    asked: Any = {"model": protocol, "tools": tools, "max_output_tokens": 100}
+    if stream:
+        async with gpt.responses.stream(**asked, input=told) as running:
+            reply: Any = await running.get_final_response()
+    else:
+        reply = await gpt.responses.create(**asked, input=told)
+    booked(across)
+    made = [item for item in reply.output if item.type == "function_call"]
+    assert [call.name for call in made] == ["find", "get"]
+    assert all(set(json.loads(call.arguments)) == {"q"} for call in made)
+    outputs = [{"type": "function_call_output", "call_id": call.call_id, "output": "weather: fine"} for call in made]
+    calls = [item.model_dump(exclude_none=True, include={"type", "call_id", "name", "arguments"}) for item in made]
+    again = await gpt.responses.create(**asked, input=[*told, *calls, *outputs])
+    assert (again.status, [item.type for item in again.output]) == ("completed", ["message"])
+    assert "fine" in again.output_text
+    booked(across)
+
+
+class Risk(BaseModel):
+    q: str
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_response_has_the_form_that_was_asked_for(across: House, gpt: openai.AsyncOpenAI, protocol: str) -> None:
+    parsed = await gpt.responses.parse(model=protocol, input=FACTS, text_format=Risk, max_output_tokens=100)
+    assert isinstance(parsed.output_parsed, Risk)
+    booked(across)
+    async with gpt.responses.stream(model=protocol, input=FACTS, text_format=Risk, max_output_tokens=100) as running:
+        assert isinstance((await running.get_final_response()).output_parsed, Risk)
+    booked(across)
+    cut = await gpt.responses.create(model=protocol, input=FACTS, max_output_tokens=16)
+    assert cut.incomplete_details is not None
+    assert (cut.status, cut.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    booked(across)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_response_sees_pictures_and_files(across: House, gpt: openai.AsyncOpenAI, protocol: str) -> None:
+    parts: Any = [
+        {"type": "input_text", "text": FACTS},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}", "detail": "low"},
+        {"type": "input_file", "filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PIXEL}"},
+    ]
+    reply = await gpt.responses.create(model=protocol, input=[{"role": "user", "content": parts}], max_output_tokens=100)
+    assert "17.9" in reply.output_text
+    (request,) = across.mock.requests()
+    assert json.dumps(request["body"]).count(PIXEL) == 2
+    booked(across)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_openais_client_calls_a_tool_and_brings_its_result(
@@ -205,6 +295,13 @@ def failing(protocol: str, order: str) -> dict[str, Any]:
     return {"model": protocol, "messages": told, "max_tokens": 60, "stream": True}
 
 
+ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
+
+
+def failing_response(protocol: str, order: str) -> dict[str, Any]:
+    return {"model": protocol, "input": f"{FACTS}\nx-mock-fault: {order}", "max_output_tokens": 60, "stream": True}
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(("order", "ours", "theirs"), [("429", 429, 429), ("context", 400, 400), ("error-after=3", 502, 529)])
 async def test_a_refusal_is_told_in_the_words_of_the_caller(
@@ -214,7 +311,9 @@ async def test_a_refusal_is_told_in_the_words_of_the_caller(
     async with httpx2.AsyncClient(base_url=across.url, headers={"authorization": f"Bearer {KEY}"}) as http:
         chat = await http.post("/v1/chat/completions", json=failing(protocol, order))
         message = await http.post("/anthropic/v1/messages", json=failing(protocol, order))
-    assert chat.status_code == ours
+        response = await http.post("/v1/responses", json=failing_response(protocol, order))
+    assert (chat.status_code, response.status_code) == (ours, ours)
+    assert response.json()["error"]["message"]
     assert chat.json()["error"]["message"]
     assert message.status_code == (502 if protocol in ("openai", "azure") and order.startswith("error") else theirs)
     assert message.json()["type"] == "error"
@@ -228,7 +327,7 @@ async def test_a_stream_that_breaks_off_never_looks_finished(tmp_path: Path, ord
     ):
         spread(door)
         for protocol in PROTOCOLS:
-            if order.startswith("malformed") and protocol not in ("gemini", "bedrock"):
+            if order.startswith("malformed") and protocol not in ("gemini", "bedrock", "responses"):
                 continue  # where the caller speaks it too, bytes pass as they are
             chat = await http.post("/v1/chat/completions", json=failing(protocol, order))
             assert (chat.status_code, chat.text.count("data: [DONE]")) == (200, 0), (protocol, chat.text)
@@ -236,6 +335,11 @@ async def test_a_stream_that_breaks_off_never_looks_finished(tmp_path: Path, ord
             message = await http.post("/anthropic/v1/messages", json=failing(protocol, order))
             assert (message.status_code, message.text.count("event: message_stop")) == (200, 0), (protocol, message.text)
             assert message.text.count("event: error") == 1, (protocol, message.text)
+            if not (order.startswith("malformed") and protocol == "responses"):
+                response = await http.post("/v1/responses", json=failing_response(protocol, order))
+                ends = [kind for kind in ENDS if f"event: {kind}\n" in response.text]
+                assert (response.status_code, len(ends)) == (200, 1), (protocol, response.text)
+                assert ends[0] in ("error", "response.failed")
             door.move()
             (row, *_) = door.traces.list(team=None)
             assert door.traces.find(row.trace, team=None).calls[0].outcome != "ok"
@@ -254,10 +358,14 @@ async def test_guards_hold_whatever_the_provider_speaks(
             said = (await running.get_final_completion()).choices[0].message.content
         async with claude.messages.stream(model=protocol, max_tokens=200, messages=told) as answering:
             message = await answering.get_final_message()
+        async with gpt.responses.stream(model=protocol, max_output_tokens=200, input=told) as responding:
+            responded = (await responding.get_final_response()).output_text
     else:
         said = (await gpt.chat.completions.create(model=protocol, max_tokens=200, messages=told)).choices[0].message.content
         message = await claude.messages.create(model=protocol, max_tokens=200, messages=told)
+        responded = (await gpt.responses.create(model=protocol, max_output_tokens=200, input=told)).output_text
     assert "ann.lee@example.org" in (said or "")
+    assert "ann.lee@example.org" in responded
     assert "ann.lee@example.org" in "".join(block.text for block in message.content if block.type == "text")
     for request in across.mock.requests():
         assert "ann.lee" not in json.dumps(request["body"])
@@ -267,6 +375,9 @@ async def test_guards_hold_whatever_the_provider_speaks(
     turns: Any = [*told, {"role": "assistant", "content": [leak]}, {"role": "user", "content": [result]}]
     with pytest.raises(anthropic.PermissionDeniedError):
         await claude.messages.create(model=protocol, max_tokens=5, messages=turns)
+    called: Any = [{"type": "function_call", "call_id": "c_1", "name": "find", "arguments": json.dumps(leak["input"])}]
+    with pytest.raises(openai.PermissionDeniedError):
+        await gpt.responses.create(model=protocol, input=[*told, *called], max_output_tokens=16)
     assert len(across.mock.bill()) == before
 
 
@@ -358,3 +469,12 @@ async def test_a_form_of_another_shape_is_no_fault_of_ours(across: House, protoc
             for field in ("output_config", "response_format", "tools", "tool_choice", "thinking", "metadata", "stop", "system"):
                 reply = await http.post(path, json={**ask, field: value})
                 assert reply.status_code in (200, 400), (path, field, reply.text)
+        asked = {"model": protocol, "input": FACTS}
+        for field in ("input", "instructions", "text", "tools", "tool_choice", "reasoning", "include", "metadata", "user"):
+            reply = await http.post("/v1/responses", json={**asked, field: value})
+            assert reply.status_code in (200, 400, 403), (field, reply.text)
+            for inner in ("type", "role", "content", "call_id", "output", "summary", "arguments"):
+                reply = await http.post(
+                    "/v1/responses", json={**asked, "input": [{"role": "user", "content": "x", inner: value}]}
+                )
+                assert reply.status_code in (200, 400), (inner, reply.text)

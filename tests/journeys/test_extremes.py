@@ -75,6 +75,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/reviews/{identifier}/decide": ("/api/v1/reviews/{review}/decide", {"opinion": "right"}),
     "/api/v1/alerts/{name}": ("/api/v1/alerts/0", {"url": "http://127.0.0.1:9"}),
     "/v1/chat/completions": ("/v1/chat/completions", {"model": "assistant", "max_tokens": 8, "messages": ASK}),
+    "/v1/responses": ("/v1/responses", {"model": "assistant", "max_output_tokens": 16, "input": ASK}),
     "/anthropic/v1/messages": ("/anthropic/v1/messages", {"model": "assistant", "max_tokens": 8, "messages": ASK}),
     "/anthropic/v1/messages/count_tokens": ("/anthropic/v1/messages/count_tokens", {"model": "assistant", "messages": ASK}),
     "/v1/embeddings": ("/v1/embeddings", {"model": "embed", "input": "hello"}),

@@ -367,6 +367,7 @@ def test_who_sees_less_asks_for_the_whole_spend_in_vain(teams: Teams) -> None:
 
 HOT = (
     ("POST", "/v1/chat/completions", {"model": "red", "messages": [{"role": "user", "content": "hi"}]}),
+    ("POST", "/v1/responses", {"model": "red", "input": "hi"}),
     ("POST", "/anthropic/v1/messages", {"model": "red", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}),
     ("POST", "/anthropic/v1/messages/count_tokens", {"model": "red", "messages": [{"role": "user", "content": "hi"}]}),
     ("POST", "/v1/embeddings", {"model": "red", "input": "hi"}),
@@ -393,7 +394,7 @@ def test_the_hot_routes_know_roles_and_teams(teams: Teams, method: str, path: st
             assert '"red' not in reply.text
     assert {role for role, status in told.items() if status == 401} == {"nobody"}
     assert {role for role, status in told.items() if status == 403} == READ - CALL
-    if path in ("/v1/chat/completions", "/anthropic/v1/messages", "/v1/models/red"):
+    if path in ("/v1/chat/completions", "/v1/responses", "/anthropic/v1/messages", "/v1/models/red"):
         assert told == {**dict.fromkeys(CALL, 200), "auditor": 403, "stranger": 404, "nobody": 401}
 
 

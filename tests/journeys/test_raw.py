@@ -69,6 +69,8 @@ HOT: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/anthropic/v1/messages", SAID),
     ("POST", "/anthropic/v1/messages", {**SAID, "stream": True, "system": [{"type": "text", "text": "Be brief."}]}),
     ("POST", "/anthropic/v1/messages/count_tokens", SAID),
+    ("POST", "/v1/responses", {"model": "assistant", "input": "hi", "max_output_tokens": 16}),
+    ("POST", "/v1/responses", {"model": "assistant", "input": [{"role": "user", "content": "hi"}], "stream": True}),
     ("POST", "/v1/embeddings", {"model": "embedder", "input": ["a", "b"]}),
     ("POST", "/v1/decide/opinion", {"number": 1.5, "text": "a"}),
     ("POST", "/v1/decide/none", {"number": 1.5}),

@@ -71,6 +71,18 @@ _ANTHROPIC_ERROR = {
         "request_id": _TEXT,
     },
 }
+_RESPOND = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        "model": _TEXT,
+        "input": {"oneOf": [_TEXT, _MESSAGES]},
+        "instructions": _TEXT,
+        "stream": {"type": "boolean"},
+        "max_output_tokens": {"type": "integer", "minimum": 16, "maximum": 4096},
+        "user": _TEXT,
+    },
+}
 _EMBED = {
     "type": "object",
     "required": ["model", "input"],
@@ -116,6 +128,11 @@ def _operation(
 PATHS: dict[str, Any] = {
     "/v1/chat/completions": {
         "post": _operation("Chat, as OpenAI speaks it", _OPENAI_ERROR, body=_CHAT, answer=_JSON_OR_STREAM, failing=_FAILING)
+    },
+    "/v1/responses": {
+        "post": _operation(
+            "A response, as OpenAI speaks them", _OPENAI_ERROR, body=_RESPOND, answer=_JSON_OR_STREAM, failing=_FAILING
+        )
     },
     "/v1/embeddings": {"post": _operation("Embeddings, as OpenAI speaks them", _OPENAI_ERROR, body=_EMBED, failing=_FAILING)},
     "/anthropic/v1/messages": {

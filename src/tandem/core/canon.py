@@ -43,6 +43,9 @@ _ROWS = (
     Fault(code="invalid", side="caller", told="the request is wrong"),
     Fault(code="model_not_found", side="caller", told="nothing answers at this address"),
     Fault(code="not_carried", side="caller", steps=("fail_over",), told="the provider's protocol has no place for a field"),
+    Fault(
+        code="previous_response_not_found", side="caller", told="an answer that this endpoint cannot go on from for this caller"
+    ),
     Fault(code="method_not_allowed", side="caller", told="the address takes another method"),
     Fault(code="bad_request", side="caller", told="the provider calls the request wrong"),
     Fault(code="encoded_body", side="caller", told="the request is compressed"),

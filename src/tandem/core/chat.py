@@ -163,6 +163,8 @@ class Chat:
     presence_penalty: float | None = None
     effort: str = ""
     """How hard to think, as OpenAI says it: `none`, `minimal`, `low`, `medium`, `high`."""
+    summary: str = ""
+    """How a model that hides its thoughts shall sum them up, as OpenAI says it: `auto`, `concise`, `detailed`."""
     thinking: int | None = None
     """Tokens to think with; 0 forbids it; None leaves it to the model or to `effort`."""
     user: str = ""

@@ -9,6 +9,7 @@ import msgspec
 
 from tandem.gateway.providers.base import Verb
 from tandem.gateway.routing.wishes import Preferences, Wishes
+from tandem.gateway.tied import Kept
 
 Headers = list[tuple[bytes, bytes]]
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -46,6 +47,14 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     """The wire that the caller speaks."""
     wishes: Preferences | None = None
     """What the caller wishes of the route."""
+    bound: str = "max_tokens"
+    """How this wire calls the bound of an output, where the door has to write one."""
+    changes: bool = False
+    """Whether it goes on with what a provider keeps and changes, so that the same question is another one each time."""
+    follows: str = ""
+    """The answer it goes on from, as the caller names it."""
+    kept: Kept | None = None
+    """The same answer, once it is known where it is kept."""
 
 
 class Read(msgspec.Struct, frozen=True):

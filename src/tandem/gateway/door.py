@@ -14,12 +14,13 @@ import msgspec
 
 from tandem.core.endpoint import EndpointKind, Timeouts
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable, Upstream
+from tandem.gateway.asked import Fields
 from tandem.gateway.call import Call, Door, open_call
 from tandem.gateway.http1 import Reply, Request
 from tandem.gateway.routing.board import Board
 from tandem.gateway.transport import CONNECT, Pool, Response
-from tandem.gateway.wires import anthropic, openai, served
-from tandem.gateway.wires.answer import answer, fault
+from tandem.gateway.wires import anthropic, openai, responses, served
+from tandem.gateway.wires.answer import Spoken, answer, fault
 from tandem.gateway.wires.served import Answering
 
 JSON = (b"content-type", b"application/json")
@@ -43,10 +44,12 @@ HOP_BY_HOP = frozenset(
 )
 CONTROL_TIMEOUTS = Timeouts(connect=2, first_byte=300, idle=300, total=3600)
 MESSAGES, COUNT = "/anthropic/v1/messages", "/anthropic/v1/messages/count_tokens"
-HOT = ("/v1/chat/completions", "/v1/embeddings", MESSAGES, COUNT)
+RESPONSES = "/v1/responses"
+HOT = ("/v1/chat/completions", "/v1/embeddings", RESPONSES, MESSAGES, COUNT)
 HEALTH = ("/health", "/health/ready")
 OWN = frozenset({*HOT, *HEALTH, "/metrics", "/v1/models", "/v2"})
-"""Paths that are answered here, beside those below `/v2/`, `/v1/decide/` and `/v1/models/`."""
+BELOW = ("/v2/", "/v1/decide/", "/v1/models/", f"{RESPONSES}/")
+"""Paths that are answered here, and those below which all are."""
 CALLS_LIMIT = 4096
 """Calls that may run at once on one worker."""
 
@@ -55,7 +58,7 @@ _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 
 def streams(method: str, path: str) -> bool:
     """Whether a request's body is passed on piece by piece: everything that goes to control."""
-    return path not in OWN and not path.startswith(("/v2/", "/v1/decide/", "/v1/models/"))
+    return path not in OWN and not path.startswith(BELOW)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,11 +78,13 @@ class Handler:
         path, method = request.path, request.method
         if method == "POST":
             if path == "/v1/chat/completions":
-                return self._counted(self._openai("chat", request, reply))
+                return self._counted(self._spoken("chat", openai.SPOKEN, openai.passed_headers(request), request, reply))
+            if path == RESPONSES:
+                return self._counted(self._spoken("chat", responses.SPOKEN, responses.passed_headers(request), request, reply))
             if path == "/v1/embeddings":
-                return self._counted(self._openai("embed", request, reply))
+                return self._counted(self._spoken("embed", openai.SPOKEN, openai.passed_headers(request), request, reply))
             if path == MESSAGES:
-                return self._counted(self._messages(request, reply))
+                return self._counted(self._spoken("chat", anthropic.SPOKEN, anthropic.passed_headers(request), request, reply))
             if path == COUNT:
                 return self._count(request, reply)
             if path.startswith("/v1/decide/"):
@@ -92,6 +97,8 @@ class Handler:
             return self._metrics(request, reply)
         if path == "/v1/models" or path.startswith("/v1/models/"):
             return self._models(request, reply) if method == "GET" else self._wrong_method(request, reply, "GET")
+        if path.startswith(f"{RESPONSES}/"):
+            return self._not_kept(request, reply)
         if path == "/v2" or path.startswith("/v2/"):
             return self._counted(self._v2(request, reply))
         return self._control(request, reply)
@@ -107,28 +114,28 @@ class Handler:
         if self.running > CALLS_LIMIT:
             raise _too_many()
 
-    async def _openai(self, kind: EndpointKind, request: Request, reply: Reply) -> None:
+    async def _spoken(self, kind: EndpointKind, spoken: Spoken, passed: Fields, request: Request, reply: Reply) -> None:
+        """A call of a language model, in the words of one wire."""
         call = open_call(self.door, kind, attributes=_origin(request))
         call.subject, call.anew = request.header(b"x-tandem-subject"), _anew(request)
-        if self.running > CALLS_LIMIT:
-            self._refuse(call, _too_many(), reply)
-            return
-        if b"content-encoding" in request.fields:
-            self._refuse(call, _encoded(), reply)
-            return
-        passed, own = openai.passed_headers(request), self.answering.from_documents
-        await answer(self.answering.hosts, openai.SPOKEN, call, bearer(request), request.body, passed, reply, own)
-
-    async def _messages(self, request: Request, reply: Reply) -> None:
-        call = open_call(self.door, "chat", attributes=_origin(request))
-        call.subject, call.anew = request.header(b"x-tandem-subject"), _anew(request)
-        if self.running > CALLS_LIMIT:
-            status, headers, body = anthropic.refusal(error := _too_many(), call.trace)
+        refused = _too_many() if self.running > CALLS_LIMIT else _encoded() if b"content-encoding" in request.fields else None
+        if refused is not None:
+            status, headers, body = spoken.refusal(error := refused, call.trace)
+            headers.append(fault(error))
             call.close(error.code, status, error)
             reply.send(status, headers, body)
             return
-        passed, own = anthropic.passed_headers(request), self.answering.from_documents
-        await answer(self.answering.hosts, anthropic.SPOKEN, call, bearer(request), request.body, passed, reply, own)
+        own = self.answering.from_documents
+        await answer(self.answering.hosts, spoken, call, bearer(request), request.body, passed, reply, own)
+
+    async def _not_kept(self, request: Request, reply: Reply) -> None:
+        """Says of a stored answer that there is none."""
+        call = open_call(self.door, "chat", request.path, attributes=_origin(request))
+        try:
+            call.identify(bearer(request))
+            raise responses.not_kept(request.method, request.path)
+        except TandemError as error:
+            self._refuse(call, error, reply)
 
     async def _count(self, request: Request, reply: Reply) -> None:
         """Estimates the tokens of a request for who may send it; nobody is asked, and nothing is booked."""

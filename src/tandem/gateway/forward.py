@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from tandem.core.canon import Fault, classed
 from tandem.core.clock import MICROS
 from tandem.core.endpoint import Endpoint, Target
@@ -20,6 +22,7 @@ from tandem.gateway.routing import shadow
 from tandem.gateway.routing.order import Tries, pause
 from tandem.gateway.routing.plan import Plan, plan
 from tandem.gateway.snapshot import Host
+from tandem.gateway.tied import FOLLOWS, lost
 from tandem.gateway.upstream import Hosts, attempt
 from tandem.governance.admit import FREE
 
@@ -30,6 +33,7 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
     Raises:
         TandemError: nothing was sent to the caller yet; the wire turns it into a refusal.
     """
+    asked = _followed(hosts, call, asked, guards)
     made = plan(hosts.memory, call, asked)
     owed = call.admit(asked.tokens_in, asked.tokens_out, made.candidates)
     if owed:
@@ -42,6 +46,30 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
     finally:
         for target in made.shadows:
             shadow.begin(hosts.shadows, call, asked, target, _as_shadow(hosts, target))
+
+
+def _followed(hosts: Hosts, call: Call, asked: Prompted, guards: Guarding | None) -> Prompted:
+    """The request with the provider's own id of the answer it goes on from, if it goes on from one.
+
+    Raises:
+        Invalid: it names an answer that cannot be gone on from here. Another account does not know it, so nobody else is asked.
+    """
+    if not asked.follows:
+        return asked
+    assert call.endpoint is not None
+    assert call.principal is not None
+    kept = hosts.names.find(call.principal.team, asked.follows)
+    if kept is None:
+        raise lost("It is no id of an answer that a provider has kept for a caller of this team.")
+    if guards is not None:
+        raise lost("Under guards each request is read whole, and answers are not kept.")
+    host = call.snapshot.hosts.get(kept.account)
+    routed = any(target.target.partition("/")[0] == kept.account for target in call.endpoint.route)
+    if host is None or not routed or hosts.wire(host).dialect != asked.dialect:
+        raise lost("The provider that has kept it is not on the route of this endpoint.")
+    hosts.place_of(host, kept.key)
+    edits = {**asked.edits, FOLLOWS: msgspec.json.encode(kept.id)}
+    return msgspec.structs.replace(asked, kept=kept, edits=edits)
 
 
 @dataclass(slots=True)
@@ -93,6 +121,8 @@ class _Sending:
         return fault
 
     def _another_key(self, target: Target) -> bool:
+        if self.asked.kept is not None:  # another key may be another account's
+            return False
         name = target.target.partition("/")[0]
         host = self.call.snapshot.hosts.get(name)
         return host is not None and len(self.used.get(name, ())) < len(host.keys)
@@ -118,6 +148,8 @@ class _Sending:
                 self._learn(call.attempts[-1].outcome, target, host, key, asks_for)
 
     def _key(self, host: Host, target: Target) -> int:
+        if self.asked.kept is not None:
+            return self.hosts.place_of(host, self.asked.kept.key)
         used = self.used.setdefault(host.name, [])
         now = self.call.door.clock.now()
         key = self.hosts.memory.health.key(target.target, len(host.keys), now, used)

@@ -30,10 +30,12 @@ LARGE = 32 * 1024
 STRUCTURE = frozenset(
     {
         "id", "object", "role", "type", "finish_reason", "model", "system_fingerprint", "service_tier",
-        "media_type", "signature", "tool_call_id", "tool_use_id",
+        "media_type", "signature", "tool_call_id", "tool_use_id", "call_id", "encrypted_content",
     }
 )  # fmt: skip
 """String members on a model's wire that say how, not what. A decision's members are its author's: all of them may say what."""
+DATA = frozenset({"url", "data", "image_url", "file_data"})
+"""Members in which a picture or a file may lie, in base 64."""
 ARGUMENTS = frozenset({"arguments"})
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BACK = Rule(name="placeholder", pattern="<[A-Z][A-Z-]{1,23}-\\d{1,4}>", needs=("<",), longest=40)
@@ -107,8 +109,8 @@ class Guarding:
             self._tokens(tree.get("input"))
             read = {name: tree[name] for name in tree if name not in STRUCTURE and isinstance(tree[name], str | list | dict)}
             edits = {name: msgspec.json.encode(self._walk(value, self._in, name)) for name, value in read.items()}
-            output = tree.get("output_config")
-            if _wants_json(tree.get("response_format")) or (isinstance(output, dict) and _wants_json(output.get("format"))):
+            nested = [form.get("format") for name in ("output_config", "text") if isinstance(form := tree.get(name), dict)]
+            if any(map(_wants_json, [tree.get("response_format"), *nested])):
                 self.written = ARGUMENTS | {"content"}
             return splice(body, edits)
         except UNREADABLE:
@@ -225,7 +227,7 @@ class Guarding:
         """
         free = free or not self.wire
         if isinstance(tree, str):
-            if not free and (name in STRUCTURE or (name in ("url", "data") and len(tree) > 256)):
+            if not free and (name in STRUCTURE or (name in DATA and len(tree) > 256)):
                 return tree
             return read(tree, self.wire and name in self.written)
         if isinstance(tree, list):

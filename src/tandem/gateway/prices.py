@@ -48,6 +48,7 @@ VENDORS: dict[str, str] = {
     "bedrock": "aws",
     "gemini": "google",
     "openai": "openai",
+    "responses": "openai",
 }
 """Protocol → whose price list applies when a provider names none."""
 

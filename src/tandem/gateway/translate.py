@@ -113,6 +113,9 @@ class Heard:
             case TextDelta() | RefusalDelta() | ThinkingDelta():
                 kept, said = self._text(type(delta)).feed(delta.text)
                 beside = isinstance(delta, ThinkingDelta) and (delta.signature or delta.hidden)
+                if beside:  # a thought's proof is its end, and what was held of it stands before
+                    last = self._texts.pop(ThinkingDelta).end()
+                    kept, said = kept + last[0], said + last[1]
                 return [(replace(delta, text=kept), replace(delta, text=said))] if kept or said or beside else []
             case ToolDelta():
                 kept, said = self._tool(delta.place).feed(delta.arguments)
@@ -157,7 +160,7 @@ class Heard:
 
 
 def _head(call: Call, asked: Prompted) -> Letterhead:
-    return Letterhead(id=call.trace, model=call.address, at=call.start // MICROS, wants_usage=asked.wants_usage)
+    return Letterhead(id=call.trace, model=call.address, at=call.start // MICROS, wants_usage=asked.wants_usage, asked=asked.body)
 
 
 def _headers(call: Call, ask: Ask, first: tuple[bytes, bytes]) -> Headers:

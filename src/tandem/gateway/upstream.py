@@ -27,6 +27,7 @@ from tandem.gateway.routing.plan import Memory
 from tandem.gateway.routing.shadow import Shadows
 from tandem.gateway.snapshot import Host, Snapshot
 from tandem.gateway.sse import Frames, data
+from tandem.gateway.tied import DIALECTS, PIECE, Names, Tie, lost
 from tandem.gateway.transport import CONNECT, Pool, Response
 from tandem.gateway.watched import Watched
 from tandem.gateway.wires.base import Letterhead, dialect_of
@@ -64,7 +65,11 @@ class Hosts:
     wires: dict[str, Wire] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
     shadows: Shadows = field(default_factory=Shadows)
+    names: Names = field(init=False)
     _keys: dict[bytes, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.names = Names(self.vault)
 
     def place(self, host: Host) -> Place:
         """Where a host is reached; made when it is first asked."""
@@ -87,7 +92,22 @@ class Hosts:
         """The key at a place among the host's; None where it has none."""
         if not host.keys:
             return None
-        sealed = host.keys[place % len(host.keys)]
+        return self._opened(host, host.keys[place % len(host.keys)])
+
+    def place_of(self, host: Host, printed: bytes) -> int:
+        """Where the key of that print stands among the host's.
+
+        Raises:
+            Invalid: the host has it no more.
+        """
+        if not printed and not host.keys:
+            return 0
+        for place, sealed in enumerate(host.keys):
+            if self.names.print(self._opened(host, sealed)) == printed:
+                return place
+        raise lost("The key it was asked with is the provider's no more.")
+
+    def _opened(self, host: Host, sealed: bytes) -> str:
         key = self._keys.get(sealed)
         if key is None:
             key = self._keys[sealed] = self.vault.open("provider", sealed, host.name.encode()).decode()
@@ -124,7 +144,12 @@ async def attempt(
     wire = hosts.wire(host)
     # Guards know the streams of one wire, and words; what else passes as it is, they read as words.
     passes = asked.verb == "embed" or (wire.dialect == asked.dialect and (guards is None or asked.dialect == "openai"))
-    ask = _ask(wire, asked, model, hosts.key(host, key), passes=passes)
+    secret = hosts.key(host, key)
+    ask = _ask(wire, asked, model, secret, passes=passes)
+    tie = None
+    if passes and asked.dialect in DIALECTS:
+        assert call.principal is not None
+        tie = Tie(hosts.names, call.principal.team, target.target, hosts.names.print(secret), asked.follows)
     if ask.dropped:
         call.attributes["tandem.dropped"] = translate.named(ask)
         if asked.wishes is not None and asked.wishes.require_parameters:
@@ -158,10 +183,12 @@ async def attempt(
             answer = translate.stream if kind in FRAMINGS else translate.whole
             await answer(wire, dialect_of(asked.dialect), call, asked, ask, response, reply, guards)
         elif kind == SSE:
-            await _stream(wire, call, asked, response, reply, guards)
+            await _stream(wire, call, asked, response, reply, guards, tie)
         else:
-            await _whole(wire, call, response, reply, guards)
+            await _whole(wire, call, response, reply, guards, tie)
     except Rejected as error:
+        if asked.kept is not None:  # what the provider says of its own id is said of the caller's
+            error.body = error.body.replace(asked.kept.id.encode(), asked.follows.encode())
         _end(call, error.code, NOTHING_SENT, error)
         raise
     except TandemError as error:  # timed out or broken after the question was out: it may have been answered, and billed
@@ -261,9 +288,13 @@ def _passed_back(call: Call, response: Response) -> Headers:
     return headers
 
 
-async def _whole(wire: Wire, call: Call, response: Response, reply: Reply, guards: Guarding | None) -> None:
+async def _whole(
+    wire: Wire, call: Call, response: Response, reply: Reply, guards: Guarding | None, tie: Tie | None = None
+) -> None:
     body = kept = response.arrived() or await response.read()
     usage = wire.usage(body) or UNKNOWN
+    if tie is not None:
+        body = kept = _tied(wire, call, tie, body, usage)
     if guards is not None and call.kind == "chat":
         try:
             kept, body = await let_out(call, guards, body)
@@ -276,7 +307,20 @@ async def _whole(wire: Wire, call: Call, response: Response, reply: Reply, guard
     reply.send(response.status, _passed_back(call, response), body)
 
 
-async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply, guards: Guarding | None) -> None:
+def _tied(wire: Wire, call: Call, tie: Tie, body: bytes, usage: Usage) -> bytes:
+    """A whole answer with its name; one that failed inside of its 200 is a failure."""
+    try:
+        if b'"failed"' in body:
+            wire.whole(body)
+        return tie.whole(body)
+    except TandemError as error:
+        _end(call, error.code, usage, error)  # it was answered, and is paid for
+        raise
+
+
+async def _stream(
+    wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply, guards: Guarding | None, tie: Tie | None = None
+) -> None:
     """Passes frames on as they come; the commit point is the first one that is sent, which is one that says something."""
     frames, meter, started = Frames(), wire.meter(), False
     watched = None if guards is None else Watched(call, guards)
@@ -287,10 +331,14 @@ async def _stream(wire: Wire, call: Call, asked: Prompted, response: Response, r
     try:
         async for piece in response:
             for frame in frames.feed(piece):
+                if held:  # some hosts say once more that it is over
+                    continue
+                if tie is not None:
+                    frame = tie.frame(frame)
                 if not meter.tells(frame):
                     out.append(frame)
                     if spare is not None:  # a frame holds at least a token, so more frames than tokens pass the bound
-                        spare -= 1
+                        spare -= tie is None or PIECE in frame
                         if spare < 0:
                             raise Upstream("The provider went on beyond the output it was allowed.", code="reservation_used_up")
                     continue

@@ -1,7 +1,7 @@
 """What was said in a chat call: its request and its answer as turns of a conversation. Pure; it asks no model.
 
-Formats: OpenAI chat completions and Anthropic messages, whole and as streams of server-sent events. What is none of them has
-no turns.
+Formats: OpenAI chat completions and responses, and Anthropic messages, whole and as streams of server-sent events. What is
+none of them has no turns.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
+
+PIECES = frozenset({"response.output_text.delta", "response.refusal.delta"})
+"""Events of a stream of responses that say something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ def asked(request: str) -> tuple[Turn, ...]:
     """
     tree = _json(request)
     messages, system = _member(tree, "messages"), _member(tree, "system")
+    if messages is None and (given := _member(tree, "input")) is not None:
+        messages, system = _items(given), _member(tree, "instructions")
     opening = [] if system is None else [_turn({"role": "system", "content": system})]
     return (*opening, *(_turn(message) for message in messages)) if isinstance(messages, list) else ()
 
@@ -39,6 +44,9 @@ def answered(answer: str) -> tuple[Turn, ...]:
     tree = _json(answer)
     if _member(tree, "type") == "message":
         return (_turn(tree),)
+    if isinstance(output := _member(tree, "output"), list):
+        turns = [_turn(item) for item in _items(output)]
+        return (Turn(role="assistant", text="\n".join([turn.text for turn in turns if turn.text])),) if turns else ()
     return tuple(_turn(_member(choice, "message")) for choice in _choices(tree))
 
 
@@ -62,6 +70,8 @@ def _streamed(answer: str) -> tuple[Turn, ...]:
         tree = _json(line[5:]) if line.startswith("data:") else None
         if _member(tree, "type") == "content_block_delta" and isinstance(text := _member(_member(tree, "delta"), "text"), str):
             pieces[0] = pieces.get(0, "") + text
+        if _member(tree, "type") in PIECES and isinstance(text := _member(tree, "delta"), str):
+            pieces[0] = pieces.get(0, "") + text
         for choice in _choices(tree):
             index = _member(choice, "index")
             piece = "".join(_texts(_member(choice, "delta")))
@@ -69,6 +79,24 @@ def _streamed(answer: str) -> tuple[Turn, ...]:
                 place = index if isinstance(index, int) else 0
                 pieces[place] = pieces.get(place, "") + piece
     return tuple(Turn(role="assistant", text=text) for _, text in sorted(pieces.items()))
+
+
+def _items(given: object) -> list[object]:
+    """Items of a response's input or output as messages; thoughts are none."""
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    made: list[object] = []
+    for item in given if isinstance(given, list) else ():
+        match _member(item, "type"):
+            case "function_call":
+                made.append({"role": "assistant", "tool_calls": [{"function": item}]})
+            case "function_call_output":
+                made.append({"role": "tool", "content": _member(item, "output")})
+            case "reasoning":
+                continue
+            case _:
+                made.append(item)
+    return made
 
 
 def _choices(value: object) -> list[object]:
@@ -91,7 +119,7 @@ def _turn(message: object) -> Turn:
 
 
 def _part(part: object) -> str:
-    text, kind = _member(part, "text"), _member(part, "type")
+    text, kind = _member(part, "refusal" if _member(part, "type") == "refusal" else "text"), _member(part, "type")
     if isinstance(text, str):
         return text
     if kind == "tool_use":

@@ -31,6 +31,7 @@ from tandem.core.chat import (
     ToolResult,
 )
 from tandem.core.errors import Invalid
+from tandem.gateway.providers.responses_put import proved
 
 Block = dict[str, object]
 
@@ -197,6 +198,9 @@ def _block(part: Part, where: str, dropped: list[str]) -> Block | None:
         case Thinking():
             if part.hidden:
                 return {"type": "redacted_thinking", "data": part.hidden}
+            if proved(part.signature) is not None:
+                dropped.append("thinking")  # it is the proof of another provider
+                return None
             if part.signature:
                 return {"type": "thinking", "thinking": part.text, "signature": part.signature}
             return None  # what nobody has signed is refused

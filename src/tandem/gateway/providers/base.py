@@ -72,7 +72,7 @@ class Wire(Protocol):
 
     name: str
     dialect: str
-    """The callers' wire whose bytes pass through as they are: `openai` or `anthropic`; empty for none."""
+    """The callers' wire whose bytes pass through as they are: `openai`, `anthropic` or `responses`; empty for none."""
 
     def ask(self, verb: Verb, body: bytes, edits: Mapping[str, bytes], key: str | None) -> Ask:
         """The caller's body with the named fields replaced, addressed and authenticated; for callers of the same dialect."""
@@ -120,6 +120,7 @@ PROTOCOLS: dict[str, str] = {
     "bedrock": "tandem.gateway.providers.bedrock:Bedrock",
     "gemini": "tandem.gateway.providers.gemini:Gemini",
     "openai": "tandem.gateway.providers.openai:OpenAI",
+    "responses": "tandem.gateway.providers.responses:Responses",
 }
 """Protocol name → where its class is; imported when first used."""
 QUERIES: dict[str, str] = {"azure": "api-version", "bedrock": "region"}

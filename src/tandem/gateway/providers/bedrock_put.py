@@ -31,6 +31,7 @@ from tandem.core.chat import (
 )
 from tandem.core.errors import Invalid
 from tandem.gateway.providers.anthropic_put import DEFAULT_MAX_TOKENS, ONLY_JSON, closed, left_out, think, written
+from tandem.gateway.providers.responses_put import proved
 
 Block = dict[str, object]
 
@@ -252,9 +253,9 @@ class Put:
             case Thinking():
                 if part.hidden:
                     return {"reasoningContent": {"redactedContent": part.hidden}}
-                if part.signature:
+                if part.signature and proved(part.signature) is None:
                     return {"reasoningContent": {"reasoningText": {"text": part.text, "signature": part.signature}}}
-                self.dropped.append("thinking")  # what nobody has signed is refused
+                self.dropped.append("thinking")  # what nobody has signed is refused, as is what OpenAI has sealed
                 return None
             case ToolCall():
                 return {"toolUse": {"toolUseId": _id(part.id), "name": part.name, "input": written(part, where)}}

@@ -336,6 +336,8 @@ def _request(chat: Chat, model: str, dropped: list[str]) -> dict[str, object]:
         tree["reasoning_effort"] = effort
     elif effort:
         dropped.append("reasoning_effort" if chat.effort else "thinking")
+    if chat.summary:
+        dropped.append("reasoning.summary")
     if chat.top_k is not None:
         dropped.append("top_k")
     if any(each.cache for each in chat.tools):

@@ -22,6 +22,7 @@ from tandem.gateway.routing.seen import Seen
 from tandem.gateway.routing.shelf import Shelf
 from tandem.gateway.routing.warm import Warm, draw, settled
 from tandem.gateway.routing.wishes import preferred, sieve
+from tandem.gateway.tied import Kept
 
 
 @dataclass(slots=True)
@@ -52,6 +53,8 @@ def plan(memory: Memory, call: Call, asked: Prompted) -> Plan:
     """
     endpoint, seen = call.endpoint, Seen(asked)
     assert endpoint is not None
+    if asked.kept is not None:
+        return _Planning(memory, call, endpoint, seen).follow(asked.kept)
     free = not (endpoint.regions or endpoint.max_cost or endpoint.route[0].when or asked.wishes)
     if free and len(endpoint.route) == 1:
         return Plan(candidates=[endpoint.route[0]], seen=seen)
@@ -68,13 +71,8 @@ class _Planning:
         """Target → what was expected of it, for people."""
 
     def plan(self) -> Plan:
-        call, endpoint, seen = self._call, self._endpoint, self._seen
-        known = Known(hosts=call.snapshot.hosts, contexts=call.snapshot.contexts, prices=call.snapshot.prices)
-        fit, dropped = fitting(endpoint, endpoint.route, seen, known, self._find, self._cost)
-        wishes = seen.asked.wishes
-        if wishes is not None:
-            fit, unwished = sieve(wishes, fit, known.hosts, known.prices)
-            dropped += unwished
+        call, endpoint, seen, wishes = self._call, self._endpoint, self._seen, self._seen.asked.wishes
+        fit, dropped = self._fit(endpoint.route)
         shadows = [target for target in fit if target.role == "shadow"]
         canaries, fit = self._drawn([target for target in fit if target.role != "shadow"], dropped)
         shadows = [target for target in shadows if call.door.dice.random() < target.share]
@@ -86,6 +84,28 @@ class _Planning:
         candidates = self._memory.health.order(ordered, self._now)
         self._explain(candidates, ordered, dropped, shadows, canaries)
         return Plan(candidates=candidates, shadows=shadows, seen=seen)
+
+    def follow(self, kept: Kept) -> Plan:
+        """The targets that lead to where an answer is kept, its own first; no draw, and no shadow, which would not know it."""
+        endpoint = self._endpoint
+        there = [target for target in endpoint.route if target.target.partition("/")[0] == kept.account]
+        fit, dropped = self._fit([target for target in there if target.role != "shadow"])
+        if not fit:
+            raise _nobody(endpoint, dropped)
+        fit.sort(key=lambda target: (target.target != kept.target, target.priority))
+        self._explain(fit, fit, dropped, [], [])
+        self._call.attributes["tandem.route.follows"] = kept.target
+        return Plan(candidates=fit, seen=self._seen)
+
+    def _fit(self, route: Sequence[Target]) -> tuple[list[Target], list[Dropped]]:
+        """The targets that can take the call and that the caller wishes, and the others with their reasons."""
+        snapshot, wishes = self._call.snapshot, self._seen.asked.wishes
+        known = Known(hosts=snapshot.hosts, contexts=snapshot.contexts, prices=snapshot.prices)
+        fit, dropped = fitting(self._endpoint, route, self._seen, known, self._find, self._cost)
+        if wishes is not None:
+            fit, unwished = sieve(wishes, fit, known.hosts, known.prices)
+            dropped += unwished
+        return fit, dropped
 
     # --- what a condition asks
 

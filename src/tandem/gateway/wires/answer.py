@@ -78,7 +78,7 @@ async def _answer(
             await translate.through_openai(own, call, read.asked, reply, guards)
         return
     asked = bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets))
-    kept = hosts.cache if endpoint.cache_seconds and endpoint.record_content else None
+    kept = hosts.cache if endpoint.cache_seconds and endpoint.record_content and not asked.changes else None
     if kept is None:
         await forward(hosts, call, asked, reply, guards)
     else:
@@ -129,5 +129,5 @@ def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:
     """
     if read.declared:
         return read.asked
-    edits = {**read.asked.edits, "max_tokens": b"%d" % tokens} if capped else read.asked.edits
+    edits = {**read.asked.edits, read.asked.bound: b"%d" % tokens} if capped else read.asked.edits
     return msgspec.structs.replace(read.asked, edits=edits, tokens_out=tokens * read.choices)

@@ -24,6 +24,8 @@ class Letterhead:
     """Unix seconds."""
     wants_usage: bool = True
     """Whether the caller asked to be told the usage of a stream, where its wire lets it choose."""
+    asked: bytes = b""
+    """The request, for wires whose answers repeat a part of it."""
 
 
 class Writer(Protocol):
@@ -72,6 +74,7 @@ class Dialect(Protocol):
 DIALECTS: dict[str, str] = {
     "openai": "tandem.gateway.wires.openai_chat:OpenAIDialect",
     "anthropic": "tandem.gateway.wires.anthropic:AnthropicDialect",
+    "responses": "tandem.gateway.wires.responses:ResponsesDialect",
 }
 """Name → where its class is; imported when first used."""
 

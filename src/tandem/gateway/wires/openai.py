@@ -15,6 +15,7 @@ from tandem.gateway.asked import Headers, Prompted, Read
 from tandem.gateway.call import Call
 from tandem.gateway.http1 import Request
 from tandem.gateway.providers.openai import UNREADABLE
+from tandem.gateway.routing.wishes import Wishes
 from tandem.gateway.routing.wishes import read as read_wishes
 from tandem.gateway.splice import splice
 from tandem.gateway.wires.answer import Spoken
@@ -70,12 +71,7 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
         chat = _chat.decode(body)
     except UNREADABLE as error:
         raise _invalid(error) from None
-    wishes = read_wishes(chat.models, chat.provider)
-    address = chat.model
-    if address is None:
-        if wishes is None or not wishes.models:
-            raise Invalid("The request is not valid.", words="It has no model.", field="model", hint="Name an endpoint as model.")
-        address, wishes = wishes.models[0], msgspec.structs.replace(wishes, models=wishes.models[1:])
+    address, wishes = addressed(chat.model, read_wishes(chat.models, chat.provider))
     if memoryview(chat.messages)[0] != OPENING:
         raise Invalid("messages must be a list.", field="messages", hint='Send [{"role": "user", "content": "…"}].')
     edits: dict[str, bytes] = {}
@@ -103,6 +99,19 @@ def read_chat(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
         headers=headers,
     )
     return Read(address, chat.safety_identifier or chat.user, asked, declared is not None, chat.n or 1, wishes)
+
+
+def addressed(model: str | None, wishes: Wishes | None) -> tuple[str, Wishes | None]:
+    """Where a request wants to go, and what else it wishes: the first of its models stands for one that is not named.
+
+    Raises:
+        Invalid: it names none.
+    """
+    if model is not None:
+        return model, wishes
+    if wishes is None or not wishes.models:
+        raise Invalid("The request is not valid.", words="It has no model.", field="model", hint="Name an endpoint as model.")
+    return wishes.models[0], msgspec.structs.replace(wishes, models=wishes.models[1:])
 
 
 def _beyond(name: str, value: int, top: int) -> Invalid:
