@@ -99,6 +99,23 @@ async def test_another_question_is_asked_anew(remembering: House, other: dict[st
     assert len(remembering.mock.bill()) == 2
 
 
+async def test_a_conversation_that_a_provider_keeps_goes_on_each_time(remembering: House) -> None:
+    """The same words are another question there; without it, and after the same answer, they are the same one."""
+    hosts = {name: replace(host, protocol="responses") for name, host in remembering.snapshot.hosts.items()}
+    remembering.publish(hosts=hosts)
+    async with openai.AsyncOpenAI(base_url=f"{remembering.url}/v1", api_key=KEY, max_retries=0) as client:
+
+        async def hits(**more: Any) -> tuple[bool, str]:
+            raw = await client.responses.with_raw_response.create(model="assistant", input="hi", **more)
+            settled(remembering)
+            return raw.headers.get("x-tandem-cache") == "hit", raw.parse().id
+
+        first, again = await hits(), await hits()
+        assert (first[0], again[0], again[1]) == (False, True, first[1])
+        assert [(await hits(previous_response_id=first[1]))[0] for _ in range(2)] == [False, True]
+        assert [(await hits(conversation="conv_1"))[0] for _ in range(2)] == [False, False]
+
+
 async def test_a_key_of_the_same_team_is_answered_too(remembering: House) -> None:
     await ask(remembering)
     assert hit(await ask(remembering, key="tdm_mate"))
