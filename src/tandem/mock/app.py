@@ -37,6 +37,7 @@ from tandem.mock.cache import PromptCache
 from tandem.mock.exchange import Arrival, Bench, Exchange, Spoken
 from tandem.mock.faults import NOTHING, Fault, Plan, Script, directed, plan
 from tandem.mock.gemini_reply import GenerateReply
+from tandem.mock.heard import LARGEST_HEARD, MOST_HEARD, Heard
 from tandem.mock.http import Connection, Request, head
 from tandem.mock.model import EMPTY, Answer, Ask, Orders, answer, last_user, orders
 from tandem.mock.responses_reply import ResponsesReply
@@ -45,10 +46,6 @@ from tandem.mock.wording import ANTHROPIC, AZURE, BEDROCK, GEMINI, wording
 
 LARGEST_KEPT = 256 * 1024
 """Bytes of a request body that `GET /requests` still shows."""
-LARGEST_HEARD = 16 * 1024
-"""Bytes of a chat request whose answer is kept for the next one like it."""
-MOST_HEARD = 512
-"""Chat requests whose answers are kept."""
 _JSON = "application/json"
 ROOTS = ("", "/anthropic")
 """Where Anthropic's addresses begin."""
@@ -64,23 +61,6 @@ class Seen(msgspec.Struct, kw_only=True):
     request: Request
     status: int | None = None
     """None while it is unanswered."""
-
-
-class Heard:
-    """A chat request, read, and its answers once they were asked for: both follow from the bytes alone."""
-
-    def __init__(self, body: bytes, headers: tuple[tuple[str, str], ...]) -> None:
-        self.chat = wire.read_chat(body)
-        turns = self.chat.ask.turns
-        at = last_user(turns)
-        self.told = orders(turns[at].text if at >= 0 else "", dict(headers))
-        self._answers: tuple[Answer, ...] = ()
-
-    def answers(self) -> tuple[Answer, ...]:
-        """What the model says, once for each choice."""
-        if not self._answers:
-            self._answers = tuple(answer(self.chat.ask, self.told, index) for index in range(self.chat.n))
-        return self._answers
 
 
 class Mock:
@@ -195,14 +175,12 @@ class Mock:
             raise wire.too_long(price.context, size, "input")
         empty = plan.ending is not None and plan.ending.kind == "refuse"
         thought: Sequence[str] = tokens.split(THOUGHT) if asked.thinks and not empty else ()
-        if ask.limit is not None and len(thought) >= ask.limit:
-            thought = ()
+        thought = thought if ask.limit is None or len(thought) < ask.limit else ()
         limit = None if ask.limit is None else ask.limit - len(thought)
         said = EMPTY if empty else answer(replace(ask, limit=limit), told, 0)
         reply = ResponsesReply(asked, said, thought, told.cached, plan.usage)
         if asked.body.store is not False:
-            mark = seen.id[4:]
-            self._memory.keep(key, f"resp_{mark}", reply.kept(mark))
+            self._memory.keep(key, f"resp_{seen.id[4:]}", reply.kept(seen.id[4:]))
         self._exchange(request, connection, seen, key, price, reply, plan, stream=stream)
 
     def _messages(self, request: Request, connection: Connection, seen: Seen) -> None:
