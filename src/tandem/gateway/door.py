@@ -118,9 +118,9 @@ class Handler:
         """A call of a language model, in the words of one wire."""
         call = open_call(self.door, kind, attributes=_origin(request))
         call.subject, call.anew = request.header(b"x-tandem-subject"), _anew(request)
-        refused = _too_many() if self.running > CALLS_LIMIT else _encoded() if b"content-encoding" in request.fields else None
-        if refused is not None:
-            status, headers, body = spoken.refusal(error := refused, call.trace)
+        error = _too_many() if self.running > CALLS_LIMIT else _encoded() if b"content-encoding" in request.fields else None
+        if error is not None:
+            status, headers, body = spoken.refusal(error, call.trace)
             headers.append(fault(error))
             call.close(error.code, status, error)
             reply.send(status, headers, body)
