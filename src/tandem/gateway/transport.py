@@ -61,6 +61,7 @@ class Pool:
         self._links: set[Link] = set()
         self._waiting: deque[asyncio.Future[Link | None]] = deque()
         self._closed = False
+        self._retired = False
         self.ssl_context: ssl.SSLContext | None = None
         self._socket = ""
         self._prefix = ""
@@ -148,8 +149,17 @@ class Pool:
             link.kill()
         await asyncio.sleep(0)
 
+    def retire(self) -> None:
+        """Drops the connections that nobody uses, and the others once their exchange is complete."""
+        self._retired = True
+        for link in list(self._idle):
+            link.kill()
+
     def release(self, link: Link) -> None:
         """Takes back a connection whose exchange is complete."""
+        if self._retired and not self._waiting:
+            link.kill()
+            return
         link.keep()
         while self._waiting:
             waiter = self._waiting.popleft()

@@ -34,6 +34,7 @@ from tandem.gateway.wires.base import Letterhead, dialect_of
 from tandem.observability.content import Vault
 
 PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"openai-processing-ms")
+_sound = msgspec.json.Decoder(msgspec.Raw)
 ERROR_BYTES = 1024 * 1024
 SILENT_BYTES = 256 * 1024
 """Of frames that say nothing of an answer yet: what is kept back of them, so that another attempt may take over."""
@@ -114,12 +115,12 @@ class Hosts:
         return key
 
     async def refresh(self, snapshot: Snapshot) -> None:
-        """Closes the pools of hosts that are gone or moved, lets go of keys that are no longer theirs, reads routers."""
+        """Lets go of the pools of hosts that are gone or moved, lets go of keys that are no longer theirs, reads routers."""
         sealed = {key for host in snapshot.hosts.values() for key in host.keys}
         self._keys = {key: opened for key, opened in self._keys.items() if key in sealed}
         alive = {(host.name, host.base_url) for host in snapshot.hosts.values()}
         for key in [key for key in self.places if key not in alive]:
-            await self.places.pop(key).pool.close()
+            self.places.pop(key).pool.retire()  # who is being answered from there is answered to the end
         await self.memory.shelf.refresh(snapshot)
 
     async def close(self) -> None:
@@ -318,6 +319,20 @@ def _tied(wire: Wire, call: Call, tie: Tie, body: bytes, usage: Usage) -> bytes:
         raise
 
 
+def _check(payload: bytes | None) -> None:
+    """That what passes can be read; a caller's client would break over it, and has been told nothing yet.
+
+    Raises:
+        Upstream: `malformed_stream`.
+    """
+    if payload is None or payload == b"[DONE]":
+        return
+    try:
+        _sound.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Upstream("The provider sent an event that is no JSON.", code="malformed_stream") from None
+
+
 async def _stream(
     wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply, guards: Guarding | None, tie: Tie | None = None
 ) -> None:
@@ -335,6 +350,8 @@ async def _stream(
                     continue
                 if tie is not None:
                     frame = tie.frame(frame)
+                payload = data(frame)
+                _check(payload)
                 if not meter.tells(frame):
                     out.append(frame)
                     if spare is not None:  # a frame holds at least a token, so more frames than tokens pass the bound
@@ -342,7 +359,6 @@ async def _stream(
                         if spare < 0:
                             raise Upstream("The provider went on beyond the output it was allowed.", code="reservation_used_up")
                     continue
-                payload = data(frame)
                 alone, last = (False, False) if payload is None else meter.frame(payload)
                 if last:
                     held += frame

@@ -8,6 +8,7 @@ encode it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -194,6 +195,9 @@ def _or(said: int | None, before: int) -> int:
     return before if said is None else max(0, said)
 
 
+SILENT = re.compile(rb'"type"\s*:\s*"(?:message_start|ping)"|"content_block_start".*?"text"\s*:\s*""', re.DOTALL)
+
+
 class AnthropicMeter:
     """What a stream used: nothing is known before a message_delta, since message_start counts an answer not yet written."""
 
@@ -207,7 +211,8 @@ class AnthropicMeter:
         return b'"message_' in frame or b'"error"' in frame
 
     def opens(self, frame: bytes) -> bool:
-        return True
+        """That a message or a text begins is no word of it."""
+        return SILENT.search(frame) is None and not frame.startswith(b":")
 
     def frame(self, payload: bytes) -> tuple[bool, bool]:
         try:

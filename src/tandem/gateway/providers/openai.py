@@ -51,6 +51,8 @@ CODES = {"insufficient_quota": "quota", "rate_limit_exceeded": "rate_limited", "
 EFFORTS = ((2048, "low"), (8192, "medium"))
 """Tokens to think with, up to which an effort has this name; beyond: high."""
 EMPTY = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+SILENT = re.compile(rb'"delta"\s*:\s*\{(?:\s*"[a-z_]{1,32}"\s*:\s*(?:"assistant"|""|null)\s*,?)*\s*\}')
+FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 """A chunk that says nothing of the answer, such as what Azure found in the prompt."""
 PATHS: dict[Verb, str] = {"chat": "/chat/completions", "embed": "/embeddings"}
 
@@ -109,7 +111,11 @@ class OpenAIMeter:
         return b'"usage"' in frame or b"[DONE]" in frame or b'"error"' in frame
 
     def opens(self, frame: bytes) -> bool:
-        return EMPTY.search(frame) is None
+        """A role alone is no word of an answer, nor is a chunk without choices, nor a comment that keeps a line alive."""
+        if frame.startswith(b":") or EMPTY.search(frame) is not None:
+            return False
+        deltas = frame.count(b'"delta"')
+        return deltas == 0 or FINISHED.search(frame) is not None or deltas > len(SILENT.findall(frame))
 
     def frame(self, payload: bytes) -> tuple[bool, bool]:
         if payload == b"[DONE]":
