@@ -45,7 +45,6 @@ RAW = (
     ("GET", "/runs/{identifier}"),
     ("GET", "/traces"),
     ("GET", "/traces/{identifier}"),
-    ("GET", "/traces/{identifier}/route"),
     ("GET", "/api/docs"),
     ("GET", "/api/openapi.json"),
     ("GET", "/api/{path}"),
