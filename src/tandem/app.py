@@ -99,6 +99,7 @@ class App:
     """The control process, built: its application and what runs beside it."""
 
     web: FastAPI
+
     background: dict[str, Callable[[], object]]
     """Thread name → work that goes on until `close`."""
     close: Callable[[], None]
@@ -111,9 +112,11 @@ def app(settings: Settings) -> App:
     from tandem.api import (
         alerts,
         assets,
+        batches,
         datasets,
         doctor,
         endpoints,
+        files,
         guards,
         hot,
         indexes,
@@ -127,6 +130,11 @@ def app(settings: Settings) -> App:
     )
     from tandem.api import subjects as persons
     from tandem.api.server import Face, build
+    from tandem.batches.batches import KIND as BATCH
+    from tandem.batches.batches import Batches
+    from tandem.batches.files import Files, Upkeep
+    from tandem.batches.repo import BatchRows, FileRows
+    from tandem.batches.tasks import BATCHES_AT_ONCE, make_batch
     from tandem.console import pages
     from tandem.data.corpus.indexes import Indexes
     from tandem.data.corpus.shelf import Shelf
@@ -238,6 +246,11 @@ def app(settings: Settings) -> App:
     jobs.register(EVALUATE, make_evaluate(evaluating))
     looked = Look(registry, evaluations, subjects)
     jobs.register("index", make_index(registry, shelf, inside, work=home / "work"))
+    batched = BatchRows(sql)
+    kept = Files(folder=home / "files", rows=FileRows(sql), batches=batched, subjects=subjects, clock=clock)
+    asked = Batches(rows=batched, files=kept, runs=past, jobs=jobs, clock=clock)
+    jobs.register(BATCH, make_batch(asked, inside, keys.holds), at_once=BATCHES_AT_ONCE)
+    upkeep = Upkeep(kept.sweep, asked.settle)
     searched = Indexes(registry, shelf, inside, sql, audit)
     promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=home / "lake"))
     requests = Requests(sql, audit, clock)
@@ -304,13 +317,14 @@ def app(settings: Settings) -> App:
             alerts.routes(told_of),
             doctor.routes(home, compiler, table, audit, ledger, told_of),
         ],
+        openai=[files.routes(kept), batches.routes(asked)],
         pages=[pages.routes(shown)],
         log=told,
         hot=hot.PATHS,
     )
 
     def close() -> None:
-        for part in (watch, queue, courier, mover, compiler):
+        for part in (watch, queue, courier, upkeep, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -330,12 +344,17 @@ def app(settings: Settings) -> App:
         launched.wait()  # a check may begin a retraining
         watch.run(told)
 
+    def keep_up() -> None:
+        launched.wait()  # which Runs have ended is known only then
+        upkeep.run(told)
+
     background: dict[str, Callable[[], object]] = {
         "mover": lambda: mover.run(told),
         "compiler": lambda: compiler.run(told),
         "monitors": check,
         "reviews": lambda: queue.run(told),
         "alerts": lambda: courier.run(told),
+        "files": keep_up,
         "jobs": work,
     }
     return App(build(face), background, close, admin)

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from tandem import __version__
 from tandem.api.docs import page
 from tandem.api.threshold import Threshold
-from tandem.api.wire import Caller, Fault, answer, install_faults
+from tandem.api.wire import Caller, Fault, FaultOpenAI, answer, install_faults
 from tandem.core.errors import NotFound
 from tandem.governance.sessions import Sessions
 
@@ -23,6 +23,8 @@ itself and are described here too; all others by the control process.
 
 FAULTS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Fault, "description": "Refused; `hint` says what to do next"}}
 
+FAULTS_OPENAI: dict[int | str, dict[str, Any]] = {"4XX": {"model": FaultOpenAI, "description": "Refused, as OpenAI tells it"}}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
@@ -31,6 +33,8 @@ class Face:
     sessions: Sessions
     routers: Sequence[APIRouter]
     """Mounted under /api/v1."""
+    openai: Sequence[APIRouter]
+    """Mounted under /v1: what OpenAI's clients ask beside calls."""
     pages: Sequence[APIRouter]
     """Mounted at the root: the console, foreign protocols."""
     log: Callable[[BaseException], None]
@@ -54,6 +58,8 @@ def build(face: Face) -> FastAPI:
     install_faults(app, face.log)
     for router in face.routers:
         app.include_router(router, prefix="/api/v1", responses=FAULTS)
+    for router in face.openai:
+        app.include_router(router, prefix="/v1", responses=FAULTS_OPENAI)
     for router in face.pages:
         app.include_router(router)
 

@@ -13,6 +13,9 @@ from tandem.core.errors import TandemError
 BODY_BYTES = 16 * 1024 * 1024
 """The largest body of a route that does not say otherwise: they are held in memory as a whole."""
 
+KNOWN = ("/api/", "/v1/")
+"""Where nobody is answered before it is known who asks."""
+
 
 class Threshold:
     """ASGI middleware before every route of ours. A route that takes more raises its own `request.state.body_bytes`."""
@@ -26,11 +29,11 @@ class Threshold:
             return
         state = scope.setdefault("state", {})
         state["body_bytes"] = BODY_BYTES
-        if scope["path"].startswith("/api/"):
+        if scope["path"].startswith(KNOWN):
             try:
                 state["by"] = await run_in_threadpool(identify, Request(scope))
             except TandemError as error:
-                await fault(error)(scope, receive, send)
+                await fault(error, scope["path"])(scope, receive, send)
                 return
         came = 0
 

@@ -15,9 +15,11 @@ from starlette.exceptions import HTTPException
 from tandem.core.errors import Broken, Forbidden, Invalid, NotFound, TandemError, Unauthenticated
 from tandem.core.money import dollars
 from tandem.core.principal import Principal
+from tandem.gateway.wires import openai
 from tandem.governance.sessions import COOKIE, Sessions
 from tandem.store.room import is_full, no_room
 
+OPENAI = "/v1/"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CODES = {405: "method_not_allowed", 413: "body_too_large"}
 
@@ -35,6 +37,21 @@ class Fault(BaseModel):
     """An error as every route of ours writes it."""
 
     error: Told
+
+
+class ToldOpenAI(BaseModel):
+    """What is told of an error to OpenAI's clients."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class FaultOpenAI(BaseModel):
+    """An error as the routes write it that OpenAI's clients ask."""
+
+    error: ToldOpenAI
 
 
 def identify(request: Request) -> Principal:
@@ -84,8 +101,11 @@ def usd(cost: int | None) -> str | None:
     return None if cost is None else dollars(cost)
 
 
-def fault(error: TandemError) -> Response:
-    """An error as every route writes it."""
+def fault(error: TandemError, path: str) -> Response:
+    """An error as every route writes it; below `/v1/`, as OpenAI's clients read it."""
+    if path.startswith(OPENAI):
+        status, fields, told = openai.refusal(error)
+        return Response(told, status, {name.decode(): value.decode() for name, value in fields})
     body: dict[str, Any] = {"code": error.code, "message": error.said, "hint": error.hint, "field": error.field}
     report = getattr(error, "report", None)
     if report is not None:
@@ -99,37 +119,41 @@ def install_faults(app: FastAPI, log: Callable[[BaseException], None]) -> None:
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, TandemError)
-        return fault(error)
+        return fault(error, request.url.path)
 
     async def malformed(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             why = f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}."
-            return fault(Invalid(why, hint="GET /api/docs describes every route."))
+            return fault(Invalid(why, hint="GET /api/docs describes every route."), request.url.path)
         place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
         return fault(
             Invalid(
                 f"{place or 'The request'}: {first['msg']}.", field=place or None, hint="GET /api/docs describes every route."
-            )
+            ),
+            request.url.path,
         )
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
             return fault(
-                NotFound(f"{request.method} {request.url.path} is nothing here.", hint="GET /api/docs lists the routes.")
+                NotFound(f"{request.method} {request.url.path} is nothing here.", hint="GET /api/docs lists the routes."),
+                request.url.path,
             )
-        return fault(Invalid(str(error.detail), status=error.status_code, code=_CODES.get(error.status_code, "invalid")))
+        refused = Invalid(str(error.detail), status=error.status_code, code=_CODES.get(error.status_code, "invalid"))
+        return fault(refused, request.url.path)
 
     async def unforeseen(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         try:
             return await call_next(request)
         except Exception as error:  # noqa: BLE001  # the edge of the control process
             if is_full(error):
-                return fault(no_room("What this makes", error))
+                return fault(no_room("What this makes", error), request.url.path)
             log(error)
-            return fault(Broken("Something went wrong on our side.", hint="The control process's log tells what."))
+            broken = Broken("Something went wrong on our side.", hint="The control process's log tells what.")
+            return fault(broken, request.url.path)
 
     app.add_exception_handler(TandemError, ours)
     app.add_exception_handler(RequestValidationError, malformed)

@@ -22,6 +22,7 @@ from tandem.gateway.transport import CONNECT, Pool, Response
 from tandem.gateway.wires import anthropic, openai, responses, served
 from tandem.gateway.wires.answer import Spoken, answer, fault
 from tandem.gateway.wires.served import Answering
+from tandem.governance.lend import PREFIX
 
 JSON = (b"content-type", b"application/json")
 HOP_BY_HOP = frozenset(
@@ -43,6 +44,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 CONTROL_TIMEOUTS = Timeouts(connect=2, first_byte=300, idle=300, total=3600)
+BATCH = b"x-tandem-batch"
 MESSAGES, COUNT = "/anthropic/v1/messages", "/anthropic/v1/messages/count_tokens"
 RESPONSES = "/v1/responses"
 HOT = ("/v1/chat/completions", "/v1/embeddings", RESPONSES, MESSAGES, COUNT)
@@ -296,7 +298,7 @@ class Handler:
             if reply.started:
                 reply.abort()  # a cut tells the caller that the rest is missing
             else:
-                self._excuse(error, reply)
+                self._excuse(error, request.path, reply)
         finally:
             if response is not None:
                 response.close()
@@ -321,7 +323,7 @@ class Handler:
             target = "/" + target.partition("//")[2].partition("/")[2]
         return await self.control.ask(request.method, target, headers, body, timeouts=CONTROL_TIMEOUTS)
 
-    def _excuse(self, error: TandemError, reply: Reply) -> None:
+    def _excuse(self, error: TandemError, path: str, reply: Reply) -> None:
         """Tells why there is no answer of control's, in the shape that its own errors have."""
         if isinstance(error, Upstream):
             error = Unavailable(
@@ -329,6 +331,9 @@ class Handler:
                 retry_after=1 if error.field == CONNECT else None,  # later than that, it may have been done
                 hint="Calls to endpoints go on; it is started again by itself. `tandem doctor` tells more.",
             )
+        if path.startswith("/v1/"):
+            reply.send(*openai.refusal(error))
+            return
         fields = [JSON]
         if error.retry_after is not None:
             fields.append((b"retry-after", b"%d" % max(0, round(error.retry_after + 0.5))))
@@ -368,4 +373,7 @@ def _origin(request: Request) -> dict[str, object]:
     parent = request.header(b"traceparent")
     if parent is not None and len(parent) <= 256:
         attributes["traceparent"] = parent
+    batch = request.header(BATCH)
+    if batch is not None and (bearer(request) or "").startswith(PREFIX):  # else anybody could say so
+        attributes["tandem.batch"] = batch
     return attributes

@@ -160,7 +160,14 @@ class Keys:
     def find_digest(self, digest: bytes) -> Principal | None:
         """Whose digest this is; None for unknown, revoked and expired keys alike."""
         with self._sql.read() as conn:
-            key = self._rows.by_digest(conn, digest)
+            return self._valid(self._rows.by_digest(conn, digest))
+
+    def holds(self, principal: Principal) -> bool:
+        """Whether the key of a principal may still be used: work that goes on for hours asks from time to time."""
+        with self._sql.read() as conn:
+            return self._valid(self._rows.by_id(conn, principal.id)) is not None
+
+    def _valid(self, key: Key | None) -> Principal | None:
         if key is None or key.revoked_at is not None:
             return None
         expires_at = key.principal.expires_at

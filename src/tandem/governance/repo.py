@@ -238,6 +238,10 @@ class KeyRows:
         row = conn.execute(select(keys).where(keys.c.name == name, _ACTIVE)).first()
         return None if row is None else _key(row)
 
+    def by_id(self, conn: Connection, id: str) -> Key | None:
+        row = conn.execute(select(keys).where(keys.c.id == id)).first()
+        return None if row is None else _key(row)
+
     def by_digest(self, conn: Connection, digest: bytes) -> Key | None:
         row = conn.execute(select(keys).where(keys.c.digest == digest)).first()
         return None if row is None else _key(row)

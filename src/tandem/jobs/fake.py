@@ -21,7 +21,7 @@ class InlineJobs:
         self._works: dict[str, Work] = {}
         self._active: dict[str, _Steps] = {}
 
-    def register(self, name: str, work: Work) -> None:
+    def register(self, name: str, work: Work, *, at_once: int | None = None) -> None:
         self._works[name] = work
 
     def launch(self) -> None:

@@ -127,8 +127,13 @@ Work = Callable[[Job], Mapping[str, object]]
 class Workflows(Protocol):
     """An engine that does Runs. `jobs.workflow` survives crashes; `jobs.fake` works in the caller's thread."""
 
-    def register(self, name: str, work: Work) -> None:
-        """Makes `work` the workflow of this name; before `launch`."""
+    def register(self, name: str, work: Work, *, at_once: int | None = None) -> None:
+        """Makes `work` the workflow of this name; before `launch`.
+
+        Args:
+            at_once: gives its Runs a queue of their own, of which so many are done at the same time, so that Runs
+                which mostly wait do not hold up the others.
+        """
         ...
 
     def launch(self) -> None:

@@ -68,20 +68,24 @@ class Jobs:
             beat: seconds between two signs of life; a peer that misses two takes the work over.
         """
         self._path, self._executor, self._runs, self._clock = path, executor, runs, clock
-        self._at_once, self._queued, self._seconds = at_once, queued, beat
+        self._queued, self._seconds = queued, beat
         self._works: dict[str, Work] = {}
+        self._lanes: dict[str, int] = {QUEUE: at_once}
+        """Queue → Runs of it that are done at once; beside the common one, workflows that have their own."""
         self._active: dict[str, threading.Event] = {}
         self._stopping = threading.Event()
         self._desk: ThreadPoolExecutor | None = None
         self._engine: Engine | None = None
         self._heartbeat: Heartbeat | None = None
         self._pulse: threading.Thread | None = None
-        self._queue: Queue | None = None
+        self._queues: dict[str, Queue] = {}
         self._body: Callable[[str, str, str], str] | None = None
 
-    def register(self, name: str, work: Work) -> None:
-        """Makes `work` the workflow of this name; before `launch`."""
+    def register(self, name: str, work: Work, *, at_once: int | None = None) -> None:
+        """Makes `work` the workflow of this name; before `launch`. With `at_once` it has a queue of its own."""
         self._works[name] = work
+        if at_once is not None:
+            self._lanes[name] = at_once
 
     def launch(self) -> None:
         """Resumes what an earlier process left unfinished, then takes new work.
@@ -115,15 +119,16 @@ class Jobs:
                 "serializer": _serializer(),
                 "enable_otlp": False,
                 "log_level": "ERROR",
-                "max_executor_threads": self._at_once + 4,
+                "max_executor_threads": sum(self._lanes.values()) + 4,
                 "notification_listener_polling_interval_sec": 0.25,  # unused, but `close` waits for its sleep
             }
         )
         self._body = DBOS.workflow(name="run", max_recovery_attempts=None)(self._attempts())
         DBOS.launch()
-        self._queue = DBOS.register_queue(
-            QUEUE, worker_concurrency=self._at_once, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
-        )
+        for name, at_once in self._lanes.items():
+            self._queues[name] = DBOS.register_queue(
+                name, worker_concurrency=at_once, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
+            )
         self._settle(0.0)
         self._sweep()
 
@@ -181,7 +186,7 @@ class Jobs:
         if name not in self._works:
             raise _unknown(name, self._works)
         waiting = DBOS.list_workflows(
-            status="ENQUEUED", queue_name=QUEUE, limit=self._queued, load_input=False, load_output=False
+            status="ENQUEUED", queue_name=self._lane(name), limit=self._queued, load_input=False, load_output=False
         )
         if len(waiting) >= self._queued:
             raise Unavailable(
@@ -194,10 +199,12 @@ class Jobs:
     def _enqueue(self, name: str, run_id: str, inputs: str) -> None:
         from dbos import SetWorkflowID
 
-        assert self._queue is not None, "launch comes first"
         assert self._body is not None, "launch comes first"
         with SetWorkflowID(run_id):
-            self._queue.enqueue(self._body, name, run_id, inputs)
+            self._queues[self._lane(name)].enqueue(self._body, name, run_id, inputs)
+
+    def _lane(self, name: str) -> str:
+        return name if name in self._lanes else QUEUE
 
     def cancel(self, run_id: str) -> None:
         """Ends a Run that waits, and asks one that is being done to end: it is cancelled when its work has stopped.

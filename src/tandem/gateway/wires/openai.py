@@ -157,9 +157,9 @@ def _invalid(error: Exception) -> Invalid:
     )
 
 
-def refusal(error: TandemError, trace: str) -> tuple[int, Headers, bytes]:
+def refusal(error: TandemError, trace: str = "") -> tuple[int, Headers, bytes]:
     """An error in OpenAI's shape; what a provider wrote itself is passed on as it is."""
-    headers: Headers = [JSON, (b"x-tandem-trace-id", trace.encode())]
+    headers: Headers = [JSON, (b"x-tandem-trace-id", trace.encode())] if trace else [JSON]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(0, -(-int(error.retry_after * 1000) // 1000))))
     if isinstance(error, Rejected) and error.body:
