@@ -9,7 +9,7 @@ beside it, never above. `tests/architecture` keeps this list equal to the import
     api | console | mock
     decisions
     training | monitoring
-    evaluation
+    evaluation | batches
     serving
     data
     gateway

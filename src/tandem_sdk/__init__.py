@@ -16,6 +16,7 @@ wrong is a `TandemError` with code, status, hint, field and trace id.
 from tandem_sdk.alerts import Alert, Delivery
 from tandem_sdk.assets import Alias, AliasState, Asset, AssetSummary, Lineage, Move, Node, Version, VersionDetail
 from tandem_sdk.audit import AuditReport, AuditRow
+from tandem_sdk.batches import Batch, Counts, Problem, Problems
 from tandem_sdk.budgets import Budget, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
 from tandem_sdk.client import Client, __version__
@@ -62,6 +63,7 @@ __all__ = [
     "Attempt",
     "AuditReport",
     "AuditRow",
+    "Batch",
     "Blocked",
     "Broken",
     "Budget",
@@ -72,6 +74,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Content",
+    "Counts",
     "Decision",
     "Delivery",
     "Detector",
@@ -109,6 +112,8 @@ __all__ = [
     "Piece",
     "Prediction",
     "Principal",
+    "Problem",
+    "Problems",
     "Promotion",
     "Provider",
     "RateLimited",

@@ -9,6 +9,7 @@ from tandem_sdk import calls, credentials
 from tandem_sdk.alerts import Alerts
 from tandem_sdk.assets import Assets
 from tandem_sdk.audit import AuditLog
+from tandem_sdk.batches import Batches
 from tandem_sdk.budgets import Budgets
 from tandem_sdk.calls import Chat, Decision, Message, Piece, Prediction, Row
 from tandem_sdk.datasets import Datasets
@@ -56,6 +57,7 @@ class Client:
         self.datasets = Datasets(self._wire)
         self.indexes = Indexes(self._wire)
         self.runs = Runs(self._wire)
+        self.batches = Batches(self._wire)
         self.policies = Policies(self._wire)
         self.prompts = Prompts(self._wire)
         self.suites = Suites(self._wire)

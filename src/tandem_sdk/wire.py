@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -98,22 +99,46 @@ class Wire:
         Raises:
             Invalid: the file cannot be read.
         """
-        try:
-            total = file.stat().st_size
-            file.open("rb").close()
-        except OSError as error:
-            raise Invalid(f"{file} cannot be read: {error.strerror}.", hint="Check the path.") from None
+        total = _size(file)
+        return self._ask(
+            "POST", path, query=query, content=lambda: _pieces(file, total, on_progress), kind=kind, length=total, patient=True
+        )
 
-        def pieces() -> Iterator[bytes]:
-            sent = 0
-            with file.open("rb") as source:
-                while piece := source.read(PIECE):
-                    yield piece
-                    sent += len(piece)
-                    if on_progress is not None:
-                        on_progress(sent, total)
+    def upload_form(
+        self, path: str, file: Path, fields: Mapping[str, str], on_progress: Callable[[int, int], None] | None
+    ) -> Reply:
+        """Sends a file as the field `file` of a form, piece by piece, beside other fields.
 
-        return self._ask("POST", path, query=query, content=pieces, kind=kind, length=total, patient=True)
+        Raises:
+            Invalid: the file cannot be read.
+        """
+        total, boundary = _size(file), secrets.token_hex(16)
+        part = f"--{boundary}\r\ncontent-disposition: form-data; name="
+        head = "".join(f'{part}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items())
+        head += f'{part}"file"; filename="{quote(file.name, safe=" ")}"\r\ncontent-type: application/jsonl\r\n\r\n'
+        before, after = head.encode(), f"\r\n--{boundary}--\r\n".encode()
+
+        def form() -> Iterator[bytes]:
+            yield before
+            yield from _pieces(file, total, on_progress)
+            yield after
+
+        length = len(before) + total + len(after)
+        kind = f"multipart/form-data; boundary={boundary}"
+        return self._ask("POST", path, content=form, kind=kind, length=length, patient=True, retries=0)
+
+    @contextmanager
+    def download(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The body of an answer, piece by piece.
+
+        Raises:
+            TandemError: refused, or the connection broke.
+        """
+        with self._translated():
+            with self._http.stream("GET", self.url + path, timeout=PATIENT) as response:
+                if response.status_code >= 400:
+                    raise _error(response, response.read())
+                yield response.iter_bytes(PIECE)
 
     @contextmanager
     def events(self, path: str, body: object) -> Iterator[tuple[Iterator[str], str | None]]:
@@ -186,6 +211,29 @@ class Wire:
             ) from None
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             raise Broken(f"{self.url} answered what cannot be read: {error}.", hint="Is the address really Tandem's?") from None
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file that can be read.
+
+    Raises:
+        Invalid: it cannot.
+    """
+    try:
+        file.open("rb").close()
+        return file.stat().st_size
+    except OSError as error:
+        raise Invalid(f"{file} cannot be read: {error.strerror}.", hint="Check the path.") from None
+
+
+def _pieces(file: Path, total: int, on_progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
+    sent = 0
+    with file.open("rb") as source:
+        while piece := source.read(PIECE):
+            yield piece
+            sent += len(piece)
+            if on_progress is not None:
+                on_progress(sent, total)
 
 
 def segment(text: str | int) -> str:

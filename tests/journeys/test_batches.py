@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -302,10 +303,29 @@ def test_a_batch_goes_on_after_its_process_was_killed(tmp_path: Path) -> None:
         assert sorted(row["custom_id"] for row in answers) == sorted(f"c-{number}" for number in range(total))
         house.settle()
         spent = house.api("GET", "/spend?scope=org")["cost"]
-        bill = httpx2.get(f"{house.mock_url}/bill?limit=1000000", headers=bearer("mk")).json()
-        assert spent == bill["totals"]["cost_nano"]
-        asked = len(bill["requests"]) if "requests" in bill else bill["totals"]["requests"]
-        assert total <= asked <= total + 3 * 16  # only what was under way is asked again
+        bill = httpx2.get(f"{house.mock_url}/bill?limit=1000000", headers=bearer("mk")).json()["totals"]
+        house.down()
+    known, guessed = booked(house.home, "provider"), booked(house.home, "estimated")
+    traces = {row["response"]["request_id"] for row in answers}
+    assert len(traces) == total
+    assert traces <= known.keys()
+    assert not traces & guessed.keys()
+    assert spent == sum(known.values()) + sum(guessed.values())  # what lost its asker is booked at its reservation
+    assert sum(known.values()) <= bill["cost_nano"] <= spent
+    assert {*known.values()} == {cost for trace, cost in known.items() if trace in traces}
+    assert len(known) + len(guessed) <= total + 3 * 16  # only what was under way is asked again
+
+
+def booked(home: Path, source: str) -> dict[str, int]:
+    """Trace → cost of its attempts, of those whose usage is known in this way."""
+    found: dict[str, int] = {}
+    for file in (home / "traces").glob("traces-*.db"):
+        with sqlite3.connect(file) as db:
+            query = "SELECT c.trace, a.cost FROM attempts a JOIN calls c ON c.call = a.call WHERE a.source = ?"
+            for trace, cost in db.execute(query, (source,)):
+                found[trace] = found.get(trace, 0) + cost
+        db.close()
+    return found
 
 
 def _done(client: openai.OpenAI, batch: Batch) -> int:

@@ -74,6 +74,10 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/reviews/export": ("/api/v1/reviews/export", {"endpoint": "assistant"}),
     "/api/v1/reviews/{identifier}/decide": ("/api/v1/reviews/{review}/decide", {"opinion": "right"}),
     "/api/v1/alerts/{name}": ("/api/v1/alerts/0", {"url": "http://127.0.0.1:9"}),
+    "/v1/batches": (
+        "/v1/batches",
+        {"input_file_id": "file_none", "endpoint": "/v1/embeddings", "completion_window": "24h", "metadata": {"a": "b"}},
+    ),
     "/v1/chat/completions": ("/v1/chat/completions", {"model": "assistant", "max_tokens": 8, "messages": ASK}),
     "/v1/responses": ("/v1/responses", {"model": "assistant", "max_output_tokens": 16, "input": ASK}),
     "/anthropic/v1/messages": ("/anthropic/v1/messages", {"model": "assistant", "max_tokens": 8, "messages": ASK}),
@@ -85,6 +89,7 @@ GOOD: dict[str, tuple[str, Any]] = {
 }
 """For every route that takes JSON: an address, and a body that is taken; None where it depends on what was made before."""
 REFUSED = {"/api/v1/assets/{kind}/{name}/rollback", "/api/v1/runs", "/api/v1/erasures/verify", "/api/v1/reviews/export"}
+REFUSED |= {"/v1/batches"}
 REFUSED |= {"/api/v1/requests/{identifier}/approve", "/api/v1/requests/{identifier}/decline", "/api/v1/routers/{name}"}
 """What finds nothing to do here, and is refused after its body was read; or would start a run for every extreme."""
 

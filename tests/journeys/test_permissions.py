@@ -53,6 +53,10 @@ def answer(case: Case, calls: Calls) -> Said:
 ENDPOINT = {"kind": "chat", "team": "red", "route": [{"target": "mock/gpt-4o-mini"}]}
 ALERT = {"url": "http://127.0.0.1:9/red", "team": "red"}
 NONE_SUCH = 404
+LINE = (
+    b'{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "red", "max_tokens": 5, '
+    b'"messages": [{"role": "user", "content": "hi"}]}}'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +194,27 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/traces"): Rule(may=READ),
     ("GET", "/traces/{identifier}"): Rule(may=READ, path="/traces/{trace}?content=1", stranger=404),
     ("GET", "/traces/{identifier}/route"): Rule(may=READ, path="/traces/{trace}/route", stranger=404),
+    ("POST", "/v1/files"): Rule(may=CALL, send={"files": {"file": ("a.jsonl", LINE)}, "data": {"purpose": "batch"}}),
+    ("GET", "/v1/files"): Rule(may=READ),
+    ("GET", "/v1/files/{identifier}"): Rule(may=READ, path="/v1/files/{file}", stranger=404),
+    ("GET", "/v1/files/{identifier}/content"): Rule(may=READ, path="/v1/files/{file}/content", stranger=404),
+    ("DELETE", "/v1/files/{identifier}"): Rule(may=WRITE, path="/v1/files/{own}", stranger=404),
+    ("POST", "/v1/batches"): Rule(
+        may=CALL,
+        json={"input_file_id": "{file}", "endpoint": "/v1/chat/completions", "completion_window": "24h"},
+        stranger=404,
+    ),
+    ("GET", "/v1/batches"): Rule(may=READ),
+    ("GET", "/v1/batches/{identifier}"): Rule(may=READ, path="/v1/batches/{batch}", stranger=404),
+    ("POST", "/v1/batches/{identifier}/cancel"): Rule(may=WRITE, path="/v1/batches/{batch}/cancel", ok=409, stranger=404),
 }
-"""Every route under /api/v1. A new one has to be entered here, with who may ask it."""
+"""Every route of control's: under /api/v1, and the others by their whole path. A new one has to be entered here."""
+OPENAI = "/v1/"
+
+
+def at(path: str) -> str:
+    """Where a row of the matrix is."""
+    return path if path.startswith(OPENAI) else f"/api/v1{path}"
 
 
 @dataclass
@@ -207,10 +230,15 @@ class Teams:
     done: str
     """A review that nobody holds any more."""
     contract: Any
+    file: str
+    batch: str
+    files: dict[str, str]
+    """Role → a file that it may try to delete."""
 
     def ask(self, rule: Rule, method: str, template: str, role: str, key: str | None) -> httpx2.Response:
         def fill(text: str) -> str:
             named = {"role": role, "run": self.run, "trace": self.trace, "review": self.review, "done": self.done}
+            named |= {"file": self.file, "batch": self.batch, "own": self.files.get(role, "")}
             return re.sub(r"\{(\w+)\}", lambda found: named.get(found[1], found[0]), text)
 
         body = {name: fill(value) if isinstance(value, str) else value for name, value in (rule.json or {}).items()}
@@ -220,7 +248,7 @@ class Teams:
         if rule.json is not None or body:
             given["json"] = body
         given["headers"] = {**given.get("headers", {}), **({} if key is None else bearer(key))}
-        return self.http.request(method, f"/api/v1{fill(rule.path or template)}", **given)
+        return self.http.request(method, at(fill(rule.path or template)), **given)
 
     def get(self, path: str, key: str) -> Any:
         reply = self.http.get(f"/api/v1{path}", headers=bearer(key))
@@ -286,14 +314,27 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
         until(lambda reviewed=reviewed: http.get(f"/api/v1/traces/{reviewed}", headers=bearer(ADMIN)).status_code == 200)  # type: ignore[misc]
         reviews.append(red("POST", "/reviews", json={"trace": reviewed})["id"])
     red("POST", f"/reviews/{reviews[1]}/decide", json={"opinion": "wrong"})
-    return Teams(http, keys, run, trace, *reviews, contract)
+    files = [_sent(http, keys["approver"]) for _ in range(len(ROLES) + 2)]
+    wanted = {"input_file_id": files[0], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    made = http.post("/v1/batches", json=wanted, headers=bearer(keys["approver"]))
+    assert made.status_code == 200, made.text
+    batch = made.json()["id"]
+    until(lambda: http.get(f"/v1/batches/{batch}", headers=bearer(ADMIN)).json()["status"] == "completed")
+    own = dict(zip((*ROLES, "stranger"), files[1:], strict=True))
+    return Teams(http, keys, run, trace, *reviews, contract, files[0], batch, own)
+
+
+def _sent(http: httpx2.Client, key: str) -> str:
+    sent = http.post("/v1/files", files={"file": ("red.jsonl", LINE)}, data={"purpose": "batch"}, headers=bearer(key))
+    assert sent.status_code == 200, sent.text
+    return str(sent.json()["id"])
 
 
 def test_every_route_stands_in_the_matrix(tmp_path_factory: pytest.TempPathFactory) -> None:
     found = {
         (route.method, route.path.removeprefix("/api/v1").replace(":path", ""))
         for route in routes.of_control(tmp_path_factory.mktemp("walk") / "home")
-        if route.path.startswith("/api/v1/")
+        if route.path.startswith(("/api/v1/", OPENAI))
     }
     assert found == set(MATRIX)
 
@@ -307,7 +348,7 @@ def test_a_route_lets_in_whom_it_should(teams: Teams, method: str, template: str
         told[role] = reply.status_code
         if role not in rule.may:
             assert reply.json()["error"]["code"] == "forbidden"
-            assert reply.json()["error"]["hint"]
+            assert reply.json()["error"]["type" if template.startswith(OPENAI) else "hint"]
     assert told == {role: rule.ok if role in rule.may else 403 for role in ROLES}
 
 
@@ -323,7 +364,7 @@ def test_nobody_gets_in_without_a_key(teams: Teams, method: str, template: str) 
 def test_a_stranger_learns_nothing_from_the_faults_of_a_body(teams: Teams, body: bytes) -> None:
     for method, template in MATRIX:
         if method in ("POST", "PUT"):
-            reply = teams.http.request(method, f"/api/v1{template}", content=body, headers={"content-type": "application/json"})
+            reply = teams.http.request(method, at(template), content=body, headers={"content-type": "application/json"})
             assert reply.status_code == 401, (method, template, reply.text)
 
 

@@ -29,6 +29,8 @@ EXAMPLES = 10
 """Drawn requests for each route, beside those at the edges of every declared bound."""
 FAILING = ("/v1/chat/completions", "/v1/embeddings", "/v1/decide/{name}")
 """Where a provider's failure may be the answer."""
+CONTROL = ("/api/", "/v1/files", "/v1/batches")
+"""Below which the control process answers."""
 CHECKS = [
     checks.status_code_conformance,
     checks.content_type_conformance,
@@ -160,7 +162,7 @@ def test_every_route_of_the_door_is_asked(described: dict[str, Any]) -> None:
 
 
 def test_every_hot_route_that_is_described_is_answered_by_the_door(house: Platform, described: dict[str, Any]) -> None:
-    hot = [(path, method) for path, methods in described["paths"].items() for method in methods if not path.startswith("/api/")]
+    hot = [(path, method) for path, methods in described["paths"].items() for method in methods if not path.startswith(CONTROL)]
     assert len(hot) > 15
     for path, method in hot:
         reply = requests.request(method, house.url + path.replace("{name}", "a").replace("{version}", "1"), timeout=30)

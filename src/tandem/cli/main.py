@@ -56,6 +56,7 @@ SECTIONS = {
         "predict": Row("tandem.cli.call:predict", "Ask a model about rows."),
         "decide": Row("tandem.cli.call:decide", "Ask a decision."),
         "chat": Row("tandem.cli.call:chat", "Ask a language model."),
+        "batch": Row("tandem.cli.batch:batch", "Batches of requests: create, list, show, cancel, output."),
     },
     "Govern": {
         "key": Row("tandem.cli.key:key", "Keys: create, list, revoke."),
