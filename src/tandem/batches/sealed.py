@@ -1,21 +1,23 @@
 """A file of sealed lines: records behind each other, appended to and never changed. It knows neither subjects nor batches.
 
-    record = size of the piece (4 bytes) | bytes of the line (4) | number of the line (4) | piece
+    record = size of the piece (4 bytes) | bytes of the line (4) | number of the line (4) | CRC-32 of the piece (4) | piece
 
-A process that is killed may leave half a record at the end; it is no record, and the next writer cuts it off.
+A process that is killed may leave half a record at the end, a power cut one that is full of zeros. That is no record, and
+the next writer cuts it off.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tandem.store.room import translated
 
-HEAD = struct.Struct(">III")
+HEAD = struct.Struct(">IIII")
 WHAT = "The file"
 
 
@@ -37,9 +39,9 @@ def pieces(path: Path) -> Iterator[Piece]:
         return
     with path.open("rb") as file:
         while len(head := file.read(HEAD.size)) == HEAD.size:
-            size, length, number = HEAD.unpack(head)
+            size, length, number, check = HEAD.unpack(head)
             sealed = file.read(size)
-            if size == 0 or len(sealed) < size:
+            if size == 0 or len(sealed) < size or zlib.crc32(sealed) != check:
                 return
             yield Piece(number=number, length=length, sealed=sealed)
 
@@ -56,20 +58,12 @@ class Extent:
 
 
 def extent(path: Path) -> Extent:
-    """Reads the heads of the records alone."""
+    """How far a file goes, and of which lines it is."""
     numbers, length, end = set[int](), 0, 0
-    if not path.exists():
-        return Extent()
-    whole = path.stat().st_size
-    with path.open("rb") as file:
-        while len(head := file.read(HEAD.size)) == HEAD.size:
-            size, bytes_, number = HEAD.unpack(head)
-            if size == 0 or end + HEAD.size + size > whole:
-                break
-            end += HEAD.size + size
-            length += bytes_
-            numbers.add(number)
-            file.seek(end)
+    for piece in pieces(path):
+        numbers.add(piece.number)
+        length += piece.length
+        end += HEAD.size + len(piece.sealed)
     return Extent(numbers=frozenset(numbers), length=length, end=end)
 
 
@@ -97,7 +91,7 @@ class Appender:
         Raises:
             Unavailable: the disk is full; nothing was added.
         """
-        text = b"".join([HEAD.pack(len(each.sealed), each.length, each.number) + each.sealed for each in records])
+        text = b"".join([_head(each) + each.sealed for each in records])
         try:
             with translated(WHAT):
                 done = 0
@@ -112,6 +106,10 @@ class Appender:
 
     def close(self) -> None:
         os.close(self._handle)
+
+
+def _head(piece: Piece) -> bytes:
+    return HEAD.pack(len(piece.sealed), piece.length, piece.number, zlib.crc32(piece.sealed))
 
 
 def sync(path: Path) -> None:
