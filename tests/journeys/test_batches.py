@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,6 +220,24 @@ def test_an_erased_person_is_gone_from_the_files(house: Platform, client: openai
     done = ended(client, again)
     assert [row["custom_id"] for row in rows(client, done.output_file_id)] == ["c-2"]
     assert [row["error"]["code"] for row in rows(client, done.error_file_id)] == ["subject_erased"]
+
+
+def test_the_command_line_does_all_of_it(house: Platform, tmp_path: Path) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_bytes(jsonl(chat(1), chat(2, model="nobody")))
+    environment = {**os.environ, "TANDEM_URL": house.url, "TANDEM_KEY": ADMIN}
+
+    def tandem(*words: str) -> str:
+        command = [sys.executable, "-m", "tandem", "batch", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    batch = json.loads(tandem("create", str(lines), "--wait", "--metadata", "night=one", "--json"))
+    assert (batch["status"], batch["metadata"]) == ("completed", {"night": "one"})
+    assert json.loads(tandem("output", batch["id"]))["custom_id"] == "c-1"
+    assert json.loads(tandem("output", batch["id"], "--errors"))["custom_id"] == "c-2"
+    assert batch["id"] in tandem("list")
 
 
 SLOW = ("--latency", "150")

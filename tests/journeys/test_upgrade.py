@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tandem.batches.files import KEPT_SECONDS
 from tandem.store.migrations import versions
 from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, mock_upstream
 from tests.ports import free_port
@@ -82,6 +84,12 @@ def test_everything_is_found_again(house: Platform) -> None:
     assert house.api("GET", "/spend?scope=org")["cost"] == facts["spend"]
     assert sorted(row["name"] for row in house.api("GET", "/keys")) == facts["keys"]
     assert [row["name"] for row in house.api("GET", "/monitors")] == facts.get("monitors", [])
+    if "batch" in facts:
+        with httpx2.Client(base_url=f"{house.url}/v1", headers=bearer(ADMIN), timeout=30, verify=TLS) as http:
+            batch = http.get(f"/batches/{facts['batch']}").json()
+            assert batch["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+            if batch["created_at"] > time.time() - KEPT_SECONDS:  # later, its files have expired
+                assert json.loads(http.get(f"/files/{batch['output_file_id']}/content").content)["custom_id"] == "past"
     trace = house.api("GET", f"/traces/{facts['trace']}?content=1")
     assert trace["cost"] == facts["cost"]
     assert trace["calls"][0]["subject"] == PERSON

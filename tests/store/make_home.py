@@ -46,6 +46,7 @@ def furnish(house: Platform) -> dict[str, object]:
     body = {"model": "assistant", "max_tokens": 8, "user": PERSON, "messages": [{"role": "user", "content": SAID}]}
     answered = httpx2.post(f"{house.url}/v1/chat/completions", json=body, headers=bearer(ADMIN), timeout=30, verify=TLS)
     assert answered.status_code == 200, answered.text
+    batch = _batch(house)
     house.settle()
     time.sleep(0.5)
     trace = answered.headers["x-tandem-trace-id"]
@@ -59,7 +60,23 @@ def furnish(house: Platform) -> dict[str, object]:
         "audit": house.api("POST", "/audit/verify")["count"],
         "keys": sorted(row["name"] for row in house.api("GET", "/keys")),
         "monitors": [row["name"] for row in house.api("GET", "/monitors")],
+        "batch": batch,
     }
+
+
+def _batch(house: Platform) -> str:
+    """A batch that has been answered."""
+    body = {"model": "assistant", "max_tokens": 8, "messages": [{"role": "user", "content": SAID}]}
+    line = json.dumps({"custom_id": "past", "method": "POST", "url": "/v1/chat/completions", "body": body}).encode()
+    with httpx2.Client(base_url=f"{house.url}/v1", headers=bearer(ADMIN), timeout=30, verify=TLS) as http:
+        sent = http.post("/files", files={"file": ("past.jsonl", line)}, data={"purpose": "batch"}).json()["id"]
+        wanted = {"input_file_id": sent, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        batch = str(http.post("/batches", json=wanted).json()["id"])
+        deadline = time.monotonic() + 30
+        while http.get(f"/batches/{batch}").json()["status"] != "completed":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    return batch
 
 
 def main() -> None:
