@@ -83,6 +83,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/anthropic/v1/messages": ("/anthropic/v1/messages", {"model": "assistant", "max_tokens": 8, "messages": ASK}),
     "/anthropic/v1/messages/count_tokens": ("/anthropic/v1/messages/count_tokens", {"model": "assistant", "messages": ASK}),
     "/v1/embeddings": ("/v1/embeddings", {"model": "embed", "input": "hello"}),
+    "/v1/rerank": ("/v1/rerank", {"model": "rank", "query": "hello", "documents": ["hello", "you"], "top_n": 1}),
     "/v1/decide/{name}": ("/v1/decide/d", {"number": 1}),
     "/v2/models/{name}/infer": ("/v2/models/0/infer", None),
     "/v2/models/{name}/versions/{version}/infer": ("/v2/models/0/versions/1/infer", None),
@@ -115,6 +116,7 @@ def good(house: Platform) -> dict[str, tuple[str, Any]]:
     until(lambda: any(row["kind"] == "index" for row in house.api("GET", "/assets")))
     house.api("POST", "/assets/index/0/promote", json={"version": 1})
     house.api("PUT", "/endpoints/embed", json={"kind": "embed", "route": [{"target": "mock/text-embedding-3-small"}]})
+    house.api("PUT", "/endpoints/rank", json={"kind": "rerank", "route": [{"target": "mock/@cf/baai/bge-reranker-base"}]})
     trace = house.chat(ADMIN).headers["x-tandem-trace-id"]
     until(lambda: any(row["trace"] == trace for row in house.api("GET", "/traces")))
     review = house.api("POST", "/reviews", json={"trace": trace})["id"]

@@ -412,6 +412,7 @@ HOT = (
     ("POST", "/anthropic/v1/messages", {"model": "red", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}),
     ("POST", "/anthropic/v1/messages/count_tokens", {"model": "red", "messages": [{"role": "user", "content": "hi"}]}),
     ("POST", "/v1/embeddings", {"model": "red", "input": "hi"}),
+    ("POST", "/v1/rerank", {"model": "red", "query": "hi", "documents": ["hi"]}),
     ("GET", "/v1/models", None),
     ("GET", "/v1/models/red", None),
     ("POST", "/v1/decide/red", {"number": 1.0}),

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.journey
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 EXAMPLES = 10
 """Drawn requests for each route, beside those at the edges of every declared bound."""
-FAILING = ("/v1/chat/completions", "/v1/embeddings", "/v1/decide/{name}")
+FAILING = ("/v1/chat/completions", "/v1/embeddings", "/v1/rerank", "/v1/decide/{name}")
 """Where a provider's failure may be the answer."""
 CONTROL = ("/api/", "/v1/files", "/v1/batches")
 """Below which the control process answers."""

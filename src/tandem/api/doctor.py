@@ -13,6 +13,7 @@ from fastapi.responses import Response
 
 from tandem.api.wire import Caller, answer
 from tandem.core.clock import iso
+from tandem.core.endpoint import HOSTED
 from tandem.core.principal import LOCAL
 from tandem.gateway.compile import Compiler
 from tandem.gateway.repo import Routes
@@ -86,7 +87,7 @@ def _endpoint(name: str, snapshot: Snapshot) -> list[Finding]:
     endpoint = snapshot.endpoints[name]
     found = []
     for target in (each.target for each in endpoint.route):
-        if endpoint.kind in ("chat", "embed") and not target.startswith(INDEX):
+        if endpoint.kind in HOSTED and not target.startswith(INDEX):
             found += _model(name, target, snapshot)
         elif target not in snapshot.served:
             found.append(_bad(name, f"{target} is not in the registry", "tandem asset list"))

@@ -88,6 +88,16 @@ _EMBED = {
     "required": ["model", "input"],
     "properties": {"model": _TEXT, "input": {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}},
 }
+_RERANK = {
+    "type": "object",
+    "required": ["model", "query", "documents"],
+    "properties": {
+        "model": _TEXT,
+        "query": _TEXT,
+        "documents": {"type": "array", "minItems": 1, "maxItems": 10000, "items": _TEXT},
+        "top_n": {"type": "integer", "minimum": 1},
+    },
+}
 _TENSOR = {
     "type": "object",
     "required": ["name", "shape", "datatype", "data"],
@@ -135,6 +145,11 @@ PATHS: dict[str, Any] = {
         )
     },
     "/v1/embeddings": {"post": _operation("Embeddings, as OpenAI speaks them", _OPENAI_ERROR, body=_EMBED, failing=_FAILING)},
+    "/v1/rerank": {
+        "post": _operation(
+            "Documents in the order of a query, as Cohere, Jina and vLLM speak it", _OPENAI_ERROR, body=_RERANK, failing=_FAILING
+        )
+    },
     "/anthropic/v1/messages": {
         "post": _operation(
             "Messages, as Anthropic speaks them", _ANTHROPIC_ERROR, body=_SAID, answer=_JSON_OR_STREAM, failing=(*_FAILING, "529")

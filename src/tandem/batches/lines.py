@@ -12,7 +12,7 @@ import msgspec
 
 from tandem.core.errors import Invalid
 from tandem.gateway.asked import Read
-from tandem.gateway.wires.openai import read_chat, read_embed
+from tandem.gateway.wires.openai import read_chat, read_embed, read_rerank
 
 LINES = 50_000
 """Requests of one batch."""
@@ -27,6 +27,7 @@ PROBLEMS = 100
 ENDPOINTS: Mapping[str, Callable[[bytes], Read]] = {
     "/v1/chat/completions": lambda body: read_chat(body, ()),
     "/v1/embeddings": lambda body: read_embed(body, ()),
+    "/v1/rerank": lambda body: read_rerank(body, ()),
 }
 """Where the requests of a batch may go, and how their bodies are looked at before any is sent."""
 

@@ -42,7 +42,9 @@ def list_endpoints(as_json: bool) -> None:
 
 @endpoint.command("set")
 @click.argument("name")
-@click.option("--kind", required=True, type=click.Choice(["chat", "embed", "predict", "decide"]), help="What it answers.")
+@click.option(
+    "--kind", required=True, type=click.Choice(["chat", "embed", "rerank", "predict", "decide"]), help="What it answers."
+)
 @click.option(
     "--target",
     "targets",

@@ -16,7 +16,7 @@ from tandem_sdk.shape import Mismatch, read
 
 WIDTH = 100
 """Columns of the drawing where no terminal tells its own."""
-STYLES = {"predict": "cyan", "chat": "magenta", "embed": "blue", "decide": "yellow"}
+STYLES = {"predict": "cyan", "chat": "magenta", "embed": "blue", "rerank": "blue", "decide": "yellow"}
 EXPLAINED = ("versions", "error", "guards", "snapshot", "tandem.route", "tandem.route.strategy")
 """Attributes of a call that have a place of their own."""
 

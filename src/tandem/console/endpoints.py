@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from tandem.console.desk import Desk
-from tandem.core.endpoint import Endpoint, Target
+from tandem.core.endpoint import HOSTED, Endpoint, Target
 from tandem.gateway.routing.board import Told
 from tandem.gateway.snapshot import INDEX, Served, Snapshot
 from tandem.governance.authorise import Scope, scope_of
@@ -66,7 +66,7 @@ def standing(snapshot: Snapshot, scope: Scope, resting: Mapping[str, str] = {}) 
 
 
 def _behind(snapshot: Snapshot, endpoint: Endpoint, target: Target) -> Behind:
-    if endpoint.kind in ("chat", "embed") and not target.target.startswith(INDEX):
+    if endpoint.kind in HOSTED and not target.target.startswith(INDEX):
         missing = target.target.partition("/")[0] not in snapshot.hosts
         return Behind(target=target, served=None, missing=missing, priced=target.target in snapshot.prices)
     served = snapshot.served.get(target.target)

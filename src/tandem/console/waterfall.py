@@ -10,7 +10,7 @@ from tandem.core.trace import Span, Trace
 
 LAW = frozenset({"identify", "resolve", "admit"})
 """Stages that ask the law, not a model."""
-KINDS = frozenset({"chat", "embed", "predict", "decide"})
+KINDS = frozenset({"chat", "embed", "rerank", "predict", "decide"})
 THIN = 0.4
 """The narrowest bar that can be seen, in percent."""
 DEEPEST = 8
@@ -24,7 +24,7 @@ class Bar:
     depth: int
     """How deep it is nested; the opening call is 0."""
     kind: str
-    """`chat`, `embed`, `predict`, `decide`, `law`, or `other`."""
+    """`chat`, `embed`, `rerank`, `predict`, `decide`, `law`, or `other`."""
     name: str
     call: Trace | None
     """The call, where the row is a whole one."""

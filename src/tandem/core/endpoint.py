@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-EndpointKind = Literal["chat", "embed", "predict", "decide"]
+EndpointKind = Literal["chat", "embed", "rerank", "predict", "decide"]
+HOSTED: frozenset[EndpointKind] = frozenset({"chat", "embed", "rerank"})
+"""What models at providers answer: what is routed, priced per token and booked."""
 Strategy = Literal["weighted", "cheapest", "fastest", "least_busy", "good_enough"]
 Role = Literal["serve", "canary", "shadow"]
 Ability = Literal["vision", "tools", "json"]

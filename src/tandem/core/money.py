@@ -35,7 +35,7 @@ class Usage:
     output_audio: int = 0
     output_image: int = 0
     searches: int = 0
-    """Searches of the web that the provider made, a number."""
+    """Searches that the provider made, a number: of the web, or the units that a reranker bills."""
     source: Literal["provider", "estimated", "none"] = "none"
 
     @property

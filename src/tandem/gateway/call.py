@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tandem.core.clock import Clock
-from tandem.core.endpoint import Endpoint, EndpointKind, Target
+from tandem.core.endpoint import HOSTED, Endpoint, EndpointKind, Target
 from tandem.core.errors import Forbidden, TandemError, Unavailable
 from tandem.core.ids import CallId, TraceId, new_call, new_trace
 from tandem.core.money import Price, Usage
@@ -227,7 +227,7 @@ class Call:
                 self.principal.team,
                 self.principal.name,
                 self.scopes,
-                None if price is None and self.kind in ("chat", "embed") else reservation.amount,
+                None if price is None and self.kind in HOSTED else reservation.amount,
                 reservation.holds,
             )
         )
@@ -250,7 +250,7 @@ class Call:
         if outcome != "ok":
             running.span.attributes["error.type"] = outcome
         self.door.metrics.attempted(outcome)
-        priced = self.kind in ("chat", "embed")
+        priced = self.kind in HOSTED
         if usage.source == "none" or not priced:
             cost: int | None = 0
         elif running.price is None:

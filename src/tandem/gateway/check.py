@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tandem.core.asset import KINDS as ASSETS
 from tandem.core.asset import Ref, check_name
-from tandem.core.endpoint import Ability, Endpoint, EndpointKind, Provider, Role, Strategy, Target
+from tandem.core.endpoint import HOSTED, Ability, Endpoint, EndpointKind, Provider, Role, Strategy, Target
 from tandem.core.errors import Invalid
 from tandem.core.money import nano
 from tandem.gateway.providers.base import PROTOCOLS, QUERIES
@@ -96,9 +96,7 @@ def check_endpoint(endpoint: Endpoint) -> None:
         policy = Ref.parse(endpoint.guards)
         if policy.kind != "policy" or policy.alias is None:
             raise Invalid(f"{who} has guards that are no policy's alias.", hint="Write policy/NAME@ALIAS.", field="guards")
-    if endpoint.strategy not in get_args(Strategy) or (
-        endpoint.strategy != "weighted" and endpoint.kind not in ("chat", "embed")
-    ):
+    if endpoint.strategy not in get_args(Strategy) or (endpoint.strategy != "weighted" and endpoint.kind not in HOSTED):
         raise Invalid(
             f"{who} has the strategy '{endpoint.strategy}'.",
             hint=f"Say one of {', '.join(get_args(Strategy))}; predict and decide know weighted alone.",
@@ -144,10 +142,10 @@ def _check_target(endpoint: Endpoint, target: Target, field: str) -> None:
     if target.context is not None and target.context < 1:
         raise Invalid(f"Nothing fits into {target.context} tokens.", field=f"{field}.context")
     plain = not (target.when or target.lacks or target.context) and target.role == "serve"
-    if not plain and (endpoint.kind not in ("chat", "embed") or target.target.startswith(INDEX)):
+    if not plain and (endpoint.kind not in HOSTED or target.target.startswith(INDEX)):
         raise Invalid(
             f"The target {target.target} has conditions or a role, and answers {endpoint.kind} calls.",
-            hint="Only chat and embed endpoints that lead to language models know when, role, lacks and context.",
+            hint="Only chat, embed and rerank endpoints that lead to language models know when, role, lacks and context.",
             field=field,
         )
 
@@ -184,7 +182,7 @@ def _check_routing(endpoint: Endpoint, who: str) -> None:
         )
         if said
     ]
-    if asks and (endpoint.kind not in ("chat", "embed") or endpoint.route[0].target.startswith(INDEX)):
+    if asks and (endpoint.kind not in HOSTED or endpoint.route[0].target.startswith(INDEX)):
         raise Invalid(f"{who} answers {endpoint.kind} calls, which know no {asks[0]}.", field=asks[0])
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from tandem.core.asset import Kind, Ref, Version
 from tandem.core.clock import MICROS, Clock
-from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Target
+from tandem.core.endpoint import HOSTED, Endpoint, EndpointKind, Provider, Target
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
 from tandem.core.money import Price
 from tandem.core.policy import Window
@@ -302,7 +302,7 @@ class Compiler:
         for endpoint in endpoints.values():
             for target in (*[target.target for target in endpoint.route], endpoint.model):
                 found = providers.get(target.partition("/")[0])
-                if found is None or endpoint.kind not in ("chat", "embed"):
+                if found is None or endpoint.kind not in HOSTED:
                     continue
                 price = self._price(target.partition("/")[2], found)
                 if price is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tandem.core.endpoint import EndpointKind, Timeouts
+from tandem.core.endpoint import HOSTED, EndpointKind, Timeouts
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable, Upstream
 from tandem.gateway.asked import Fields
 from tandem.gateway.call import Call, Door, open_call
@@ -46,8 +46,8 @@ HOP_BY_HOP = frozenset(
 CONTROL_TIMEOUTS = Timeouts(connect=2, first_byte=300, idle=300, total=3600)
 BATCH = b"x-tandem-batch"
 MESSAGES, COUNT = "/anthropic/v1/messages", "/anthropic/v1/messages/count_tokens"
-RESPONSES = "/v1/responses"
-HOT = ("/v1/chat/completions", "/v1/embeddings", RESPONSES, MESSAGES, COUNT)
+RESPONSES, RERANK = "/v1/responses", "/v1/rerank"
+HOT = ("/v1/chat/completions", "/v1/embeddings", RESPONSES, RERANK, MESSAGES, COUNT)
 HEALTH = ("/health", "/health/ready")
 OWN = frozenset({*HOT, *HEALTH, "/metrics", "/v1/models", "/v2"})
 BELOW = ("/v2/", "/v1/decide/", "/v1/models/", f"{RESPONSES}/")
@@ -85,6 +85,8 @@ class Handler:
                 return self._counted(self._spoken("chat", responses.SPOKEN, responses.passed_headers(request), request, reply))
             if path == "/v1/embeddings":
                 return self._counted(self._spoken("embed", openai.SPOKEN, openai.passed_headers(request), request, reply))
+            if path == RERANK:
+                return self._counted(self._spoken("rerank", openai.SPOKEN, openai.passed_headers(request), request, reply))
             if path == MESSAGES:
                 return self._counted(self._spoken("chat", anthropic.SPOKEN, anthropic.passed_headers(request), request, reply))
             if path == COUNT:
@@ -156,7 +158,7 @@ class Handler:
             call.close("gone", 499)
 
     def _refuse(self, call: Call, error: TandemError, reply: Reply, *, allow: str | None = None) -> None:
-        status, headers, body = (openai if call.kind in ("chat", "embed") else served).refusal(error, call.trace)
+        status, headers, body = (openai if call.kind in HOSTED else served).refusal(error, call.trace)
         if allow is not None:
             headers.append((b"allow", allow.encode()))
         headers.append(fault(error))

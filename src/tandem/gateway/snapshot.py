@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tandem.core.clock import Clock
-from tandem.core.endpoint import Endpoint, EndpointKind, Target
+from tandem.core.endpoint import HOSTED, Endpoint, EndpointKind, Target
 from tandem.core.errors import Forbidden, NotFound, Unauthenticated
 from tandem.core.money import Price
 from tandem.core.policy import Window
@@ -135,7 +135,7 @@ class Snapshot:
         )
 
     def _direct(self, address: str, kind: EndpointKind) -> Endpoint | None:
-        if kind in ("chat", "embed"):
+        if kind in HOSTED:
             known = ("/" in address and address.partition("/")[0] in self.hosts) or (
                 kind == "chat" and is_index(address, self.served)
             )
@@ -152,6 +152,7 @@ def is_index(address: str, served: Mapping[str, Served]) -> bool:
 _ADDRESS = {
     "chat": "POST /v1/chat/completions reaches it.",
     "embed": "POST /v1/embeddings reaches it.",
+    "rerank": "POST /v1/rerank reaches it.",
     "predict": "POST /v2/models/NAME/infer reaches it.",
     "decide": "POST /v1/decide/NAME reaches it.",
 }

@@ -22,7 +22,7 @@ from tandem.gateway.cache import Cache
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.framing import FRAMINGS, SSE, media
 from tandem.gateway.guard import Guarding, let_out
-from tandem.gateway.providers.base import Ask, Wire, load
+from tandem.gateway.providers.base import Ask, Verb, Wire, load
 from tandem.gateway.routing.plan import Memory
 from tandem.gateway.routing.shadow import Shadows
 from tandem.gateway.snapshot import Host, Snapshot
@@ -36,6 +36,8 @@ from tandem.observability.content import Vault
 PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"openai-processing-ms")
 _sound = msgspec.json.Decoder(msgspec.Raw)
 ERROR_BYTES = 1024 * 1024
+OPERATIONS: dict[Verb, str] = {"chat": "chat", "embed": "embeddings", "rerank": "rerank"}
+"""As OpenTelemetry calls them, where it does."""
 SILENT_BYTES = 256 * 1024
 """Of frames that say nothing of an answer yet: what is kept back of them, so that another attempt may take over."""
 NOBODY = Letterhead(id="", model="", at=0)
@@ -144,7 +146,7 @@ async def attempt(
     assert call.endpoint is not None
     wire = hosts.wire(host)
     # Guards know the streams of one wire, and words; what else passes as it is, they read as words.
-    passes = asked.verb == "embed" or (wire.dialect == asked.dialect and (guards is None or asked.dialect == "openai"))
+    passes = asked.verb != "chat" or (wire.dialect == asked.dialect and (guards is None or asked.dialect == "openai"))
     secret = hosts.key(host, key)
     ask = _ask(wire, asked, model, secret, passes=passes)
     tie = None
@@ -163,7 +165,7 @@ async def attempt(
         target.target,
         f"{asked.verb} {model}",
         {
-            "gen_ai.operation.name": "chat" if asked.verb == "chat" else "embeddings",
+            "gen_ai.operation.name": OPERATIONS[asked.verb],
             "gen_ai.provider.name": name,
             "gen_ai.request.model": model,
         },
@@ -296,7 +298,7 @@ async def _whole(
     usage = wire.usage(body) or UNKNOWN
     if tie is not None:
         body = kept = _tied(wire, call, tie, body, usage)
-    if guards is not None and call.kind == "chat":
+    if guards is not None and call.kind in ("chat", "rerank"):
         try:
             kept, body = await let_out(call, guards, body)
         except TandemError as error:

@@ -8,7 +8,7 @@ with its own table. It knows nothing of the rest of the platform but errors, sec
     app.py          the app behind it: addresses, keys
     exchange.py     one request to the model: faults, waits, frames and the bill, in that order
     heard.py        chat requests that were read before
-    model.py        what the model says           facts.py  schema.py  pattern.py  embed.py
+    model.py        what the model says           facts.py  schema.py  pattern.py  embed.py  rerank.py
     tokens.py       how tokens are counted
     prices.py       what they cost                bill.py   the rows
     faults.py       the grammar of faults and their script

@@ -1,7 +1,7 @@
 """The app behind the socket: its addresses, who may ask, what is answered where. It words no reply itself.
 
 POST /v1/chat/completions   POST /v1/embeddings   GET /v1/models   GET /v1/models/{id}      with a key
-POST /v1/responses                                                                          with a key
+POST /v1/responses   POST /v1/rerank                                                        with a key
 POST /v1/messages   POST /v1/messages/count_tokens, these two also after /anthropic         with a key
 POST /v1beta/models/{model}:generateContent   :streamGenerateContent?alt=sse   (or /v1/…)   with a key
 POST /model/{id}/converse   /model/{id}/converse-stream                                     with a key, or signed
@@ -26,7 +26,7 @@ import msgspec
 
 from tandem.core.clock import Clock, iso
 from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError
-from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, gemini_wire, keys, prices, responses_wire, tokens
+from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, gemini_wire, keys, prices, rerank, responses_wire, tokens
 from tandem.mock import openai_reply as out
 from tandem.mock import openai_wire as wire
 from tandem.mock.anthropic_reply import THOUGHT, MessageReply, Prompted
@@ -34,7 +34,7 @@ from tandem.mock.anthropic_wire import Border
 from tandem.mock.bedrock_reply import ConverseReply
 from tandem.mock.bill import Bill
 from tandem.mock.cache import PromptCache
-from tandem.mock.exchange import Arrival, Bench, Exchange, Spoken
+from tandem.mock.exchange import Arrival, Bench, Exchange, Plain, Spoken
 from tandem.mock.faults import NOTHING, Fault, Plan, Script, directed, plan
 from tandem.mock.gemini_reply import GenerateReply
 from tandem.mock.heard import LARGEST_HEARD, MOST_HEARD, Heard
@@ -84,6 +84,7 @@ class Mock:
             "/v1/chat/completions": {"POST": self._chat},
             "/v1/responses": {"POST": self._responses},
             "/v1/embeddings": {"POST": self._embeddings},
+            "/v1/rerank": {"POST": self._rerank},
             "/v1/models": {"GET": self._models},
             **{f"{root}/v1/messages": {"POST": self._messages} for root in ROOTS},
             **{f"{root}/v1/messages/count_tokens": {"POST": self._count_tokens} for root in ROOTS},
@@ -286,6 +287,16 @@ class Mock:
             return
         self._exchange(request, connection, seen, key, price, out.EmbeddingReply(asked, plan.usage), plan, stream=False)
 
+    def _rerank(self, request: Request, connection: Connection, seen: Seen) -> None:
+        key = self._key(request)
+        asked = rerank.read(request.body)
+        price = self._price(asked.model, "rerank")
+        plan = self._plan(price.model, key, orders("", dict(_orders_in(request.headers))))
+        size = asked.prompt_tokens
+        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=False):
+            return
+        self._exchange(request, connection, seen, key, price, rerank.RerankReply(asked, plan.usage), plan, stream=False)
+
     def _exchange(
         self,
         request: Request,
@@ -293,7 +304,7 @@ class Mock:
         seen: Seen,
         key: str,
         price: prices.Row,
-        reply: Spoken | out.EmbeddingReply,
+        reply: Spoken | Plain,
         plan: Plan,
         *,
         stream: bool,
@@ -370,7 +381,8 @@ class Mock:
             return row
         if kind == "chat":
             raise NotFound("This is not a chat model and thus not supported in the v1/chat/completions endpoint.", field="model")
-        raise Forbidden("You are not allowed to generate embeddings from this model.", field="model")
+        what = {"embed": "generate embeddings from", "rerank": "rank documents with"}[kind]
+        raise Forbidden(f"You are not allowed to {what} this model.", field="model")
 
     def _models(self, request: Request, connection: Connection, seen: Seen) -> None:
         self._key(request)

@@ -18,8 +18,11 @@ from tandem.mock.bill import Bill, Outcome, Row
 from tandem.mock.faults import NOTHING, Plan
 from tandem.mock.http import Connection, Request, head
 from tandem.mock.openai_reply import EmbeddingReply, Stamp
+from tandem.mock.rerank import RerankReply
 from tandem.mock.settings import MockSettings
 
+Plain = EmbeddingReply | RerankReply
+"""Replies without words, which are never streamed."""
 _AT_ONCE = 4_000
 """Tokens of a stream that is written at once; a longer one minds how fast the client reads."""
 _BATCH = 64 * 1024
@@ -83,7 +86,7 @@ class Exchange:
         request: Request,
         arrival: Arrival,
         price: prices.Row,
-        reply: Spoken | EmbeddingReply,
+        reply: Spoken | Plain,
         plan: Plan,
     ) -> None:
         self.bench = bench
@@ -113,7 +116,7 @@ class Exchange:
             self.close("ok")
             self.connection.send(self._head(len(body)) + body)
             self.connection.finish(self.request)
-        elif at_once and not isinstance(self.reply, EmbeddingReply) and self.reply.tokens <= _AT_ONCE:
+        elif at_once and not isinstance(self.reply, Plain) and self.reply.tokens <= _AT_ONCE:
             self._stream_at_once(self.reply)
         else:
             self.task = asyncio.get_running_loop().create_task(self._run())
@@ -196,7 +199,7 @@ class Exchange:
 
     async def _run(self) -> None:
         await self._wait(self.bench.settings.latency_ms)
-        if self.streamed and not isinstance(self.reply, EmbeddingReply):
+        if self.streamed and not isinstance(self.reply, Plain):
             await self._stream(self.reply)
         else:
             await self._whole()
@@ -266,7 +269,7 @@ class Exchange:
         if kind.startswith("stall"):
             await asyncio.Event().wait()
         self.close("cut")
-        if kind.startswith("error") and not isinstance(self.reply, EmbeddingReply):
+        if kind.startswith("error") and not isinstance(self.reply, Plain):
             last = b"" if self.request.http_1_0 else _LAST
             self.connection.send(self._chunk(self.reply.broken()) + last)
             self.connection.finish(self.request)

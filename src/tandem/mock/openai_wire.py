@@ -212,6 +212,8 @@ def blocked() -> Invalid:
 def unknown_members(body: bytes, path: str) -> dict[str, object]:
     """Members of a request that the mock does not read."""
     known = ChatBody.__struct_fields__ if path.endswith("/chat/completions") else EmbeddingBody.__struct_fields__
+    if path.endswith("/rerank"):
+        known = ("model", "query", "documents", "top_n", "return_documents")
     try:
         members = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -15,7 +15,7 @@ class Row:
     """A model of the mock and its rates; a model whose `prompt` rate is None has no price."""
 
     model: str
-    kind: Literal["chat", "embed"]
+    kind: Literal["chat", "embed", "rerank"]
     created: int
     """Seconds since 1970 when the real model was listed, for `/v1/models`."""
     context: int
@@ -97,6 +97,16 @@ TABLE: dict[str, Row] = {
             prompt=20_000,
             cached=20_000,
             source="https://openai.com/index/new-embedding-models-and-api-updates/",
+        ),
+        Row(
+            model="@cf/baai/bge-reranker-base",
+            kind="rerank",
+            created=1739404800,
+            context=512,
+            effective="2025-02-13",
+            prompt=3_000,
+            cached=3_000,
+            source="https://developers.cloudflare.com/workers-ai/platform/pricing/",
         ),
         Row(
             model="claude-haiku-4-5",

@@ -392,7 +392,8 @@ def _headers(key: str | None) -> tuple[tuple[bytes, bytes], ...]:
 
 def _chat_only(verb: Verb) -> None:
     if verb != "chat":
-        raise Invalid("Anthropic has no embeddings.", hint="Choose a provider that has, for an endpoint of the kind embed.")
+        what = {"embed": "embeddings", "rerank": "reranking"}[verb]
+        raise Invalid(f"Anthropic has no {what}.", hint=f"Choose a provider that has, for an endpoint of the kind {verb}.")
 
 
 def _canonical(usage: _Usage | None) -> Usage | None:

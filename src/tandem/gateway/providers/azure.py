@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import msgspec
 
 from tandem.core.chat import Chat
+from tandem.core.errors import Invalid
 from tandem.gateway.providers.base import Ask, Verb
 from tandem.gateway.providers.openai import JSON, UNREADABLE, OpenAI
 
@@ -45,6 +46,10 @@ class Azure(OpenAI):
     name = "azure"
 
     def ask(self, verb: Verb, body: bytes, edits: Mapping[str, bytes], key: str | None) -> Ask:
+        if verb == "rerank":
+            raise Invalid(
+                "Azure's OpenAI has no reranking.", hint="Choose a provider that has, for an endpoint of the kind rerank."
+            )
         return _theirs(super().ask(verb, body, edits, None), msgspec.json.decode(edits["model"], type=str), key)
 
     def put(self, chat: Chat, model: str, key: str | None) -> Ask:

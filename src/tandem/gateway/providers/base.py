@@ -12,7 +12,7 @@ from tandem.core.chat import Chat, Delta
 from tandem.core.errors import Invalid
 from tandem.core.money import Usage
 
-Verb = Literal["chat", "embed"]
+Verb = Literal["chat", "embed", "rerank"]
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):

@@ -303,6 +303,12 @@ class Bedrock:
                     hint="Choose a provider that speaks OpenAI's protocol, for an endpoint of the kind embed.",
                     field="model",
                 )
+            case "rerank":
+                raise Invalid(
+                    "The provider's protocol has no reranking.",
+                    hint="Choose a provider that speaks OpenAI's protocol and has /rerank, for an endpoint of the kind rerank.",
+                    field="model",
+                )
             case _:
                 assert_never(verb)
 

@@ -248,6 +248,12 @@ class Gemini:
                     hint="Use Google's compatibility address: protocol = 'openai', base_url = '…/v1beta/openai'.",
                     field="model",
                 )
+            case "rerank":
+                raise Invalid(
+                    "The provider's protocol has no reranking.",
+                    hint="Choose a provider that speaks OpenAI's protocol and has /rerank, for an endpoint of the kind rerank.",
+                    field="model",
+                )
             case _:
                 assert_never(verb)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -54,7 +56,7 @@ EMPTY = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 SILENT = re.compile(rb'"delta"\s*:\s*\{(?:\s*"[a-z_]{1,32}"\s*:\s*(?:"assistant"|""|null)\s*,?)*\s*\}')
 FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 """A chunk that says nothing of the answer, such as what Azure found in the prompt."""
-PATHS: dict[Verb, str] = {"chat": "/chat/completions", "embed": "/embeddings"}
+PATHS: dict[Verb, str] = {"chat": "/chat/completions", "embed": "/embeddings", "rerank": "/rerank"}
 
 
 class _Details(msgspec.Struct):
@@ -92,6 +94,31 @@ class _FaultReply(msgspec.Struct):
 
 class _Used(msgspec.Struct):
     usage: _Usage | None = None
+
+
+class _Total(msgspec.Struct):
+    total_tokens: int
+
+
+class _Ranked(msgspec.Struct):
+    """Of a reranker that reads and says nothing, as Jina and vLLM tell it."""
+
+    usage: _Total
+
+
+class _Units(msgspec.Struct):
+    search_units: float | None = None
+    input_tokens: float | None = None
+
+
+class _Meta(msgspec.Struct):
+    billed_units: _Units
+
+
+class _Billed(msgspec.Struct):
+    """Of a reranker, as Cohere tells it."""
+
+    meta: _Meta
 
 
 _used = msgspec.json.Decoder(_Used)
@@ -144,7 +171,7 @@ class OpenAI:
 
     def usage(self, body: bytes) -> Usage | None:
         try:
-            return _canonical(_used.decode(body).usage)
+            return _ranked(body) if b'"relevance_score"' in body else _canonical(_used.decode(body).usage)
         except UNREADABLE:
             return None
 
@@ -447,6 +474,21 @@ def _canonical(usage: _Usage | None) -> Usage | None:
         output_audio=spoken,
         source="provider",
     )
+
+
+def _ranked(body: bytes) -> Usage | None:
+    """What a reranker used; None where the answer is of another kind."""
+    try:
+        if b'"total_tokens"' in body:
+            return Usage(input=max(0, msgspec.json.decode(body, type=_Ranked).usage.total_tokens), source="provider")
+        if b'"billed_units"' in body:
+            units = msgspec.json.decode(body, type=_Billed).meta.billed_units
+            if units.search_units is not None or units.input_tokens is not None:
+                count = Usage(input=max(0, int(units.input_tokens or 0)), searches=max(0, ceil(units.search_units or 0)))
+                return replace(count, source="provider")
+    except (*UNREADABLE, OverflowError, ValueError):
+        return None
+    return None
 
 
 def _part(told: int | None, whole: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tandem.core.canon import fault_of
+from tandem.core.endpoint import HOSTED
 from tandem.core.money import Price
 from tandem.core.trace import Attempt, Trace
 
@@ -47,7 +48,7 @@ def routed(calls: Sequence[Trace], price: Callable[[str, int], Price | None]) ->
     Args:
         price: the row of a target (`provider/model`) at a UTC time in microseconds.
     """
-    return tuple(_routed(call, price) for call in calls if call.kind in ("chat", "embed") and _rows(call))
+    return tuple(_routed(call, price) for call in calls if call.kind in HOSTED and _rows(call))
 
 
 def _rows(call: Trace) -> list[Mapping[str, object]]:

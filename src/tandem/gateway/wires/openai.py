@@ -5,13 +5,14 @@ Only what the door must know is decoded; every other byte of the request goes th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
-from tandem.core.endpoint import EndpointKind
+from tandem.core.endpoint import HOSTED, EndpointKind
 from tandem.core.errors import Invalid, Rejected, TandemError
-from tandem.gateway.asked import Headers, Prompted, Read
+from tandem.gateway.asked import Fields, Headers, Prompted, Read
 from tandem.gateway.call import Call
 from tandem.gateway.http1 import Request
 from tandem.gateway.providers.openai import UNREADABLE
@@ -25,6 +26,9 @@ IMAGE_TOKENS = 50_000
 MAX_TOKENS_LIMIT = 10_000_000
 MOST_CHOICES = 128
 OPENING = ord("[")
+MOST_DOCUMENTS = 10_000
+DOCUMENT = (b'"', b"{")
+"""How a document begins."""
 JSON = (b"content-type", b"application/json")
 PASSED_ON = (b"traceparent", b"tracestate", b"openai-beta")
 
@@ -57,7 +61,18 @@ class Embed(msgspec.Struct):
     user: str | None = None
 
 
+class Rerank(msgspec.Struct):
+    """The fields of a request to rank documents that the door acts on."""
+
+    model: str
+    query: str
+    documents: list[msgspec.Raw]
+    top_n: int | None = None
+    user: str | None = None
+
+
 _chat = msgspec.json.Decoder(Chat)
+_rerank = msgspec.json.Decoder(Rerank)
 _embed = msgspec.json.Decoder(Embed)
 
 
@@ -134,6 +149,36 @@ def read_embed(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
     return Read(embed.model, embed.user, asked)
 
 
+def read_rerank(body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
+    """Understands a request to rank documents, in the form that Cohere, Jina and vLLM share.
+
+    Raises:
+        Invalid: it is not one; `field` names where.
+    """
+    try:
+        rank = _rerank.decode(body)
+    except UNREADABLE as error:
+        raise _invalid(error) from None
+    if not 1 <= len(rank.documents) <= MOST_DOCUMENTS:
+        raise Invalid(f"documents must be 1 to {MOST_DOCUMENTS}.", words=f"They are {len(rank.documents)}.", field="documents")
+    if not all(memoryview(each)[:1].tobytes() in DOCUMENT for each in rank.documents):
+        raise Invalid("A document is a text, or an object with a text.", field="documents")
+    if rank.top_n is not None and rank.top_n < 1:
+        raise Invalid("top_n must be at least 1.", words=f"It is {rank.top_n}.", field="top_n")
+    again = len(rank.query.encode()) * (len(rank.documents) - 1)  # the query is read with every document
+    asked = Prompted(
+        verb="rerank",
+        body=body,
+        stream=False,
+        wants_usage=False,
+        edits={},
+        tokens_in=len(body) + again,
+        tokens_out=0,
+        headers=headers,
+    )
+    return Read(rank.model, rank.user, asked)
+
+
 def _options(raw: msgspec.Raw) -> bool:
     try:
         return bool(msgspec.json.decode(raw, type=_StreamOptions).include_usage)
@@ -188,8 +233,12 @@ def passed_headers(request: Request) -> tuple[tuple[bytes, bytes], ...]:
     return tuple([(name, fields[name]) for name in PASSED_ON if name in fields])
 
 
+READ: dict[EndpointKind, Callable[[bytes, Fields], Read]] = {"chat": read_chat, "embed": read_embed, "rerank": read_rerank}
+"""Kind → how its requests are read."""
+
+
 def _read(kind: EndpointKind, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> Read:
-    return read_chat(body, headers) if kind == "chat" else read_embed(body, headers)
+    return READ[kind](body, headers)
 
 
 SPOKEN = Spoken(read=_read, refusal=refusal)
@@ -202,7 +251,6 @@ def models(call: Call, name: str | None) -> tuple[int, bytes]:
         NotFound: there is no such endpoint for this caller.
     """
     assert call.principal is not None
-    kinds: tuple[EndpointKind, ...] = ("chat", "embed")
     if name is not None:
         endpoint = call.snapshot.endpoints.get(name)
         kind: EndpointKind = endpoint.kind if endpoint is not None else "chat"
@@ -212,7 +260,7 @@ def models(call: Call, name: str | None) -> tuple[int, bytes]:
     rows = [
         _model(endpoint.name, call.snapshot.compiled_at)
         for endpoint in call.snapshot.endpoints.values()
-        if endpoint.kind in kinds
+        if endpoint.kind in HOSTED
         and (not allowed or endpoint.name in allowed)
         and endpoint.team in ("default", call.principal.team)
     ]
