@@ -112,12 +112,12 @@ async def test_a_cap_holds_the_query_once_for_every_document(ranking: House) -> 
 
 async def test_a_chat_endpoint_ranks_nothing_and_a_ranker_does_not_chat(ranking: House) -> None:
     other = await ask(ranking, model="assistant")
-    assert (other.status_code, other.json()["error"]["code"]) == (400, "invalid")
+    assert (other.status_code, other.json()["error"]["code"]) == (404, "not_found")
     assert "POST /v1/chat/completions" in other.json()["error"]["message"]
     async with httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http:
         body = {"model": "ranker", "messages": [{"role": "user", "content": "hi"}]}
         chat = await http.post(f"{ranking.url}/v1/chat/completions", json=body)
-        assert (chat.status_code, "POST /v1/rerank" in chat.text) == (400, True)
+        assert (chat.status_code, "POST /v1/rerank" in chat.text) == (404, True)
         assert (await http.get(f"{ranking.url}/v1/rerank")).status_code == 405
         names = [row["id"] for row in (await http.get(f"{ranking.url}/v1/models")).json()["data"]]
     assert "ranker" in names

@@ -194,7 +194,8 @@ async def test_models(client: AsyncOpenAI) -> None:
     openais = ["gpt-4o-mini", "gpt-4o", "gpt-4.1-nano", "gpt-5-nano", "text-embedding-3-small"]
     others = ["claude-haiku-4-5", "claude-sonnet-4-6", "gemini-2.5-flash", "gemini-3-flash-preview"]
     amazons = ["us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-lite-v1:0"]
-    assert listed == [*openais, *others, *amazons, "mock-unpriced"]
+    ranker = "@cf/baai/bge-reranker-base"
+    assert listed == [*openais, ranker, *others, *amazons, "mock-unpriced"]
     assert (await client.models.retrieve("gpt-4o")).id == "gpt-4o"
     with pytest.raises(openai.NotFoundError) as caught:
         await client.models.retrieve("gpt-9")
