@@ -196,7 +196,9 @@ class House:
             resting=lambda: self.resting,
             clock=self.clock,
         )
-        return build(Face(sessions=self.sessions, routers=[], pages=[pages.routes(shown)], log=self.faults.append, hot={}))
+        return build(
+            Face(sessions=self.sessions, routers=[], openai=[], pages=[pages.routes(shown)], log=self.faults.append, hot={})
+        )
 
     @asynccontextmanager
     async def client(self, name: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
