@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -151,10 +151,9 @@ class Asking:
         self._completed, self._failed = len(good.numbers), len(bad.numbers)
         left = self._left(good.numbers | bad.numbers)
         into = {True: Appender(outputs, good.end), False: Appender(errors, bad.end)}
-        desk = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="batch")
         under_way: dict[Future[Answered], _UnderWay] = {}
         try:
-            cause = self._ask(left, desk, under_way, into)
+            cause = self._ask(left, under_way, into)
             if cause == "whole":
                 return Noted(cause)
             self._cut(under_way, into, WHY[cause])
@@ -164,14 +163,12 @@ class Asking:
             return Noted(cause)
         finally:
             self._over.set()
-            desk.shutdown(wait=False, cancel_futures=True)
             for file in into.values():
                 file.close()
 
     def _ask(
         self,
         left: Iterator[_Open],
-        desk: ThreadPoolExecutor,
         under_way: dict[Future[Answered], _UnderWay],
         into: Mapping[bool, Appender],
     ) -> Cause:
@@ -184,7 +181,7 @@ class Asking:
                 return cause
             now = self.batches.clock.now()
             for line in islice(left, AT_ONCE - len(under_way)):
-                under_way[desk.submit(self._one, line)] = _UnderWay(line=line, begun=now)
+                under_way[self._begin(line)] = _UnderWay(line=line, begun=now)
             if not under_way:
                 return "whole"
             done, _ = wait(under_way, timeout=0.25, return_when=FIRST_COMPLETED)
@@ -211,6 +208,19 @@ class Asking:
             if line is None or line.strip():
                 yield _Open(number=piece.number, line=line)
 
+    def _begin(self, line: _Open) -> Future[Answered]:
+        """Asks in a thread of its own, for which a process that ends does not wait."""
+        future: Future[Answered] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(self._one(line))
+            except BaseException as error:  # noqa: BLE001  # it is raised where the answer is taken
+                future.set_exception(error)
+
+        threading.Thread(target=work, name="batch", daemon=True).start()
+        return future
+
     def _one(self, line: _Open) -> Answered:
         if line.line is None:
             return failed(None, *ERASED)
@@ -235,7 +245,7 @@ class Asking:
         """Writes answers down; waits for room where the disk has none.
 
         Raises:
-            Conflict: the Run was told to end while there was no room.
+            Unavailable: the Run was told to end while there was no room.
         """
         for good, file in into.items():
             some = [each for each in found if each[1].good == good]
