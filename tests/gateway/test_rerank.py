@@ -123,7 +123,7 @@ async def test_a_chat_endpoint_ranks_nothing_and_a_ranker_does_not_chat(ranking:
     assert "ranker" in names
 
 
-@pytest.mark.parametrize("protocol", ["anthropic", "azure", "bedrock", "gemini"])
+@pytest.mark.parametrize("protocol", ["anthropic", "azure", "bedrock", "gemini", "responses"])
 async def test_a_protocol_without_reranking_says_so(ranking: House, protocol: str) -> None:
     url = f"{ranking.mock.url}?region=us-east-1" if protocol == "bedrock" else ranking.mock.url
     hosts = {**ranking.snapshot.hosts, "other": Host(name="other", protocol=protocol, base_url=url)}

@@ -140,6 +140,23 @@ def test_a_batch_of_embeddings(embedding: Platform, client: openai.OpenAI) -> No
     assert done.error_file_id is None
 
 
+def test_a_batch_of_responses(client: openai.OpenAI) -> None:
+    lines = [
+        {
+            "custom_id": str(number),
+            "method": "POST",
+            "url": "/v1/responses",
+            "body": {"model": "assistant", "input": f"say {number}"},
+        }
+        for number in range(3)
+    ]
+    done = ended(client, made(client, jsonl(*lines), "/v1/responses"))
+    assert {row["custom_id"] for row in rows(client, done.output_file_id)} == {"0", "1", "2"}
+    assert {row["response"]["body"]["object"] for row in rows(client, done.output_file_id)} == {"response"}
+    failed = ended(client, made(client, jsonl({**lines[0], "body": {**lines[0]["body"], "stream": True}}), "/v1/responses"))
+    assert [each.param for each in failed.errors.data or []] == ["body.stream"]  # type: ignore[union-attr]
+
+
 def test_lines_that_are_wrong_are_told_by_number_and_nothing_is_sent(house: Platform, client: openai.OpenAI) -> None:
     before = httpx2.get(f"{house.mock_url}/bill?limit=0", headers=bearer("mk")).json()["totals"]
     content = (

@@ -13,6 +13,7 @@ import msgspec
 from tandem.core.errors import Invalid
 from tandem.gateway.asked import Read
 from tandem.gateway.wires.openai import read_chat, read_embed, read_rerank
+from tandem.gateway.wires.responses import read_responses
 
 LINES = 50_000
 """Requests of one batch."""
@@ -26,6 +27,7 @@ PROBLEMS = 100
 
 ENDPOINTS: Mapping[str, Callable[[bytes], Read]] = {
     "/v1/chat/completions": lambda body: read_chat(body, ()),
+    "/v1/responses": lambda body: read_responses(body, ()),
     "/v1/embeddings": lambda body: read_embed(body, ()),
     "/v1/rerank": lambda body: read_rerank(body, ()),
 }

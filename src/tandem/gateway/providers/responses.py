@@ -278,9 +278,10 @@ class Responses:
 
     def ask(self, verb: Verb, body: bytes, edits: Mapping[str, bytes], key: str | None) -> Ask:
         if verb != "chat":
+            what = {"embed": "embeddings", "rerank": "reranking"}[verb]
             raise Invalid(
-                "A provider that speaks responses has no embeddings.",
-                hint="Set it up once more with the protocol openai, and name that one for an endpoint of the kind embed.",
+                f"A provider that speaks responses has no {what}.",
+                hint=f"Set it up once more with the protocol openai, and name that one for an endpoint of the kind {verb}.",
             )
         return Ask(path=PATH, headers=_headers(key), body=splice(body, edits))
 
