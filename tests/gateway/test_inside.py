@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx2
 import pytest
 
 from tandem.core.clock import SystemClock
 from tandem.core.errors import TandemError, Unreachable
 from tandem.core.principal import Principal
 from tandem.gateway.inside import Inside
-from tests.gateway.conftest import House
+from tests.gateway.conftest import KEY, House
 
 ANN = Principal(id="run_1", name="ann", team="risk", role="editor")
 ASK = {"model": "assistant", "max_tokens": 8, "messages": [{"role": "user", "content": "hello"}]}
@@ -49,3 +50,33 @@ def test_a_door_that_is_away_is_unreachable() -> None:
     with pytest.raises(Unreachable):
         inside.post("/v1/chat/completions", ASK, ANN)
     inside.close()
+
+
+async def test_a_line_of_a_batch_has_its_senders_rights_and_names_its_batch(door: House, secret: bytes) -> None:
+    inside = Inside(door.url, secret, SystemClock())
+    body = b'{"model":"assistant","max_tokens":8, "messages":[{"role":"user","content":"hello"}]}'
+    said = await asyncio.to_thread(inside.send, "/v1/chat/completions", body, ANN, batch="batch_1")
+    assert said.status == 200
+    door.move()
+    (call,) = door.traces.find(said.trace, team="risk").calls
+    assert (call.principal, call.attributes["tandem.batch"]) == ("ann", "batch_1")
+    direct = await asyncio.to_thread(
+        inside.send, "/v1/chat/completions", body.replace(b"assistant", b"mock/gpt-4o"), ANN, batch="b"
+    )
+    assert direct.status == 403  # an evaluation may name any version, a batch only what its sender may
+    inside.close()
+
+
+async def test_only_the_platform_itself_says_what_is_part_of_a_batch(door: House) -> None:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}", "x-tandem-batch": "batch_1"}) as http:
+        said = await http.post(f"{door.url}/v1/chat/completions", json=ASK)
+    door.move()
+    (call,) = door.traces.find(said.headers["x-tandem-trace-id"], team="risk").calls
+    assert "tandem.batch" not in call.attributes
+
+
+async def test_openais_clients_hear_in_their_own_form_that_control_is_away(door: House) -> None:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as http:
+        away = await http.get(f"{door.url}/v1/files")
+    assert away.status_code == 503
+    assert set(away.json()["error"]) == {"message", "type", "param", "code"}
