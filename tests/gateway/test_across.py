@@ -478,3 +478,56 @@ async def test_a_form_of_another_shape_is_no_fault_of_ours(across: House, protoc
                     "/v1/responses", json={**asked, "input": [{"role": "user", "content": "x", inner: value}]}
                 )
                 assert reply.status_code in (200, 400), (inner, reply.text)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_who_forbids_several_calls_at_once_gets_one(
+    across: House, gpt: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, protocol: str, stream: bool
+) -> None:
+    """Also where the provider cannot be told: what it calls beside the first is paid for and not passed on."""
+    functions = [{"name": name, "description": "Does.", "parameters": SCHEMA} for name in ("find", "keep")]
+    told: Any = [{"role": "user", "content": "x-mock-tools: find,keep"}]
+    for several in (True, False):
+        wanted = ["find", "keep"] if several else ["find"]
+        asked: Any = {
+            "model": protocol,
+            "messages": told,
+            "max_tokens": 100,
+            "tools": [{"type": "function", "function": each} for each in functions],
+            "parallel_tool_calls": several,
+        }
+        if stream:
+            async with gpt.chat.completions.stream(**asked) as running:
+                message = (await running.get_final_completion()).choices[0].message
+        else:
+            message = (await gpt.chat.completions.create(**asked)).choices[0].message
+        assert [made.function.name for made in message.tool_calls or () if made.type == "function"] == wanted
+        booked(across)
+        theirs: Any = [{"name": each["name"], "input_schema": SCHEMA} for each in functions]
+        choice: Any = {"type": "auto", "disable_parallel_tool_use": not several}
+        more: Any = {"model": protocol, "messages": told, "max_tokens": 100, "tools": theirs, "tool_choice": choice}
+        if stream:
+            async with claude.messages.stream(**more) as answering:
+                blocks = (await answering.get_final_message()).content
+        else:
+            blocks = (await claude.messages.create(**more)).content
+        assert [block.name for block in blocks if block.type == "tool_use"] == wanted
+        booked(across)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_openais_clients_find_its_own_word_for_a_prompt_that_is_too_long(across: House, protocol: str) -> None:
+    async with httpx2.AsyncClient(base_url=across.url, headers={"authorization": f"Bearer {KEY}"}) as http:
+        reply = await http.post("/v1/chat/completions", json={**failing(protocol, "context"), "stream": False})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
+async def test_a_client_does_not_ask_again_where_money_is_short(across: House) -> None:
+    across.cap(1)
+    async with openai.AsyncOpenAI(base_url=f"{across.url}/v1", api_key=KEY, max_retries=2) as client:
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.chat.completions.create(model="openai", messages=[{"role": "user", "content": FACTS}])
+    assert refused.value.code == "over_budget"
+    across.move()
+    assert len(across.traces.list(team=None)) == 1

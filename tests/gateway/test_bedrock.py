@@ -308,6 +308,13 @@ def test_how_tools_are_chosen(choice: Choice, wanted: object) -> None:
     assert "toolChoice" not in body(asks(tools=(Tool(name="f"),)))["toolConfig"]
 
 
+def test_who_forbids_several_calls_is_passed_one() -> None:
+    for choice, single in ((Choice(parallel=False), True), (Choice(parallel=True), False), (None, False)):
+        ask = Bedrock().put(asks(tools=(Tool(name="f"),), choice=choice), HAIKU, None)
+        assert (ask.single, "parallel_tool_calls" in ask.dropped) == (single, single)
+
+
+
 @pytest.mark.parametrize(
     ("chat", "model", "field"),
     [
@@ -322,7 +329,6 @@ def test_how_tools_are_chosen(choice: Choice, wanted: object) -> None:
         (asks(thinking=100), HAIKU, "thinking"),
         (asks(thinking=2048, max_output=4000, temperature=0.5), HAIKU, "temperature"),
         (asks(effort="enormous"), HAIKU, "reasoning_effort"),
-        (asks(tools=(Tool(name="f"),), choice=Choice(parallel=False)), HAIKU, "parallel_tool_calls"),
         (asks(tools=(Tool(name="f"),), choice=Choice(mode="one", name="g")), HAIKU, "tool_choice"),
         (asks(choice=Choice(mode="required")), HAIKU, "tool_choice"),
         (Chat(messages=(Message(role="system", parts=(Image(media="image/png", data="aGk="),)),)), NOVA,

@@ -420,9 +420,11 @@ def test_how_tools_are_chosen(choice: Choice, wanted: object) -> None:
 def test_what_would_change_the_answer_is_refused_and_what_would_not_is_told() -> None:
     chat = Chat(messages=(replace(HELLO, name="ann"),), user="u1", tools=(Tool(name="time", strict=True, cache="5m"),))
     assert WIRE.put(chat, FLASH, None).dropped == ("user", "name", "tools.strict", "cache_control")
-    with pytest.raises(Invalid) as one:
-        WIRE.put(replace(chat, choice=Choice(parallel=False)), FLASH, None)
-    assert one.value.field == "parallel_tool_calls"
+    one = WIRE.put(replace(chat, choice=Choice(parallel=False)), FLASH, None)
+    assert (one.single, "parallel_tool_calls" in one.dropped) == (True, True)
+    for several in (Choice(parallel=True), Choice(), Choice(mode="none", parallel=False)):
+        other = WIRE.put(replace(chat, choice=several), FLASH, None)
+        assert (other.single, "parallel_tool_calls" in other.dropped) == (False, False)
     picture = Image(media="image/png", data="aGk=", detail="low")
     files = Message(role="user", parts=(picture, Document(media="text/plain", data="aGk=", name="a")))
     assert WIRE.put(Chat(messages=(files,)), FLASH, None).dropped == ("image_url.detail", "document.name")

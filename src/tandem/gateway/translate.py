@@ -83,6 +83,21 @@ def put(wire: Wire, dialect: Dialect, asked: Prompted, model: str, key: str | No
     return msgspec.structs.replace(ask, dropped=tuple(dict.fromkeys([*ask.dropped, *left])))
 
 
+class Single:
+    """Lets the first call of a tool pass, and no other: for those who forbade several where the provider cannot be told."""
+
+    def __init__(self) -> None:
+        self._place: int | None = None
+
+    def pass_on(self, deltas: list[Delta]) -> list[Delta]:
+        return [delta for delta in deltas if not isinstance(delta, ToolDelta) or self._is_first(delta)]
+
+    def _is_first(self, call: ToolDelta) -> bool:
+        if self._place is None:
+            self._place = call.place
+        return call.place == self._place
+
+
 class Heard:
     """An answer under guards: each text in it is a channel, which lets go of what can no longer become a match."""
 
@@ -239,7 +254,7 @@ async def whole(
     body = response.arrived() or await response.read()
     usage = wire.usage(body) or UNKNOWN
     try:
-        deltas = wire.whole(body)
+        deltas = Single().pass_on(wire.whole(body)) if ask.single else wire.whole(body)
         kept, said = (deltas, deltas) if guards is None else Heard(call, guards).pass_on(deltas)
     except TandemError as error:
         call.end(error.code, usage, error.message)  # it was answered, and is paid for
@@ -269,6 +284,7 @@ async def stream(
     reader, head = wire.reader(), _head(call, asked)
     writer, keeper = dialect.writer(head), _KEPT.writer(head)
     heard = None if guards is None else Heard(call, guards)
+    single = Single() if ask.single else None
     spare = asked.tokens_out + FRAMES_BESIDE if call.capped else None
     waiting: list[Delta] = []
     usage: Usage | None = None
@@ -282,6 +298,8 @@ async def stream(
                 spare -= sum(isinstance(delta, TextDelta | RefusalDelta | ThinkingDelta | ToolDelta) for delta in deltas)
                 if spare < 0:
                     raise Upstream("The provider went on beyond the output it was allowed.", code="reservation_used_up")
+            if single is not None:
+                deltas = single.pass_on(deltas)
             kept, said = (deltas, deltas) if heard is None else heard.pass_on(deltas)
             call.keep(keeper.feed(kept))
             waiting += said

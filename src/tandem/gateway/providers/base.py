@@ -27,6 +27,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     bound: Callable[[Ask, str, int], Ask] | None = None
     """Where its path or its headers depend on where it goes and when: makes of it what is sent, by the host's base URL and
     the UTC microseconds. Raises Rejected where it cannot."""
+    single: bool = False
+    """Whether several calls of tools at once were forbidden and this protocol cannot say so: only the first is passed on."""
 
 
 class Meter(Protocol):

@@ -19,7 +19,7 @@ from tandem.core.errors import Invalid, Upstream
 from tandem.core.money import Usage
 from tandem.gateway.providers.base import Ask, Verb
 from tandem.gateway.providers.bedrock_key import proven
-from tandem.gateway.providers.bedrock_put import members
+from tandem.gateway.providers.bedrock_put import SEVERAL, members
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 JSON = (b"content-type", b"application/json")
@@ -320,6 +320,7 @@ class Bedrock:
             headers=(JSON, STREAMED) if chat.stream else (JSON,),
             body=_encoded(body),
             dropped=dropped,
+            single=SEVERAL in dropped,
         )
         return proven(asked, key)
 

@@ -49,6 +49,8 @@ DOCUMENTS = {
 }
 LONGEST_ID, LONGEST_NAME = 64, 200
 """Characters of a call's id, and of a document's name."""
+SEVERAL = "parallel_tool_calls"
+"""Among what was left out where only one call of a tool may come."""
 _CLAUDE = re.compile(r"anthropic\.claude")
 _KEEPS = re.compile(r"anthropic\.claude|amazon\.nova")
 """Models that keep beginnings; all others refuse to be asked."""
@@ -153,12 +155,8 @@ class Put:
         chat = self._chat
         past = [part for message in chat.messages for part in message.parts if isinstance(part, ToolCall | ToolResult)]
         choice = chat.choice or Choice()
-        if choice.parallel is False and chat.tools and choice.mode != "none":
-            raise Invalid(
-                "Bedrock's models call several tools at once when they see fit; they cannot be asked for one.",
-                hint="Allow parallel calls, or route to a provider that can be asked.",
-                field="parallel_tool_calls",
-            )
+        if choice.parallel is False and chat.tools and choice.mode != "none":  # its models call several when they see fit
+            self.dropped.append(SEVERAL)
         if choice.mode == "none" and chat.tools:
             if past:
                 raise Invalid(

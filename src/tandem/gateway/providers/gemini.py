@@ -267,6 +267,7 @@ class Gemini:
             headers=(JSON, (b"x-goog-api-key", key.encode())) if key else (JSON,),  # never in the address, which is logged
             body=body,
             dropped=tuple(put.dropped),
+            single=put.single,
         )
 
     def whole(self, body: bytes) -> list[Delta]:

@@ -42,10 +42,11 @@ _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "one": "ANY"}
 
 
 class Put:
-    """One chat on its way; `dropped` collects what was left out."""
+    """One chat on its way; `dropped` collects what was left out, `single` whether one call of a tool is all that may come."""
 
     def __init__(self, chat: Chat, model: str) -> None:
         self.dropped: dict[str, None] = {}
+        self.single = False
         self._chat = chat
         self._levelled = _LEVELLED.match(model) is not None
         self._names: dict[str, str] = {}
@@ -122,14 +123,11 @@ class Put:
         return declared
 
     def _choice(self, choice: Choice) -> Json:
-        if choice.parallel is False and self._chat.tools and choice.mode != "none":
-            raise Invalid(
-                "Gemini calls several tools at once when it sees fit; it cannot be asked for one.",
-                hint="Allow parallel calls, or route to a provider that can be asked.",
-                field="parallel_tool_calls",
-            )
         if not self._chat.tools:
             return {}
+        if choice.parallel is False and choice.mode != "none":  # Gemini calls several when it sees fit
+            self._drop("parallel_tool_calls")
+            self.single = True
         config: Json = {"mode": _MODES[choice.mode]}
         if choice.mode == "one":
             config["allowedFunctionNames"] = [choice.name]

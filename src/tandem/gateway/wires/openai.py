@@ -30,6 +30,8 @@ MOST_DOCUMENTS = 10_000
 DOCUMENT = (b'"', b"{")
 """How a document begins."""
 JSON = (b"content-type", b"application/json")
+CODES = {"context_exceeded": "context_length_exceeded", "content_policy": "content_filter"}
+"""What OpenAI calls a failure, where its clients look for the word; another vendor's own words do not reach them."""
 PASSED_ON = (b"traceparent", b"tracestate", b"openai-beta")
 
 
@@ -209,7 +211,10 @@ def refusal(error: TandemError, trace: str = "") -> tuple[int, Headers, bytes]:
         headers.append((b"retry-after", b"%d" % max(0, -(-int(error.retry_after * 1000) // 1000))))
     if isinstance(error, Rejected) and error.body:
         return error.status, headers, error.body
-    body = {"error": {"message": str(error), "type": _type(error), "param": error.field, "code": error.code}}
+    if error.status == 429 and not error.retryable:
+        headers.append((b"x-should-retry", b"false"))  # their clients would try again at once
+    code = CODES.get(error.code, error.code)
+    body = {"error": {"message": str(error), "type": _type(error), "param": error.field, "code": code}}
     return error.status, headers, msgspec.json.encode(body)
 
 
