@@ -2,10 +2,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CLIENTS := .venv-clients
+CLIENTS_READY := $(CLIENTS)/.ready
 WORKERS ?= 2
 BESIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: setup system demo check test unit bench shape clean
+.PHONY: setup clients clients-lock system demo check test unit bench shape clean
 
 setup: $(READY)           ## a virtual environment with Tandem and everything the suite needs
 
@@ -14,6 +16,18 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $(READY)
+
+# LangChain and LlamaIndex need other versions than the suite has; tests/clients drives them from outside.
+clients: $(CLIENTS_READY) ## a second environment, with clients only
+
+$(CLIENTS_READY): tests/clients/requirements.lock $(READY)
+	$(BIN)/python -m uv venv --quiet --clear $(CLIENTS)
+	$(BIN)/python -m uv pip install --quiet --python $(CLIENTS) -r tests/clients/requirements.lock
+	touch $(CLIENTS_READY)
+
+clients-lock: $(READY)    ## writes its lock anew, from requirements.in beside it
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
+		tests/clients/requirements.in -o tests/clients/requirements.lock
 
 demo: $(READY)            ## the whole story on real data; ARGS=--once ends by itself
 	$(BIN)/tandem demo $(ARGS)
@@ -26,7 +40,7 @@ check: $(READY)           ## ruff, mypy --strict, import-linter
 
 # Two passes over the whole: what needs the machine to itself, then the rest beside each other. Both are run whatever the
 # first says, and either fails the whole, also when it finds no test. A part of the suite is one plain pass.
-test: $(READY) system     ## the whole suite; ARGS="tests/registry -q" is a part of it
+test: $(READY) $(CLIENTS_READY) system ## the whole suite; ARGS="tests/registry -q" is a part of it
 ifeq ($(strip $(ARGS)),)
 	@failed=0; \
 	$(BIN)/pytest -m alone || failed=$$?; \
@@ -51,4 +65,4 @@ shape: $(READY)           ## a mirror, not a fence: the largest files, functions
 	$(BIN)/python -m bench.shape $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

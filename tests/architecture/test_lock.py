@@ -19,10 +19,13 @@ ASKED = [
 ]
 
 
-def locked() -> dict[str, list[Requirement]]:
+CLIENTS = ROOT / "tests" / "clients"
+
+
+def locked(lock: Path = ROOT / "requirements.lock") -> dict[str, list[Requirement]]:
     """Name → its rows; a package has one for each kind of place where another version is needed."""
     rows: dict[str, list[Requirement]] = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in lock.read_text().splitlines():
         if re.match(r"[A-Za-z0-9]", line):
             row = Requirement(line.partition(" \\")[0])
             rows.setdefault(canonicalize_name(row.name), []).append(row)
@@ -40,5 +43,12 @@ def test_what_is_asked_for_is_locked(text: str) -> None:
         assert asked.specifier.contains(pin.version, prereleases=True), f"{row} is not {asked.specifier}"
 
 
-def test_every_row_is_one_version() -> None:
-    assert all([pin.operator for pin in row.specifier] == ["=="] for rows in locked().values() for row in rows)
+@pytest.mark.parametrize("lock", [ROOT / "requirements.lock", CLIENTS / "requirements.lock"], ids=["suite", "clients"])
+def test_every_row_is_one_version(lock: Path) -> None:
+    assert all([pin.operator for pin in row.specifier] == ["=="] for rows in locked(lock).values() for row in rows)
+
+
+def test_the_clients_that_are_asked_for_are_locked() -> None:
+    asked = [line for line in (CLIENTS / "requirements.in").read_text().splitlines() if not line.startswith("#")]
+    assert asked
+    assert [name for name in asked if canonicalize_name(name) not in locked(CLIENTS / "requirements.lock")] == []
