@@ -13,21 +13,33 @@ end
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
 wrk.headers["authorization"] = "Bearer " .. os.getenv("KEY")
+for name, value in (os.getenv("HEADERS") or ""):gmatch("([^:\n]+): ([^\n]*)") do
+  wrk.headers[name] = value
+end
 wrk.body = os.getenv("BODY")
 
 local seconds = tonumber(os.getenv("SECONDS"))
 local last
+local threads = {}
+sent = 0  -- of a thread; not local, for `done` runs in another state and asks for it
+
+function setup(thread)
+  table.insert(threads, thread)
+end
 
 function delay()
   local at = now()
   last = last or at + seconds
-  return at < last and 0 or NEVER
+  if at >= last then return NEVER end
+  sent = sent + 1
+  return 0
 end
 
 function done(summary, latency, requests)
-  local errors = summary.errors
+  local errors, begun = summary.errors, 0
+  for _, thread in ipairs(threads) do begun = begun + thread:get("sent") end
   io.write(string.format(
-    'FIGURES {"requests":%d,"p50":%d,"p99":%d,"refused":%d,"broken":%d}\n',
+    'FIGURES {"requests":%d,"p50":%d,"p99":%d,"refused":%d,"broken":%d,"sent":%d}\n',
     summary.requests, latency:percentile(50), latency:percentile(99),
-    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout, begun))
 end

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.stage import Failed, Target
+from bench.stage import Failed, Target, pinned
 
 SCRIPT = Path(__file__).with_name("load.lua")
 CHAT = "/v1/chat/completions"
 PROMPT = "Please tell the team in one friendly sentence that the nightly report is ready and where they can find it."
 TAIL_SECONDS = 1
 """After the last request is sent, for the replies that are still under way."""
+
+TIMEOUT_SECONDS = 1
+"""Beyond the tail, until a reply counts as broken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,8 @@ class Burst:
     p99: float
     refused: int
     broken: int
+    sent: int = 0
+    """Requests that were begun within the time; those still under way at its end are as many as the connections."""
 
 
 def chat(model: str, *, deltas: int = 0) -> bytes:
@@ -44,21 +49,29 @@ def chat(model: str, *, deltas: int = 0) -> bytes:
     return json.dumps(body).encode()
 
 
-def burst(target: Target, path: str, body: bytes, *, connections: int, seconds: int) -> Burst:
+def burst(
+    target: Target, path: str, body: bytes, *, connections: int, seconds: int, tail: int = TAIL_SECONDS, cores: str = ""
+) -> Burst:
     """POSTs the body again and again for `seconds`, over so many kept connections; every call sent is answered.
+
+    Args:
+        tail: seconds that are waited for the last replies; a slow target needs more.
+        cores: where the load runs; empty: everywhere.
 
     Raises:
         Failed: wrk is not installed, or says nothing.
     """
     if shutil.which("wrk") is None:
         raise Failed("wrk is not installed (Debian: apt-get install wrk).")
-    environment = {**os.environ, "KEY": target.key, "BODY": body.decode(), "SECONDS": str(seconds)}
-    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds + TAIL_SECONDS}s", "-s", str(SCRIPT), target.url + path]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURES ")]
-    if not lines:
+    lines = "".join(f"{name}: {value}\n" for name, value in target.headers)
+    environment = {**os.environ, "KEY": target.key, "BODY": body.decode(), "SECONDS": str(seconds), "HEADERS": lines}
+    limits = [f"-d{seconds + tail}s", "--timeout", f"{tail + TIMEOUT_SECONDS}s"]
+    words = ["wrk", "-t1", f"-c{connections}", *limits, "-s", str(SCRIPT), target.url + path]
+    done = subprocess.run(pinned(words, cores), env=environment, capture_output=True, text=True, check=False)
+    told = [line for line in done.stdout.splitlines() if line.startswith("FIGURES ")]
+    if not told:
         raise Failed(f"wrk gave no figures: {done.stdout}{done.stderr}")
-    raw = json.loads(lines[0].removeprefix("FIGURES "))
+    raw = json.loads(told[0].removeprefix("FIGURES "))
     return Burst(per_second=raw["requests"] / seconds, **raw)
 
 
@@ -70,8 +83,9 @@ class Caller:
         assert parts.hostname is not None
         self._socket = socket.create_connection((parts.hostname, parts.port or 80), timeout=30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        more = "".join(f"{name}: {value}\r\n" for name, value in target.headers)
         head = (
-            f"POST {path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {target.key}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {target.key}\r\n{more}"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         self._request = head.encode() + body

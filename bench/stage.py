@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,16 @@ class Target:
     """The first process; its descendants belong to it."""
     serving: str = ""
     """The word in the command line of the processes that answer requests; empty: all of them do."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Beside the key and the type, where the target wants more."""
+
+    def answering(self) -> list[int]:
+        """The processes that answer requests."""
+        return [pid for pid in family(self.pid) if not self.serving or self.serving.encode() in _words(pid)]
 
     def cpu(self) -> tuple[float, float]:
         """Seconds of user and system time so far: of the processes that answer, and of all."""
-        everyone = family(self.pid)
-        answering = [pid for pid in everyone if not self.serving or self.serving.encode() in _words(pid)]
-        return cpu_seconds(answering), cpu_seconds(everyone)
+        return cpu_seconds(self.answering()), cpu_seconds(family(self.pid))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +145,25 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return total / TICKS
 
 
+def pinned(words: Sequence[str], cores: str) -> Sequence[str]:
+    """The words that run a program and its children on these cores only (`0`, `1-3`); empty: wherever the system likes.
+
+    Raises:
+        Failed: this machine cannot keep a program on a core.
+    """
+    if not cores:
+        return words
+    if shutil.which("taskset") is None:
+        raise Failed("taskset is not installed (Debian: apt-get install util-linux).")
+    return ["taskset", "--cpu-list", cores, *words]
+
+
 @contextmanager
-def process(words: Sequence[str], log: Path, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a program for the length of the block; its output goes to `log`."""
+def process(
+    words: Sequence[str], log: Path, environment: dict[str, str] | None = None, *, cores: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program for the length of the block, on `cores` where they are named; its output goes to `log`."""
+    words = pinned(words, cores)
     with log.open("wb") as out:
         started = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
@@ -232,7 +252,7 @@ http {{
 
 
 @contextmanager
-def nginx(folder: Path, whole: Target, paced: Target, workers: int) -> Iterator[tuple[Target, Target]]:
+def nginx(folder: Path, whole: Target, paced: Target, workers: int, *, cores: str = "") -> Iterator[tuple[Target, Target]]:
     """A plain reverse proxy with kept-alive upstream connections: to `whole`, and unbuffered to `paced`.
 
     Raises:
@@ -254,7 +274,7 @@ def nginx(folder: Path, whole: Target, paced: Target, workers: int) -> Iterator[
             user="user root;\n" if os.geteuid() == 0 else "",
         )
     )
-    with process([program, "-p", str(folder), "-c", str(config)], log) as child:
+    with process([program, "-p", str(folder), "-c", str(config)], log, cores=cores) as child:
         wait_for(f"http://127.0.0.1:{port}/", child, log)
 
         def target(number: int) -> Target:
@@ -277,21 +297,28 @@ route = [{{ target = "{name}/gpt-4o-mini" }}]
 
 
 @contextmanager
-def tandem(folder: Path, upstreams: dict[str, Target], workers: int = 1) -> Iterator[Platform]:
+def tandem(
+    folder: Path, upstreams: dict[str, Target], workers: int = 1, *, cores: str = "", patterns: int = 0
+) -> Iterator[Platform]:
     """The whole platform on a fresh home, as it comes, with one chat endpoint for each upstream.
 
     Its caller has a key of its own, with a cap on the key, the team and the organisation; calls are traced, priced and
     their content is recorded.
 
+    Args:
+        workers: of the door.
+        cores: where all of its processes run; empty: everywhere.
+        patterns: how many named patterns a policy masks, both ways, in every call.
+
     Raises:
         Failed: it does not start, or refuses what it is asked.
     """
     home = folder / "home"
-    home.mkdir(mode=0o700)
+    home.mkdir(mode=0o700, exist_ok=True)
     (home / "tandem.toml").write_text("".join(PROVIDER.format(name=name, url=one.url) for name, one in upstreams.items()))
     port, log = free_port(), folder / "tandem.log"
     words = [sys.executable, "-m", "tandem", "up", "--home", str(home), "--port", str(port), "--workers", str(workers)]
-    with process(words, log, {"TANDEM_ADMIN_KEY": ADMIN_KEY, "BENCH_UPSTREAM_KEY": UPSTREAM_KEY}) as child:
+    with process(words, log, {"TANDEM_ADMIN_KEY": ADMIN_KEY, "BENCH_UPSTREAM_KEY": UPSTREAM_KEY}, cores=cores) as child:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/health/ready", child, log)
         first = Target(name="tandem", url=url, model="", key=ADMIN_KEY, pid=child.pid)
@@ -299,9 +326,30 @@ def tandem(folder: Path, upstreams: dict[str, Target], workers: int = 1) -> Iter
         key = platform.api("POST", "/keys", {"name": KEY_NAME, "team": TEAM})["key"]
         for scope in ("org", f"team/{TEAM}", f"key/{KEY_NAME}"):
             platform.api("PUT", f"/budgets/{scope}", {"cap": CAP, "window": "day"})
+        if patterns:
+            _guard(platform, patterns)
         time.sleep(1.0)  # a new key and a new cap hold on every worker within a second
         model = next(iter(upstreams), "")
         yield Platform(target=Target(name="tandem", url=url, model=model, key=key, pid=child.pid, serving="door"), home=home)
+
+
+def _guard(platform: Platform, patterns: int) -> None:
+    """Promotes a policy that holds for every endpoint without one of its own.
+
+    Raises:
+        Failed: there are not so many patterns with a name.
+    """
+    forms = [form for detector in platform.api("GET", "/detectors") for form in detector["forms"]]
+    kept = ["email", *[form for form in forms if form != "email"]][:patterns]
+    if len(kept) < patterns:
+        raise Failed(f"There are {len(forms)} named patterns, not {patterns}.")
+    platform.api("POST", "/policies/default", {"guards": [{"detector": form, "action": "mask"} for form in kept]})
+    platform.api("POST", "/assets/policy/default/promote", {"version": 1, "alias": "production"})
+
+
+def named(target: Target, model: str) -> Target:
+    """The same target, asked for another model."""
+    return replace(target, model=model)
 
 
 def ask(target: Target, path: str, body: bytes, key: str = "") -> tuple[dict[str, str], bytes]:
@@ -310,7 +358,7 @@ def ask(target: Target, path: str, body: bytes, key: str = "") -> tuple[dict[str
     Raises:
         Failed: the answer is an error.
     """
-    headers = {"content-type": "application/json", "authorization": f"Bearer {key or target.key}"}
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key or target.key}", **dict(target.headers)}
     request = urllib.request.Request(f"{target.url}{path}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as reply:
