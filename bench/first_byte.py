@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from bench import load, upstream
 from bench.bars import Bar
@@ -23,28 +21,24 @@ class Listener:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        body = json.dumps(
-            {"model": target.model, "max_tokens": 200, "stream": True, "messages": [{"role": "user", "content": load.PROMPT}]},
-            separators=(",", ":"),
-        ).encode()
-        parts = urlsplit(target.url)
-        self._address = (parts.hostname or "", parts.port or 80)
-        more = "".join(f"{name}: {value}\r\n" for name, value in target.headers)
-        head = (
-            f"POST {load.CHAT} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {target.key}\r\n{more}"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        self._request = head.encode() + body
+        self._request = load.request(target, load.CHAT, load.streamed(target.model))
         self._socket: socket.socket | None = None
 
     def first(self) -> float:
+        """As `_first`; what the socket says is a failure, too."""
+        try:
+            return self._first()
+        except OSError as error:
+            raise Failed(f"{self.target.name}: {error}") from None
+
+    def _first(self) -> float:
         """Asks once and hears the stream to its end; microseconds until its first delta was here.
 
         Raises:
             Failed: there was none, or the stream broke off.
         """
         if self._socket is None:
-            self._socket = socket.create_connection(self._address, timeout=30)
+            self._socket = socket.create_connection(load.address(self.target), timeout=30)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         begun = time.perf_counter()
         self._socket.sendall(self._request)
@@ -69,13 +63,24 @@ class Listener:
 
 
 def measure(targets: Mapping[str, Target], calls: int, rounds: int) -> Report:
-    """`calls` streams of each target in each round, in turn; the report tells what is added to the upstream's own."""
+    """`calls` streams of each target in each round, in turn; the report tells what is added to the upstream's own.
+
+    Raises:
+        Failed: the upstream or our own door breaks a stream off. Another one that does is left out, and the report says so.
+    """
     listeners = {name: Listener(target) for name, target in targets.items()}
     measured: list[Round] = []
+    left_out: list[str] = []
     try:
-        for listener in listeners.values():
-            for _ in range(3):
-                listener.first()  # warm-up
+        for name in list(listeners):
+            try:
+                for _ in range(3):
+                    listeners[name].first()  # warm-up
+            except Failed as failure:
+                if name in (OURS, DIRECT):
+                    raise
+                left_out.append(f"without {name}: {failure}")
+                listeners.pop(name).close()
         for _ in range(rounds):
             taken: dict[str, list[float]] = {name: [] for name in listeners}
             for _ in range(calls):
@@ -85,9 +90,9 @@ def measure(targets: Mapping[str, Target], calls: int, rounds: int) -> Report:
     finally:
         for listener in listeners.values():
             listener.close()
-    table = rows(measured, {(name, LOAD): (DIRECT, LOAD) for name in targets if name != DIRECT})
+    table = rows(measured, {(name, LOAD): (DIRECT, LOAD) for name in listeners if name != DIRECT})
     found = {row.target: row for row in table}
-    notes = [f"{calls} streams of each target in each of {rounds} rounds, one after the other, in turn."]
+    notes = [*left_out, f"{calls} streams of each target in each of {rounds} rounds, one after the other, in turn."]
     if OURS in found and DIRECT in found:
         added = (found[OURS].p99 - found[DIRECT].p99) / 1e3
         notes.append(Bar(what="added p99 of the first delta", value=added, bar=2, unit=" ms").line())

@@ -49,6 +49,29 @@ def chat(model: str, *, deltas: int = 0) -> bytes:
     return json.dumps(body).encode()
 
 
+def streamed(model: str) -> bytes:
+    """A request for a stream of as many tokens as the upstream likes to send."""
+    body = {"model": model, "max_tokens": 200, "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
+    return json.dumps(body).encode()
+
+
+def address(target: Target) -> tuple[str, int]:
+    """Where its socket is."""
+    parts = urlsplit(target.url)
+    assert parts.hostname is not None
+    return parts.hostname, parts.port or 80
+
+
+def request(target: Target, path: str, body: bytes) -> bytes:
+    """One POST as it stands on the wire."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in target.headers)
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: {urlsplit(target.url).netloc}\r\nauthorization: Bearer {target.key}\r\n{more}"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 def burst(
     target: Target, path: str, body: bytes, *, connections: int, seconds: int, tail: int = TAIL_SECONDS, cores: str = ""
 ) -> Burst:
@@ -79,24 +102,17 @@ class Caller:
     """One kept connection that sends the same request; blocking, and as thin as Python allows."""
 
     def __init__(self, target: Target, path: str, body: bytes) -> None:
-        parts = urlsplit(target.url)
-        assert parts.hostname is not None
-        self._socket = socket.create_connection((parts.hostname, parts.port or 80), timeout=30)
+        self._socket = socket.create_connection(address(target), timeout=30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        more = "".join(f"{name}: {value}\r\n" for name, value in target.headers)
-        head = (
-            f"POST {path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {target.key}\r\n{more}"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        self._request = head.encode() + body
+        self._request = request(target, path, body)
 
-    def call(self) -> bytes:
-        """Sends the request; the body of its reply, which must have a content-length.
+    def call(self, other: bytes = b"") -> bytes:
+        """Sends its request, or another one; the body of the reply, which must have a content-length.
 
         Raises:
             Failed: the reply is not a 200, or the connection ended.
         """
-        self._socket.sendall(self._request)
+        self._socket.sendall(other or self._request)
         data = b""
         while b"\r\n\r\n" not in data:
             data += self._more()

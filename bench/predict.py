@@ -55,7 +55,7 @@ def measure(options: Options) -> Report:
         case = tumor.add_data(platform, folder)
         tumor.train(platform)
         body = case.infer()
-        _until_served(platform, body)
+        until_served(platform, body)
         own = {"onnxruntime": _onnx(_member(platform, "model.onnx")), "xgboost": _xgboost(_member(platform, "model.ubj"))}
         row = list(case.values)
         agreed = _agree(platform, body, {name: predict(row) for name, predict in own.items()})
@@ -76,7 +76,7 @@ def measure(options: Options) -> Report:
     return Report(title="Prediction of one row", rows=table, notes=[*others, agreed, lengths, *complaints(rounds)], rounds=rounds)
 
 
-def _until_served(platform: Platform, body: bytes) -> None:
+def until_served(platform: Platform, body: bytes) -> None:
     """Waits until the promotion has reached the door."""
 
     def answered() -> bool:

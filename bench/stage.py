@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
 PATIENCE_SECONDS = 60.0
 ADMIN_KEY = "tdm_bench_" + "0" * 32
 UPSTREAM_KEY = "sk-bench"
@@ -156,6 +157,15 @@ def pinned(words: Sequence[str], cores: str) -> Sequence[str]:
     if shutil.which("taskset") is None:
         raise Failed("taskset is not installed (Debian: apt-get install util-linux).")
     return ["taskset", "--cpu-list", cores, *words]
+
+
+def stay(cores: str) -> None:
+    """Keeps this process on these cores (`0`, `1-3`, `0,2`)."""
+    wanted: set[int] = set()
+    for part in cores.split(","):
+        first, _, last = part.partition("-")
+        wanted |= set(range(int(first), int(last or first) + 1))
+    os.sched_setaffinity(0, wanted)
 
 
 @contextmanager
@@ -314,14 +324,9 @@ def tandem(
         Failed: it does not start, or refuses what it is asked.
     """
     home = folder / "home"
-    home.mkdir(mode=0o700, exist_ok=True)
+    home.mkdir(mode=0o700)
     (home / "tandem.toml").write_text("".join(PROVIDER.format(name=name, url=one.url) for name, one in upstreams.items()))
-    port, log = free_port(), folder / "tandem.log"
-    words = [sys.executable, "-m", "tandem", "up", "--home", str(home), "--port", str(port), "--workers", str(workers)]
-    with process(words, log, {"TANDEM_ADMIN_KEY": ADMIN_KEY, "BENCH_UPSTREAM_KEY": UPSTREAM_KEY}, cores=cores) as child:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(f"{url}/health/ready", child, log)
-        first = Target(name="tandem", url=url, model="", key=ADMIN_KEY, pid=child.pid)
+    with _up(home, folder, workers, cores) as first:
         platform = Platform(target=first, home=home)
         key = platform.api("POST", "/keys", {"name": KEY_NAME, "team": TEAM})["key"]
         for scope in ("org", f"team/{TEAM}", f"key/{KEY_NAME}"):
@@ -329,8 +334,29 @@ def tandem(
         if patterns:
             _guard(platform, patterns)
         time.sleep(1.0)  # a new key and a new cap hold on every worker within a second
-        model = next(iter(upstreams), "")
-        yield Platform(target=Target(name="tandem", url=url, model=model, key=key, pid=child.pid, serving="door"), home=home)
+        yield Platform(target=replace(first, model=next(iter(upstreams), ""), key=key), home=home)
+
+
+@contextmanager
+def resumed(folder: Path, platform: Platform) -> Iterator[Platform]:
+    """A platform that has ended, started anew on its home, with one worker.
+
+    Raises:
+        Failed: it does not start.
+    """
+    with _up(platform.home, folder, 1, "") as first:
+        yield Platform(target=replace(first, model=platform.target.model, key=platform.target.key), home=platform.home)
+
+
+@contextmanager
+def _up(home: Path, folder: Path, workers: int, cores: str) -> Iterator[Target]:
+    """The processes of a platform; the target bears the admin's key."""
+    port, log = free_port(), folder / "tandem.log"
+    words = [sys.executable, "-m", "tandem", "up", "--home", str(home), "--port", str(port), "--workers", str(workers)]
+    with process(words, log, {"TANDEM_ADMIN_KEY": ADMIN_KEY, "BENCH_UPSTREAM_KEY": UPSTREAM_KEY}, cores=cores) as child:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/health/ready", child, log)
+        yield Target(name="tandem", url=url, model="", key=ADMIN_KEY, pid=child.pid, serving="door")
 
 
 def _guard(platform: Platform, patterns: int) -> None:

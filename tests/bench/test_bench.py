@@ -18,13 +18,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import all as everything
-from bench import beside_training, command, door, drift, figures, load, metering, predict, shape, stage, tumor
+from bench import (
+    beside_predict,
+    beside_training,
+    command,
+    door,
+    drift,
+    figures,
+    load,
+    metering,
+    peers,
+    predict,
+    shape,
+    stage,
+    tumor,
+)
 
 ROOT = Path(__file__).parents[2]
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "door": door.parser,
     "predict": predict.parser,
     "beside_training": beside_training.parser,
+    "beside_predict": beside_predict.parser,
+    "peers": peers.parser,
     "all": everything.parser,
 }
 
