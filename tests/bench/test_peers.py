@@ -124,17 +124,15 @@ async def test_the_upstream_answers_whole_streamed_and_late() -> None:
 async def test_a_gateway_that_cannot_stream_is_left_out_and_ours_is_not() -> None:
     async with canned(deltas=2) as (target, _):
         broken = replace(target, name="x", url="http://127.0.0.1:1")
-        silent = replace(target, name="portkey", headers=(("content-length", "0"),))
         report = await asyncio.to_thread(first_byte.measure, {"upstream alone": target, "tandem": target}, 2, 1)
         assert [row.target for row in report.rows] == ["upstream alone", "tandem"]
         assert any("added p99" in note for note in report.notes)
-        for other in (broken, silent):
-            targets = {"upstream alone": target, "portkey": other}
-            report = await asyncio.to_thread(first_byte.measure, targets, 2, 1)
-            assert [row.target for row in report.rows] == ["upstream alone"]
-            assert "without portkey" in report.notes[0]
-            with pytest.raises(Failed):
-                await asyncio.to_thread(first_byte.measure, {**targets, "tandem": other}, 2, 1)
+        targets = {"upstream alone": target, "portkey": broken}
+        report = await asyncio.to_thread(first_byte.measure, targets, 2, 1)
+        assert [row.target for row in report.rows] == ["upstream alone"]
+        assert "without portkey" in report.notes[0]
+        with pytest.raises(Failed):
+            await asyncio.to_thread(first_byte.measure, {**targets, "tandem": broken}, 2, 1)
 
 
 async def test_streams_are_clean_in_time_and_not_when_a_delta_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
