@@ -14,6 +14,8 @@ from bench.stage import Failed, Target
 LOAD = "first delta of a stream"
 END = b"data: [DONE]"
 OURS, DIRECT = "tandem", "upstream alone"
+WARM_UP = 3
+"""Streams of each before it counts."""
 
 
 class Listener:
@@ -25,18 +27,23 @@ class Listener:
         self._socket: socket.socket | None = None
 
     def first(self) -> float:
-        """As `_first`; what the socket says is a failure, too."""
-        try:
-            return self._first()
-        except OSError as error:
-            raise Failed(f"{self.target.name}: {error}") from None
-
-    def _first(self) -> float:
         """Asks once and hears the stream to its end; microseconds until its first delta was here.
 
         Raises:
             Failed: there was none, or the stream broke off.
         """
+        try:
+            try:
+                taken = self._first()
+            except ConnectionError:
+                self.close()
+                taken = 0.0
+            return taken or self._first()  # a server closes a connection that was idle for long: once more, anew
+        except OSError as error:
+            raise Failed(f"{self.target.name}: {error}") from None
+
+    def _first(self) -> float:
+        """The same; 0 where the connection was closed before anything came."""
         if self._socket is None:
             self._socket = socket.create_connection(load.address(self.target), timeout=30)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -50,6 +57,9 @@ class Listener:
             data += piece
             if not taken and upstream.TICK in data:
                 taken = (time.perf_counter() - begun) * 1e6
+        if not data:
+            self.close()
+            return 0.0
         if not taken or END not in data:
             raise Failed(f"{self.target.name} broke a stream off: {data[:200]!r}.")
         if not data.endswith(b"0\r\n\r\n") or b"connection: close" in data[:1000].lower():
@@ -71,25 +81,35 @@ def measure(targets: Mapping[str, Target], calls: int, rounds: int) -> Report:
     listeners = {name: Listener(target) for name, target in targets.items()}
     measured: list[Round] = []
     left_out: list[str] = []
+
+    def hear(name: str) -> float:
+        """One stream; who cannot be heard is left out from then on."""
+        try:
+            taken = listeners[name].first()
+            if not taken:
+                raise Failed(f"{name} closed the connection.")
+        except Failed as failure:
+            if name in (OURS, DIRECT):
+                raise
+            left_out.append(f"without {name}: {failure}")
+            listeners.pop(name).close()
+            return 0.0
+        return taken
+
     try:
-        for name in list(listeners):
-            try:
-                for _ in range(3):
-                    listeners[name].first()  # warm-up
-            except Failed as failure:
-                if name in (OURS, DIRECT):
-                    raise
-                left_out.append(f"without {name}: {failure}")
-                listeners.pop(name).close()
+        for name in WARM_UP * tuple(listeners):
+            if name in listeners:
+                hear(name)
         for _ in range(rounds):
-            taken: dict[str, list[float]] = {name: [] for name in listeners}
+            heard: dict[str, list[float]] = {name: [] for name in listeners}
             for _ in range(calls):
-                for name, listener in listeners.items():
-                    taken[name].append(listener.first())
-            measured += [_round(name, values) for name, values in taken.items()]
+                for name in tuple(listeners):
+                    heard[name].append(hear(name))
+            measured += [_round(name, heard[name]) for name in listeners]
     finally:
         for listener in listeners.values():
             listener.close()
+    measured = [one for one in measured if one.target in listeners]
     table = rows(measured, {(name, LOAD): (DIRECT, LOAD) for name in listeners if name != DIRECT})
     found = {row.target: row for row in table}
     notes = [*left_out, f"{calls} streams of each target in each of {rounds} rounds, one after the other, in turn."]
