@@ -40,9 +40,10 @@ def test_bars_are_told_from_the_fastest_rival() -> None:
     table = [
         row(peers.OURS, peers.MANY, 2000, cpu=4.0),
         row(peers.NGINX, peers.MANY, 9000),
-        row("litellm, uvicorn", peers.MANY, 10),
-        row("litellm, granian", peers.MANY, 20),
-        row(peers.PORTKEY, peers.MANY, 100),
+        row("litellm, uvicorn", peers.ONE, 10),
+        row("litellm, granian", peers.ONE, 20),
+        row("litellm, granian", peers.FEW, 15),
+        row(peers.PORTKEY, peers.FEW, 100),
         row(peers.OURS, peers.WAITING, 1000),
         row(peers.OURS, peers.ONE, 500, p50=400, p99=1500),
         row(peers.DIRECT, peers.ONE, 900, p50=100, p99=200),
@@ -62,6 +63,12 @@ def test_bars_are_told_from_the_fastest_rival() -> None:
 def test_a_bar_says_on_which_side_a_figure_is() -> None:
     assert Bar(what="x", value=5.0, bar=5, unit=" ms").line() == "x: 5.00 ms, bar ≤ 5 ms: held."
     assert Bar(what="x", value=124.0, bar=125, least=True, unit="x").line() == "x: 124x, bar ≥ 125x: missed."
+
+
+def test_every_load_is_compared_with_one_of_nginx() -> None:
+    assert set(peers.BASES) == {*peers.FAST_LOADS, *peers.SLOW_LOADS}
+    assert set(peers.BASES.values()) == set(peers.FAST_LOADS)
+    assert all(each.upstream == base.upstream for each, base in peers.BASES.items())
 
 
 def test_only_who_is_known_is_measured() -> None:
