@@ -1,6 +1,6 @@
 """Chat through the door while predictions saturate a model host, against the same door left alone. README.md tells the method.
 
-    python -m bench.beside_predict [--rounds 3] [--seconds 10] [--pace 50] [--connections 32] [--json FILE]
+    python -m bench.beside_predict [--rounds 3] [--seconds 10] [--pace 20] [--connections 4] [--json FILE]
 
 One caller at a steady pace, in turn to the door and to the upstream itself; in the busy halves `wrk` asks for predictions as
 fast as they come. What grows for both is the machine's, what grows for the door alone is ours.
@@ -24,6 +24,8 @@ from bench.load import Burst, Caller
 from bench.stage import Failed, Platform
 
 IDLE, BUSY = "idle", "beside predictions"
+TREES, ROWS = 2000, 100
+"""Of the model, and of one prediction: so much that the model's process is busy long before the door is."""
 MOST = 2.0
 """Times the idle p99."""
 PREDICTING = 1
@@ -37,9 +39,9 @@ class Options:
     rounds: int = 3
     seconds: int = 10
     """Of each half of a round."""
-    pace: int = 50
+    pace: int = 20
     """Calls a second to each target."""
-    connections: int = 32
+    connections: int = 4
     """That ask for predictions."""
     cores: str = ""
     """Of the platform, as taskset takes them; empty: all."""
@@ -58,13 +60,13 @@ def measure(options: Options) -> Report:
         own = stack.enter_context(upstream.running(folder, "upstream alone"))
         platform = stack.enter_context(stage.tandem(folder, {"whole": own}, cores=options.cores))
         case = tumor.add_data(platform, folder)
-        tumor.train(platform)
+        tumor.train(platform, rounds=TREES)
         predict.until_served(platform, case.infer())
         callers = [Caller(target, load.CHAT, load.chat(target.model)) for target in (platform.target, own)]
         load.paced(callers, per_second=options.pace, seconds=1)  # warm-up
         for _ in range(options.rounds):
             rounds += _half(callers, options, IDLE)
-            with _predictions(platform, case.infer(), options) as seen:
+            with _predictions(platform, case.infer(ROWS), options) as seen:
                 rounds += _half(callers, options, BUSY)
             predicted += [one.per_second for one in seen]
         for caller in callers:
@@ -72,7 +74,7 @@ def measure(options: Options) -> Report:
     table = rows(rounds, {(one.target, BUSY): (one.target, IDLE) for one in rounds})
     (ours,) = [row for row in table if (row.target, row.load) == ("tandem", BUSY)]
     notes = [
-        f"{min(predicted):.0f} predictions a second or more over {options.connections} connections in the busy halves.",
+        f"{min(predicted):.0f} predictions of {ROWS} rows by {TREES} trees a second or more, over {options.connections} connections.",
         Bar(what="p99 of chat beside predictions ÷ idle", value=ours.p99_ratio, bar=MOST, unit="x").line(),
         f"medians of {options.rounds} interleaved rounds of {options.seconds} s each way, {options.pace} calls a second to each.",
     ]

@@ -21,13 +21,13 @@ class Case:
     names: tuple[str, ...]
     values: tuple[float, ...]
 
-    def infer(self) -> bytes:
-        """The Open Inference Protocol's JSON: one row, as one tensor."""
+    def infer(self, rows: int = 1) -> bytes:
+        """The Open Inference Protocol's JSON: the row, so many times, as one tensor."""
         tensor = {
             "name": "input",
-            "shape": [1, len(self.values)],
+            "shape": [rows, len(self.values)],
             "datatype": "FP64",
-            "data": self.values,
+            "data": self.values * rows,
             "parameters": {"columns": self.names},
         }
         return json.dumps({"inputs": [tensor]}).encode()
@@ -55,13 +55,13 @@ def start_run(platform: Platform, name: str = NAME, **params: float) -> str:
     return str(platform.api("POST", "/runs", {"kind": "train", "name": name, "inputs": inputs})["id"])
 
 
-def train(platform: Platform) -> None:
+def train(platform: Platform, **params: float) -> None:
     """Trains the model and promotes it, which gives it an endpoint of its name.
 
     Raises:
         Failed: the training did not succeed.
     """
-    identifier = start_run(platform)
+    identifier = start_run(platform, **params)
     stage.until(lambda: platform.api("GET", f"/runs/{identifier}")["ended_at"] is not None, "Training", RUN_SECONDS)
     run = platform.api("GET", f"/runs/{identifier}")
     if run["state"] != "succeeded":
