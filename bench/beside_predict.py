@@ -74,7 +74,7 @@ def measure(options: Options) -> Report:
     table = rows(rounds, {(one.target, BUSY): (one.target, IDLE) for one in rounds})
     (ours,) = [row for row in table if (row.target, row.load) == ("tandem", BUSY)]
     notes = [
-        f"{min(predicted):.0f} predictions of {ROWS} rows by {TREES} trees a second or more, over {options.connections} connections.",
+        f"{min(predicted):.0f} predictions of {ROWS} rows by {TREES} trees a second at least, {options.connections} at once.",
         Bar(what="p99 of chat beside predictions ÷ idle", value=ours.p99_ratio, bar=MOST, unit="x").line(),
         f"medians of {options.rounds} interleaved rounds of {options.seconds} s each way, {options.pace} calls a second to each.",
     ]

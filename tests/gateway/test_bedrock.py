@@ -310,9 +310,8 @@ def test_how_tools_are_chosen(choice: Choice, wanted: object) -> None:
 
 def test_who_forbids_several_calls_is_passed_one() -> None:
     for choice, single in ((Choice(parallel=False), True), (Choice(parallel=True), False), (None, False)):
-        ask = Bedrock().put(asks(tools=(Tool(name="f"),), choice=choice), HAIKU, None)
+        ask = WIRE.put(asks(tools=(Tool(name="f"),), choice=choice), HAIKU, None)
         assert (ask.single, "parallel_tool_calls" in ask.dropped) == (single, single)
-
 
 
 @pytest.mark.parametrize(
