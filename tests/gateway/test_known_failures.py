@@ -355,6 +355,30 @@ async def test_a_refused_stream_is_no_200(door: House, path: str) -> None:
     assert "event-stream" not in reply.headers["content-type"]
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/anthropic/v1/messages"])
+async def test_a_client_tries_again_after_a_providers_limit_and_not_after_a_cap(door: House, path: str) -> None:
+    """A vendor's client retries a 429 by itself, unless it is told that waiting brings no money."""
+    gemini = Host(
+        name="gemini",
+        protocol="gemini",
+        base_url=f"{door.mock.url}/v1beta",
+        keys=(Vault(bytes(32)).seal("provider", b"mk", b"gemini"),),
+    )
+    route = (Target(target="gemini/gemini-2.5-flash"),)
+    door.publish(
+        hosts={**door.snapshot.hosts, "gemini": gemini},
+        endpoints={**door.snapshot.endpoints, "far": Endpoint(name="far", kind="chat", route=route, retries=0)},
+        prices={**door.snapshot.prices, "gemini/gemini-2.5-flash": door.snapshot.prices["mock/gpt-4o-mini"]},
+    )
+    door.mock.faults(["429;retry-after=30"])
+    limited = await ask(door, path, model="far")
+    assert (limited.status_code, limited.headers["retry-after"]) == (429, "30")
+    assert "x-should-retry" not in limited.headers
+    door.cap(1)
+    refused = await ask(door, path, model="far")
+    assert (refused.status_code, refused.headers["x-should-retry"]) == (429, "false")
+
+
 async def test_a_fallback_is_asked_in_its_own_words_with_its_own_key_and_the_whole_question(door: House) -> None:
     """From OpenAI's client to a broken OpenAI, then to Anthropic: another path, another key, another body, the same words."""
     (own,) = door.snapshot.hosts.values()

@@ -14,7 +14,7 @@ import msgspec
 
 from tandem.core.chat import Chat, Delta
 from tandem.core.endpoint import EndpointKind
-from tandem.core.errors import Invalid, Rejected, TandemError
+from tandem.core.errors import Invalid, OverBudget, Rejected, TandemError
 from tandem.gateway.asked import Headers, Prompted, Read
 from tandem.gateway.http1 import Request
 from tandem.gateway.wires import anthropic_chat, anthropic_say
@@ -173,7 +173,7 @@ def refusal(error: TandemError, trace: str) -> tuple[int, Headers, bytes]:
     if isinstance(error, Rejected) and _theirs(error.body):
         return error.status, headers, error.body
     status = status_of(error)
-    if status == 429 and not error.retryable:
+    if status == 429 and isinstance(error, OverBudget):
         headers.append((b"x-should-retry", b"false"))  # their clients would try again at once
     return status, headers, msgspec.json.encode(shape(error, status, trace))
 

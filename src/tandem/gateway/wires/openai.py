@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from tandem.core.endpoint import HOSTED, EndpointKind
-from tandem.core.errors import Invalid, Rejected, TandemError
+from tandem.core.errors import Invalid, OverBudget, Rejected, TandemError
 from tandem.gateway.asked import Fields, Headers, Prompted, Read
 from tandem.gateway.call import Call
 from tandem.gateway.http1 import Request
@@ -211,7 +211,7 @@ def refusal(error: TandemError, trace: str = "") -> tuple[int, Headers, bytes]:
         headers.append((b"retry-after", b"%d" % max(0, -(-int(error.retry_after * 1000) // 1000))))
     if isinstance(error, Rejected) and error.body:
         return error.status, headers, error.body
-    if error.status == 429 and not error.retryable:
+    if error.status == 429 and isinstance(error, OverBudget):
         headers.append((b"x-should-retry", b"false"))  # their clients would try again at once
     code = CODES.get(error.code, error.code)
     body = {"error": {"message": str(error), "type": _type(error), "param": error.field, "code": code}}
