@@ -20,7 +20,7 @@ from tandem.gateway.call import Call
 from tandem.gateway.splice import splice
 from tandem.scorers.guards.automaton import Found, Rule
 from tandem.scorers.guards.channel import Argued, Plain
-from tandem.scorers.guards.detect import automaton, look
+from tandem.scorers.guards.detect import automaton, clear, look
 from tandem.scorers.guards.rules import rules_for
 
 DEFAULT = "policy/default@production"
@@ -108,11 +108,13 @@ class Guarding:
                 return msgspec.json.encode(self._walk(tree, self._in))
             self._tokens(tree.get("input"))
             read = {name: tree[name] for name in tree if name not in STRUCTURE and isinstance(tree[name], str | list | dict)}
-            edits = {name: msgspec.json.encode(self._walk(value, self._in, name)) for name, value in read.items()}
+            edits = {}
+            if not self._clear(self.watch.rules["in"], *[(value, name) for name, value in read.items()]):
+                edits = {name: msgspec.json.encode(self._walk(value, self._in, name)) for name, value in read.items()}
             nested = [form.get("format") for name in ("output_config", "text") if isinstance(form := tree.get(name), dict)]
             if any(map(_wants_json, [tree.get("response_format"), *nested])):
                 self.written = ARGUMENTS | {"content"}
-            return splice(body, edits)
+            return splice(body, edits) if edits else body
         except UNREADABLE:
             raise Invalid("The body is not JSON that can be read.", hint="Send less deeply nested JSON.") from None
 
@@ -181,6 +183,8 @@ class Guarding:
 
         try:
             tree = msgspec.json.decode(body)
+            if self._clear(self.out_rules, (tree, "")):
+                return body, body
             kept = self._walk(tree, read)
             again = iter(heard)
             said = self._walk(tree, lambda text, argued: next(again))
@@ -218,6 +222,21 @@ class Guarding:
         key = (side, rule.name, action)
         self.counts[key] = self.counts.get(key, 0) + 1
         return action
+
+    def _clear(self, rules: tuple[Rule, ...], *trees: tuple[Any, str]) -> bool:
+        """Whether nothing can be found in these trees (with the names they stand under), so that none has to be written anew."""
+        texts: list[str] = []
+        plain = True
+
+        def collect(text: str, argued: bool) -> str:
+            nonlocal plain
+            plain = plain and not argued  # JSON in a text has escapes of its own
+            texts.append(text)
+            return text
+
+        for tree, name in trees:
+            self._walk(tree, collect, name)
+        return plain and clear(texts, rules)
 
     def _walk(self, tree: Any, read: Callable[[str, bool], str], name: str = "", *, free: bool = False) -> Any:
         """The tree with its strings read, names of members too; on a model's wire, those that say what.

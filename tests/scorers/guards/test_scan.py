@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tandem.scorers.guards.automaton import Automaton, Found, Rule, Scan
 from tandem.scorers.guards.channel import Argued, Plain
-from tandem.scorers.guards.detect import automaton, look
+from tandem.scorers.guards.detect import automaton, clear, look
 from tandem.scorers.guards.pattern import DIGITS, EVERY, LETTERS
 from tandem.scorers.guards.rules import RULES
 from tandem.scorers.guards.symbols import plain
@@ -146,6 +146,21 @@ def test_secrets_are_found_as_an_exhaustive_search_finds_them(text: str, places:
     found = exhaustive(text, RULES)
     assert scanned(cut(text, places), automaton(RULES)) == found
     assert [(each.start, each.end, each.rule.name) for each in look(text, RULES)] == found
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MIXED, max_size=8))
+def test_one_look_over_all_misses_nothing_that_a_look_at_each_finds(texts: list[str]) -> None:
+    if clear(texts, RULES):
+        assert all(look(text, RULES) == [] for text in texts)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("beside", ["", "plain words", "see ://abc", "1234", "sk-", "-----BEGIN"])
+def test_no_neighbour_hides_a_sample(sample: str, beside: str) -> None:
+    assert not clear([beside, sample], RULES)
+    assert not clear([sample, beside], RULES)
+    assert not clear([beside, f"\u200b{sample[:3]}\u200b{sample[3:]}", beside], RULES)
 
 
 def replaced(found: Found, text: str) -> tuple[str, str]:
