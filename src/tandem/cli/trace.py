@@ -85,7 +85,15 @@ def show_routes(routes: Sequence[Routed]) -> None:
             continue
         click.echo(f"\nRoute of {routed.endpoint} ({routed.strategy})")
         rows = [
-            (each.place, each.target, each.state, each.why, each.expected, usd(each.cost), usd(each.would_cost))
+            (
+                each.place,
+                each.target,
+                each.state,
+                each.why,
+                each.expected,
+                usd(each.cost) if each.state in ("answered", "failed") else None,
+                usd(each.would_cost),
+            )
             for each in routed.targets
         ]
         table(("", "target", "", "why", "expected", "cost", "would have cost"), rows)

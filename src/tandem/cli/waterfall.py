@@ -57,6 +57,8 @@ def bar(line: Line, first: int, last: int, width: int) -> str:
 def _call(call: Call, nested: dict[str | None, list[Call]], depth: int) -> Iterator[Line]:
     failed = call.outcome not in ("ok", "")
     label = f"{call.kind or 'call'} {call.endpoint}".strip()
+    if call.attributes.get("tandem.route.role") == "shadow":
+        label += ", a shadow"
     yield Line(depth=depth, label=label, start=call.start, end=call.end, kind=call.kind, failed=failed)
     waiting = sorted(nested.get(call.call, ()), key=lambda inner: inner.start)
     spans = sorted(call.spans, key=lambda span: (span.start, -span.end))

@@ -92,6 +92,8 @@ def _call(call: Trace, depth: int, children: Mapping[str | None, Sequence[Trace]
     told = error.get("message") if isinstance(error, dict) else None
     kind = call.kind if call.kind in KINDS else "other"
     name = call.endpoint or "(never resolved)"
+    if call.attributes.get("tandem.route.role") == "shadow":
+        name += ", a shadow"
     yield _bar(depth, kind, name, call.start, call.end, {}, scale, call=call, error=None if told is None else str(told))
     spans = sorted(call.spans, key=lambda span: span.start)
     below: dict[int, list[Trace]] = {}
