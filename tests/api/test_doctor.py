@@ -81,6 +81,12 @@ def test_an_endpoint_that_works_is_well(tmp_path: Path, healthy: Snapshot, endpo
         (replace(GOOD, route=(Target(target="index/rules@2"),), model="gone"), "no endpoint gone", "endpoint list"),
         (replace(GOOD, guards="policy/gone@production"), "policy/gone@production", "tandem promote policy/gone@1 production"),
         (replace(GOOD, kind="predict", route=(Target(target="model/gone@1"),)), "model/gone@1 is not in the registry", "asset"),
+        (replace(GOOD, regions=("eu", "uk")), "no target's provider is in eu, uk", "--region"),
+        (
+            replace(GOOD, strategy="good_enough", router="router/tasks@production"),
+            "the router router/tasks@production is not here",
+            "tandem promote router/tasks@1 production",
+        ),
     ],
 )
 def test_an_endpoint_that_cannot_answer_says_why(

@@ -297,5 +297,5 @@ def test_a_shadow_is_told_from_the_call_it_heard(tandem, platform: FakePlatform)
     heard = {**CHAT, "call": "cal_4", "parent": "cal_3", "attributes": {"tandem.route.role": "shadow"}}
     platform.on("GET", "/api/v1/traces/trc_1", told(DECIDE, CHAT, heard))
     out = tandem("trace", "show", "trc_1").out
-    assert len(re.findall(r"^ *chat assistant ", out, re.M)) == 1
-    assert len(re.findall(r"^ *chat assistant, a shadow ", out, re.M)) == 1
+    assert len(re.findall(r"chat assistant  ", out, re.M)) == 1
+    assert len(re.findall(r"chat assistant, a shadow  ", out, re.M)) == 1

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 
 from tandem.api.wire import Caller, answer
 from tandem.core.clock import iso
-from tandem.core.endpoint import HOSTED
+from tandem.core.endpoint import HOSTED, Endpoint
 from tandem.core.principal import LOCAL
 from tandem.gateway.compile import Compiler
 from tandem.gateway.repo import Routes
@@ -98,7 +98,25 @@ def _endpoint(name: str, snapshot: Snapshot) -> list[Finding]:
     if endpoint.guards is not None and endpoint.guards not in snapshot.policies:
         hint = f"Nothing passes until a version is promoted: tandem promote {endpoint.guards.replace('@', '@1 ')}"
         found.append(_bad(name, f"the policy {endpoint.guards} of its guards is not here", hint))
+    found += _route(endpoint, snapshot)
     return found or [Finding(check=f"endpoint {name}", ok=True, detail=f"{len(endpoint.route)} target(s)")]
+
+
+def _route(endpoint: Endpoint, snapshot: Snapshot) -> list[Finding]:
+    """What of a route can never be asked."""
+    found = []
+    if endpoint.router and endpoint.router not in snapshot.routers:
+        hint = f"The cheapest is asked until a version is promoted: tandem promote {endpoint.router.replace('@', '@1 ')}"
+        found.append(_bad(endpoint.name, f"the router {endpoint.router} is not here", hint))
+    if endpoint.regions:
+        hosts = [snapshot.hosts.get(target.target.partition("/")[0]) for target in endpoint.route]
+        if not any(host is not None and host.region in endpoint.regions for host in hosts):
+            where = ", ".join(endpoint.regions)
+            hint = "Every call is refused; say where a provider is with `region`, or `tandem provider set NAME --region …`."
+            found.append(_bad(endpoint.name, f"no target's provider is in {where}", hint))
+    if endpoint.max_cost and not any(target.target in snapshot.prices for target in endpoint.route):
+        found.append(_bad(endpoint.name, "it bounds what a call may cost, and no target has a price", "Every call is refused."))
+    return found
 
 
 def _model(name: str, target: str, snapshot: Snapshot) -> list[Finding]:

@@ -278,6 +278,8 @@ class Handler:
             "tandem_calls_running": float(self.running),
             "tandem_snapshot_age_seconds": self.door.replica.age(),
             "tandem_snapshot_version": float(self.door.replica.snapshot.version),
+            "tandem_shadows_running": float(len(self.answering.hosts.shadows.running)),
+            "tandem_shadows_left_out": float(self.answering.hosts.shadows.left_out),
             "tandem_targets_resting": float(len(self.answering.hosts.memory.health.resting(self.door.clock.now()))),
         }
         reply.send(200, [(b"content-type", b"text/plain; version=0.0.4")], self.door.metrics.text(gauges).encode())

@@ -41,9 +41,8 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
             await call.reserve(owed)
         finally:
             call.spans[-1].end = call.door.clock.now()
-    try:
-        await _Sending(hosts, call, asked, made, reply, guards).send()
-    finally:
+    await _Sending(hosts, call, asked, made, reply, guards).send()
+    if made.shadows and call.attempts[-1].outcome == "ok":  # what was not answered is nothing to compare with
         for target in made.shadows:
             shadow.begin(hosts.shadows, call, asked, target, _as_shadow(hosts, target))
 

@@ -15,6 +15,7 @@ from tandem.core.errors import Invalid
 from tandem.core.trace import Trace
 from tandem.gateway.check import check_endpoint
 from tandem.gateway.prices import price_of
+from tandem.gateway.routing import shadow
 from tandem.gateway.routing.explain import routed
 from tandem.gateway.snapshot import Host
 from tandem.store.vault import Vault
@@ -162,15 +163,36 @@ async def test_a_shadow_hears_the_call_and_delays_nobody(door: House) -> None:
     assert reply.status_code == 200
     assert len(shadows.running) == 1  # the caller has all of its answer, and the shadow has none
     await asyncio.gather(*shadows.running)
-    heard, shadow = sorted(calls(door, reply), key=lambda call: call.start)
-    assert shadow.parent == heard.call
-    assert [attempt.target for attempt in shadow.attempts] == ["mock/gpt-4o"]
-    assert shadow.outcome == "ok"
-    assert shadow.cost == next(row.cost_nano for row in door.mock.bill() if row.model == "gpt-4o")
-    assert door.ledger.spend("shadow/assistant", since=0, until=2**62)[0] == shadow.cost
+    heard, other = sorted(calls(door, reply), key=lambda call: call.start)
+    assert other.parent == heard.call
+    assert [attempt.target for attempt in other.attempts] == ["mock/gpt-4o"]
+    assert other.outcome == "ok"
+    assert other.cost == next(row.cost_nano for row in door.mock.bill() if row.model == "gpt-4o")
+    assert door.ledger.spend("shadow/assistant", since=0, until=2**62)[0] == other.cost
     assert door.ledger.spend("endpoint/assistant", since=0, until=2**62)[0] == heard.cost
     assert door.ledger.spend("key/demo", since=0, until=2**62)[0] == heard.cost
-    assert door.ledger.spend("org", since=0, until=2**62)[0] == (heard.cost or 0) + (shadow.cost or 0)
+    assert door.ledger.spend("org", since=0, until=2**62)[0] == (heard.cost or 0) + (other.cost or 0)
+
+
+async def test_a_call_that_was_not_answered_has_no_shadow(door: House) -> None:
+    spread(door, Target(target="mock/gpt-4o-mini"), Target(target="mock/gpt-4o", role="shadow", share=1.0), retries=0)
+    door.mock.faults(["500;model=gpt-4o-mini"])
+    assert (await ask(door)).status_code == 500
+    assert not door.handler.answering.hosts.shadows.running
+    assert asked(door) == ["gpt-4o-mini"]
+
+
+async def test_shadows_are_bounded_and_those_left_out_are_counted(door: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "MOST", 1)
+    spread(door, Target(target="mock/gpt-4o-mini"), Target(target="mock/gpt-4o", role="shadow", share=1.0))
+    door.mock.faults(["slow-headers=4;model=gpt-4o"])
+    for _ in range(3):
+        assert (await ask(door)).status_code == 200
+    async with httpx2.AsyncClient() as http:
+        told = (await http.get(f"{door.url}/metrics")).text
+    assert 'tandem_shadows_running{worker="0"} 1' in told
+    assert 'tandem_shadows_left_out{worker="0"} 2' in told
+    await asyncio.gather(*door.handler.answering.hosts.shadows.running)
 
 
 async def test_a_shadow_passes_no_cap(door: House) -> None:
