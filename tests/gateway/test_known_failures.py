@@ -485,3 +485,44 @@ async def test_a_policy_that_is_away_is_no_policy_that_lets_pass(door: House) ->
     assert (await ask(door)).status_code == 200
     door.publish(policies={})
     assert (await ask(door)).status_code >= 400
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "told"),
+    [
+        ("retry-after: 7", "{}", "7"),
+        ("retry-after-ms: 1500", "{}", "2"),
+        ("x: y", '{"error": {"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}]}}', "35"),
+        ("retry-after: inf", "{}", None),
+        ("retry-after: nan", "{}", None),
+        ("retry-after: 1e400", "{}", None),
+        ("retry-after: -5", "{}", "0"),
+        ("retry-after: 1e18", "{}", "86400"),
+        ("retry-after: Wed, 21 Oct 2026 07:28:00 GMT", "{}", None),
+    ],
+)
+async def test_no_wait_that_a_provider_asks_for_breaks_a_call(door: House, header: str, body: str, told: str | None) -> None:
+    """A provider says anything; the caller hears a number of seconds, or none, and the next call is answered."""
+
+    async def limited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        text = body.encode()
+        head = f"HTTP/1.1 429 Too Many Requests\r\n{header}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        writer.write(head.encode() + b"content-length: %d\r\n\r\n%b" % (len(text), text))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(limited, "127.0.0.1", 0)
+    host = Host(name="odd", protocol="gemini", base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    door.publish(
+        hosts={**door.snapshot.hosts, "odd": host},
+        endpoints={
+            **door.snapshot.endpoints,
+            "odd": Endpoint(name="odd", kind="chat", route=(Target(target="odd/gemini-2.5-flash"),), retries=0),
+        },
+    )
+    for _ in range(2):
+        reply = await ask(door, model="odd")
+        assert reply.status_code == 429
+        assert reply.headers.get("retry-after") == told
+    server.close()

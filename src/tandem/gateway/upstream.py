@@ -7,8 +7,10 @@ frame is held until the call is settled and recorded.
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass, field
+from math import isfinite
 from urllib.parse import urlsplit
 
 import msgspec
@@ -35,6 +37,9 @@ from tandem.observability.content import Vault
 
 PASSED_BACK = (b"content-type", b"retry-after", b"retry-after-ms", b"request-id", b"x-request-id", b"openai-processing-ms")
 _sound = msgspec.json.Decoder(msgspec.Raw)
+LONGEST_WAIT = 86_400.0
+"""Seconds that a provider can ask to be left alone."""
+RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
 ERROR_BYTES = 1024 * 1024
 OPERATIONS: dict[Verb, str] = {"chat": "chat", "embed": "embeddings", "rerank": "rerank"}
 """As OpenTelemetry calls them, where it does."""
@@ -244,7 +249,7 @@ def _end(call: Call, outcome: str, usage: Usage, error: TandemError) -> None:
 async def _rejected(host: Host, wire: Wire, response: Response, *, same: bool) -> None:
     body = await response.read(ERROR_BYTES)
     fault = wire.fault(response.status, response.headers, body)
-    retry_after = _seconds(response)
+    retry_after = _seconds(response, body)
     if fault == "auth":
         raise Rejected(
             f"The provider '{host.name}' refused the platform's own key.",
@@ -274,15 +279,18 @@ def _words(body: bytes) -> str:
         return ""
 
 
-def _seconds(response: Response) -> float | None:
+def _seconds(response: Response, body: bytes) -> float | None:
+    """How long the provider asks to be left alone: in its headers, or in the body, as Google's errors say it."""
     for name, unit in ((b"retry-after-ms", 1000.0), (b"retry-after", 1.0)):
         value = response.header(name)
         if value is not None:
             try:
-                return max(0.0, float(value) / unit)
+                asked = float(value) / unit
             except ValueError:  # an HTTP date: rare among model hosts, and never worth a wait
                 return None
-    return None
+            return min(max(0.0, asked), LONGEST_WAIT) if isfinite(asked) else None
+    told = RETRY_DELAY.search(body)
+    return None if told is None else min(float(told[1]), LONGEST_WAIT)
 
 
 def _passed_back(call: Call, response: Response) -> Headers:
