@@ -195,7 +195,8 @@ async def test_models(client: AsyncOpenAI) -> None:
     others = ["claude-haiku-4-5", "claude-sonnet-4-6", "gemini-2.5-flash", "gemini-3-flash-preview"]
     amazons = ["us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-lite-v1:0"]
     ranker = "@cf/baai/bge-reranker-base"
-    assert listed == [*openais, ranker, *others, *amazons, "mock-unpriced"]
+    more = ["command-a-03-2025", "command-a-reasoning-08-2025", "mistral-small-2603"]
+    assert listed == [*openais, ranker, *others, *amazons, *more, "mock-unpriced"]
     assert (await client.models.retrieve("gpt-4o")).id == "gpt-4o"
     with pytest.raises(openai.NotFoundError) as caught:
         await client.models.retrieve("gpt-9")

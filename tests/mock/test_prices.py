@@ -20,16 +20,26 @@ LISTED = {  # US dollars per million tokens: prompt, cached prompt, completion
     "gemini-2.5-flash": ("0.30", "0.03", "2.50"),
     "gemini-3-flash-preview": ("0.50", "0.05", "3.00"),
     "amazon.nova-lite-v1:0": ("0.06", "0.015", "0.24"),
+    "command-a-03-2025": ("2.50", "2.50", "10.00"),
+    "mistral-small-2603": ("0.15", "0.015", "0.60"),
     "text-embedding-3-small": ("0.02", "0.02", "0"),
 }
+
+SOURCES = (
+    "https://openai.com/",
+    "https://ai.google.dev/",
+    "https://aws.amazon.com/bedrock/",
+    "https://cohere.com/",
+    "https://mistral.ai/",
+)
 
 
 @pytest.mark.parametrize("model", LISTED)
 def test_rates_are_the_listed_ones(model: str) -> None:
     row = prices.TABLE[model]
     assert [row.prompt, row.cached, row.completion] == [Fraction(rate) * 1_000_000 for rate in LISTED[model]]
-    assert row.source.startswith(("https://openai.com/", "https://ai.google.dev/", "https://aws.amazon.com/bedrock/"))
-    assert date.fromisoformat(row.effective) <= date(2025, 12, 31)
+    assert row.source.startswith(SOURCES)
+    assert date.fromisoformat(row.effective) <= date(2026, 11, 30)
     assert row.name == f"{model}@{row.effective}"
 
 

@@ -5,6 +5,7 @@ POST /v1/responses   POST /v1/rerank                                            
 POST /v1/messages   POST /v1/messages/count_tokens, these two also after /anthropic         with a key
 POST /v1beta/models/{model}:generateContent   :streamGenerateContent?alt=sse   (or /v1/…)   with a key
 POST /model/{id}/converse   /model/{id}/converse-stream                                     with a key, or signed
+POST /v2/chat   POST /mistral/v1/chat/completions   /mistral/v1/embeddings                  with a key
 POST /openai/v1/…   /openai/deployments/{id}/…?api-version=   of chat/completions, embeddings   with a key
 GET|DELETE /bill   GET /bill.csv   GET|POST|DELETE /faults   GET|DELETE /requests   GET /   without one
 """
@@ -26,7 +27,19 @@ import msgspec
 
 from tandem.core.clock import Clock, iso
 from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError
-from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, gemini_wire, keys, prices, rerank, responses_wire, tokens
+from tandem.mock import (
+    anthropic_wire,
+    azure_wire,
+    bedrock_wire,
+    cohere_wire,
+    gemini_wire,
+    keys,
+    mistral_wire,
+    prices,
+    rerank,
+    responses_wire,
+    tokens,
+)
 from tandem.mock import openai_reply as out
 from tandem.mock import openai_wire as wire
 from tandem.mock.anthropic_reply import THOUGHT, MessageReply, Prompted
@@ -34,22 +47,23 @@ from tandem.mock.anthropic_wire import Border
 from tandem.mock.bedrock_reply import ConverseReply
 from tandem.mock.bill import Bill
 from tandem.mock.cache import PromptCache
+from tandem.mock.cohere_reply import PLAN, CohereReply
 from tandem.mock.exchange import Arrival, Bench, Exchange, Plain, Spoken
-from tandem.mock.faults import NOTHING, Fault, Plan, Script, directed, plan
+from tandem.mock.faults import NOTHING, Plan, Script, directed, plan
 from tandem.mock.gemini_reply import GenerateReply
 from tandem.mock.heard import LARGEST_HEARD, MOST_HEARD, Heard
 from tandem.mock.http import Connection, Request, head
 from tandem.mock.model import EMPTY, Answer, Ask, Orders, answer, last_user, orders
 from tandem.mock.responses_reply import ResponsesReply
 from tandem.mock.settings import MockSettings
-from tandem.mock.wording import ANTHROPIC, AZURE, BEDROCK, GEMINI, wording
+from tandem.mock.wording import ANTHROPIC, AZURE, BEDROCK, GEMINI, MISTRAL, wording
 
 LARGEST_KEPT = 256 * 1024
 """Bytes of a request body that `GET /requests` still shows."""
 _JSON = "application/json"
 ROOTS = ("", "/anthropic")
 """Where Anthropic's addresses begin."""
-ASKED = ("/v1/", "/v1beta/", "/anthropic/v1/", "/model/", azure_wire.ROOT)
+ASKED = ("/v1/", "/v1beta/", "/anthropic/v1/", "/model/", azure_wire.ROOT, cohere_wire.ROOT, mistral_wire.ROOT)
 """Where addresses of models begin."""
 
 
@@ -86,6 +100,7 @@ class Mock:
             "/v1/embeddings": {"POST": self._embeddings},
             "/v1/rerank": {"POST": self._rerank},
             "/v1/models": {"GET": self._models},
+            cohere_wire.PATH: {"POST": self._cohere},
             **{f"{root}/v1/messages": {"POST": self._messages} for root in ROOTS},
             **{f"{root}/v1/messages/count_tokens": {"POST": self._count_tokens} for root in ROOTS},
             "/": {"GET": self._about},
@@ -123,6 +138,8 @@ class Mock:
                 return
             if words is AZURE:
                 path, request = azure_wire.place(request)
+            elif words is MISTRAL:
+                path, request = mistral_wire.place(request)
             if path.startswith("/v1/models/"):
                 path, methods = "/v1/models/{id}", {"GET": self._model}
             else:
@@ -150,35 +167,24 @@ class Mock:
         chat, told = heard.chat, heard.told
         price = self._price(chat.ask.model, "chat")
         plan = self._plan(price.model, key, told)
-        if plan.ending is not None and self._refused(
-            plan.ending, price, chat.ask.prompt_tokens, connection, request, seen, stream=chat.stream
-        ):
+        if self._refused(plan, price, chat.ask.prompt_tokens, connection, request, seen, stream=chat.stream):
             return
-        if chat.ask.prompt_tokens > price.context:
-            raise wire.too_long(price.context, chat.ask.prompt_tokens, "messages")
         empty = plan.ending is not None and plan.ending.kind == "refuse"
         answers = (EMPTY,) * chat.n if empty else heard.answers()
-        made = azure_wire.AzureReply if wording(request.path) is AZURE else out.ChatReply
+        made = _REPLIES.get(wording(request.path), out.ChatReply)
         reply = made(chat, answers, told.cached, plan.usage)
         self._exchange(request, connection, seen, key, price, reply, plan, stream=chat.stream)
 
     def _responses(self, request: Request, connection: Connection, seen: Seen) -> None:
         key = self._key(request)
         asked = responses_wire.read(request.body, key, self._memory)
-        ask, at = asked.ask, last_user(asked.ask.turns)
-        told = orders(ask.turns[at].text if at >= 0 else "", dict(_orders_in(request.headers)))
+        ask, told = asked.ask, self._ordered(asked.ask, request)
         price = self._price(ask.model, "chat")
         plan = self._plan(price.model, key, told)
         stream, size = bool(asked.body.stream), ask.prompt_tokens
-        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=stream):
+        if self._refused(plan, price, size, connection, request, seen, stream=stream):
             return
-        if size > price.context:
-            raise wire.too_long(price.context, size, "input")
-        empty = plan.ending is not None and plan.ending.kind == "refuse"
-        thought: Sequence[str] = tokens.split(THOUGHT) if asked.thinks and not empty else ()
-        thought = thought if ask.limit is None or len(thought) < ask.limit else ()
-        limit = None if ask.limit is None else ask.limit - len(thought)
-        said = EMPTY if empty else answer(replace(ask, limit=limit), told, 0)
+        thought, said = self._thoughtful(ask, told, plan, thinks=asked.thinks)
         reply = ResponsesReply(asked, said, thought, told.cached, plan.usage)
         if asked.body.store is not False:
             self._memory.keep(key, f"resp_{seen.id[4:]}", reply.kept(seen.id[4:]))
@@ -190,13 +196,8 @@ class Mock:
         ask, told = asked.ask, self._ordered(asked.ask, request)
         price = self._price(ask.model, "chat")
         plan = self._plan(price.model, key, told)
-        refused = plan.ending is not None and self._refused(
-            plan.ending, price, ask.prompt_tokens, connection, request, seen, stream=asked.stream
-        )
-        if refused:
+        if self._refused(plan, price, ask.prompt_tokens, connection, request, seen, stream=asked.stream):
             return
-        if ask.prompt_tokens > price.context:
-            raise anthropic_wire.too_long(price.context, ask.prompt_tokens)
         thought, said = self._thoughtful(ask, told, plan, thinks=asked.thinks)
         prompt = self._prompted(asked.borders, price, key, told, ask.prompt_tokens, seen)
         reply = MessageReply(said, prompt, thought, plan.usage)
@@ -219,10 +220,8 @@ class Mock:
         told = self._ordered(asked.ask, request)
         plan = self._plan(price.model, key, told)
         size = asked.ask.prompt_tokens
-        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=stream):
+        if self._refused(plan, price, size, connection, request, seen, stream=stream):
             return
-        if size > price.context:
-            raise gemini_wire.too_long(price.context, size)
         empty = plan.ending is not None and plan.ending.kind == "refuse"
         reply = GenerateReply(asked, EMPTY if empty else answer(asked.ask, told, 0), told.cached, plan.usage)
         self._exchange(request, connection, seen, key, price, reply, plan, stream=stream)
@@ -240,14 +239,27 @@ class Mock:
         told = self._ordered(asked.ask, request)
         plan = self._plan(price.model, key, told)
         size = asked.ask.prompt_tokens
-        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=stream):
+        if self._refused(plan, price, size, connection, request, seen, stream=stream):
             return
-        if size > price.context:
-            raise bedrock_wire.too_long(price.context, size)
         thought, said = self._thoughtful(asked.ask, told, plan, thinks=asked.thinks)
         prompt = self._prompted(asked.borders, price, key, told, size, seen)
         reply = ConverseReply(said, prompt, thought, plan.usage, tells_sequence=asked.tells_sequence)
         self._exchange(request, connection, seen, key, price, reply, plan, stream=stream)
+
+    def _cohere(self, request: Request, connection: Connection, seen: Seen) -> None:
+        key = self._key(request)
+        asked = cohere_wire.read(request.body)
+        ask, told = asked.ask, self._ordered(asked.ask, request)
+        price = self._price(ask.model, "chat")
+        plan = self._plan(price.model, key, told)
+        if self._refused(plan, price, ask.prompt_tokens, connection, request, seen, stream=asked.stream):
+            return
+        thought, said = self._thoughtful(ask, told, plan, thinks=asked.thinks)
+        plans = tokens.split(PLAN)
+        if said.calls and (ask.limit is None or said.tokens + len(plans) <= ask.limit):
+            thought = plans
+        reply = CohereReply(said, ask.prompt_tokens, told.cached, thought, plan.usage)
+        self._exchange(request, connection, seen, key, price, reply, plan, stream=asked.stream)
 
     def _ordered(self, ask: Ask, request: Request) -> Orders:
         """What the last message of the user, or a header, tells the model to do."""
@@ -281,19 +293,17 @@ class Mock:
         asked = wire.read_embedding(request.body)
         price = self._price(asked.model, "embed")
         plan = self._plan(price.model, key, orders("", dict(_orders_in(request.headers))))
-        if plan.ending is not None and self._refused(
-            plan.ending, price, asked.prompt_tokens, connection, request, seen, stream=False
-        ):
+        if self._refused(plan, price, 0, connection, request, seen, stream=False):  # each input has a bound of its own
             return
-        self._exchange(request, connection, seen, key, price, out.EmbeddingReply(asked, plan.usage), plan, stream=False)
+        made = mistral_wire.MistralVectors if wording(request.path) is MISTRAL else out.EmbeddingReply
+        self._exchange(request, connection, seen, key, price, made(asked, plan.usage), plan, stream=False)
 
     def _rerank(self, request: Request, connection: Connection, seen: Seen) -> None:
         key = self._key(request)
         asked = rerank.read(request.body)
         price = self._price(asked.model, "rerank")
         plan = self._plan(price.model, key, orders("", dict(_orders_in(request.headers))))
-        size = asked.prompt_tokens
-        if plan.ending is not None and self._refused(plan.ending, price, size, connection, request, seen, stream=False):
+        if self._refused(plan, price, 0, connection, request, seen, stream=False):
             return
         self._exchange(request, connection, seen, key, price, rerank.RerankReply(asked, plan.usage), plan, stream=False)
 
@@ -326,32 +336,29 @@ class Mock:
             exchange.task.add_done_callback(_report)
 
     def _refused(
-        self,
-        ending: Fault,
-        price: prices.Row,
-        size: int,
-        connection: Connection,
-        request: Request,
-        seen: Seen,
-        *,
-        stream: bool,
+        self, plan: Plan, price: prices.Row, size: int, connection: Connection, request: Request, seen: Seen, *, stream: bool
     ) -> bool:
-        """Carries out a fault that keeps the request from the model; False where it lets it through."""
-        words = wording(request.path)
-        if ending.kind == "status" or (ending.kind == "error-after" and not stream):
+        """Carries out a fault that keeps the request from the model; False where it lets it through.
+
+        Raises:
+            Invalid: the prompt does not fit, or is to be refused as if it did not.
+        """
+        words, ending = wording(request.path), plan.ending
+        kind = ending.kind if ending is not None else ""
+        if ending is not None and (kind == "status" or (kind == "error-after" and not stream)):
             more = {"retry-after": ending.retry_after} if ending.retry_after is not None else {}
             status = ending.status or words.overloaded
             more |= words.refusal(status, "")
             self._reply(connection, request, seen, status, words.scripted(status, seen.id), more)
-        elif ending.kind == "context":
-            raise words.too_long(price.context, max(size, price.context + 1))
-        elif ending.kind == "refuse" and ending.word == "400":
+            return True
+        if ending is not None and kind == "refuse" and ending.word == "400":
             raise words.blocked()
-        elif ending.kind == "reset":
+        if kind == "reset":
             connection.reset()
-        else:
-            return False
-        return True
+            return True
+        if kind == "context" or size > price.context:
+            raise words.too_long(price.context, max(size, price.context + 1))
+        return False
 
     def _plan(self, model: str, key: str, told: Orders) -> Plan:
         """Faults that came with the request go before the script's."""
@@ -451,13 +458,6 @@ class Mock:
     def shown(self, seen: Seen) -> dict[str, object]:
         """A request without its key."""
         request = seen.request
-        headers = dict(request.headers)
-        if "authorization" in headers:
-            scheme, _, key = headers["authorization"].partition(" ")
-            headers["authorization"] = f"{scheme} ***{self._fingerprint(key.strip())}"
-        for name in ("x-api-key", "x-goog-api-key", "api-key", "x-amz-security-token"):
-            if name in headers:
-                headers[name] = f"***{self._fingerprint(headers[name].strip())}"
         kept = len(request.body) <= LARGEST_KEPT
         return {
             "id": seen.id,
@@ -466,7 +466,7 @@ class Mock:
             "path": request.path,
             "query": request.query,
             "status": seen.status,
-            "headers": headers,
+            "headers": keys.hidden(request.headers, self._fingerprint),
             "bytes": len(request.body),
             "body": _readable(request.body) if kept else None,
             "unknown": wording(request.path).unknown(request.body, request.path) if kept else None,
@@ -489,6 +489,10 @@ class Mock:
         headers = {"content-type": _JSON, **self._headers(seen), **(more or {}), "content-length": str(len(body))}
         connection.send(head(status, headers, request) + (b"" if request.method == "HEAD" else body))
         connection.finish(request)
+
+
+_REPLIES = {AZURE: azure_wire.AzureReply, MISTRAL: mistral_wire.MistralReply}
+"""Wordings of OpenAI's protocol that answer in their own way."""
 
 
 def _no_route(request: Request) -> NoReturn:

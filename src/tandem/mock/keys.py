@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -111,6 +112,18 @@ def _proof(request: Request, signed: re.Match[str], secret: str) -> str:
     for step in place:
         key = hmac.digest(key, step.encode(), "sha256")
     return hmac.digest(key, f"AWS4-HMAC-SHA256\n{moment}\n{'/'.join(place)}\n{digest}".encode(), "sha256").hex()
+
+
+def hidden(headers: Mapping[str, str], name_of: Callable[[str], str]) -> dict[str, str]:
+    """Headers with what `name_of` calls a key in place of each key."""
+    shown = dict(headers)
+    if "authorization" in shown:
+        scheme, _, key = shown["authorization"].partition(" ")
+        shown["authorization"] = f"{scheme} ***{name_of(key.strip())}"
+    for name in ("x-api-key", "x-goog-api-key", "api-key", "x-amz-security-token"):
+        if name in shown:
+            shown[name] = f"***{name_of(shown[name].strip())}"
+    return shown
 
 
 def fingerprint(key: str) -> str:

@@ -88,7 +88,8 @@ class ChatReply:
     def _choice(self, stamp: Stamp, at: int, answer: Answer) -> bytes:
         if answer.calls:
             calls = [
-                _called(_call_id(stamp, at, number), call.name, "".join(call.pieces)) for number, call in enumerate(answer.calls)
+                _called(self.call_id(stamp, at, number), call.name, "".join(call.pieces))
+                for number, call in enumerate(answer.calls)
             ]
             content, called = b"null", b',"tool_calls":%b' % _json(calls)
         else:
@@ -123,7 +124,7 @@ class ChatReply:
     def deltas(self, stamp: Stamp, size: int) -> list[tuple[bytes, int]]:
         """The frames that carry tokens, `size` in each where the channel has so many, and how many each carries."""
         head, tail = self._frame(stamp)
-        streams = [_deltas(stamp, at, answer, size) for at, answer in enumerate(self.answers)]
+        streams = [self._deltas(stamp, at, answer, size) for at, answer in enumerate(self.answers)]
         rows = zip(streams[0], strict=True) if len(streams) == 1 else zip_longest(*streams)
         after = b'},"logprobs":null,"finish_reason":null}' + tail
         frames: list[tuple[bytes, int]] = []
@@ -132,6 +133,21 @@ class ChatReply:
                 if delta is not None:
                     frames.append((b'%b{"index":%d,"delta":{%b%b' % (head, at, delta[0], after), delta[1]))
         return frames
+
+    def _deltas(self, stamp: Stamp, at: int, answer: Answer, size: int) -> Iterator[tuple[bytes, int]]:
+        for start in range(0, len(answer.pieces), size):
+            group = answer.pieces[start : start + size]
+            yield b'"content":' + _json("".join(group)), len(group)
+        for number, call in enumerate(answer.calls):
+            opened = {"index": number, **_called(self.call_id(stamp, at, number), call.name, "")}
+            yield b'"tool_calls":[%b]' % _json(opened), tokens.PER_TOOL_CALL
+            for start in range(0, len(call.pieces), size):
+                group = call.pieces[start : start + size]
+                yield b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]' % (number, _json("".join(group))), len(group)
+
+    def call_id(self, stamp: Stamp, at: int, number: int) -> str:
+        """How a call of a tool is named."""
+        return f"call_{stamp.mark}{at}x{number}"
 
     def broken(self) -> bytes:
         """An error within a stream, as compatible hosts send it."""
@@ -149,24 +165,8 @@ class ChatReply:
         return [*frames, b"data: [DONE]\n\n"]
 
 
-def _deltas(stamp: Stamp, at: int, answer: Answer, size: int) -> Iterator[tuple[bytes, int]]:
-    for start in range(0, len(answer.pieces), size):
-        group = answer.pieces[start : start + size]
-        yield b'"content":' + _json("".join(group)), len(group)
-    for number, call in enumerate(answer.calls):
-        opened = {"index": number, **_called(_call_id(stamp, at, number), call.name, "")}
-        yield b'"tool_calls":[%b]' % _json(opened), tokens.PER_TOOL_CALL
-        for start in range(0, len(call.pieces), size):
-            group = call.pieces[start : start + size]
-            yield b'"tool_calls":[{"index":%d,"function":{"arguments":%b}}]' % (number, _json("".join(group))), len(group)
-
-
 def _called(id: str, name: str, arguments: str) -> dict[str, object]:
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def _call_id(stamp: Stamp, at: int, number: int) -> str:
-    return f"call_{stamp.mark}{at}x{number}"
 
 
 class EmbeddingReply:

@@ -39,7 +39,9 @@ class Row:
 _CACHING = "https://openai.com/index/api-prompt-caching/ and https://openai.com/api/pricing/"
 _CLAUDE = "https://platform.claude.com/docs/en/about-claude/pricing"
 _BEDROCK = "https://aws.amazon.com/bedrock/pricing/"
+_COHERE = "https://cohere.com/pricing"
 _GEMINI = "https://ai.google.dev/gemini-api/docs/pricing"
+_MISTRAL = "https://mistral.ai/pricing"
 
 TABLE: dict[str, Row] = {
     row.model: row
@@ -179,6 +181,29 @@ TABLE: dict[str, Row] = {
             cached=15_000,
             completion=240_000,
             source=_BEDROCK,
+        ),
+        Row(
+            model="command-a-03-2025",
+            kind="chat",
+            created=1741824000,
+            context=256_000,
+            effective="2025-03-13",
+            prompt=2_500_000,
+            cached=2_500_000,
+            completion=10_000_000,
+            source=_COHERE,
+        ),
+        Row(model="command-a-reasoning-08-2025", kind="chat", created=1755734400, context=256_000),
+        Row(
+            model="mistral-small-2603",
+            kind="chat",
+            created=1773619200,
+            context=262_144,
+            effective="2026-03-16",
+            prompt=150_000,
+            cached=15_000,
+            completion=600_000,
+            source=_MISTRAL,
         ),
         Row(model="mock-unpriced", kind="chat", created=1721172741, context=128_000),
     )

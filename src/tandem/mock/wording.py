@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from tandem.core.errors import Invalid, TandemError
-from tandem.mock import anthropic_wire, azure_wire, bedrock_wire, eventstream, gemini_wire, openai_wire, responses_wire
+from tandem.mock import (
+    anthropic_wire,
+    azure_wire,
+    bedrock_wire,
+    cohere_wire,
+    eventstream,
+    gemini_wire,
+    mistral_wire,
+    openai_wire,
+    responses_wire,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +89,22 @@ AZURE = Wording(
     headers=lambda id, _: {"apim-request-id": id, "x-ms-region": "mock"},
     unknown=openai_wire.unknown_members,
 )
+COHERE = Wording(
+    error=cohere_wire.error,
+    scripted=cohere_wire.scripted,
+    too_long=cohere_wire.too_long,
+    blocked=cohere_wire.blocked,
+    headers=lambda id, _: {"x-debug-trace-id": id},
+    unknown=lambda body, path: {},  # it refuses them
+)
+MISTRAL = Wording(
+    error=lambda problem, _: mistral_wire.error(problem),
+    scripted=lambda status, _: mistral_wire.scripted(status),
+    too_long=mistral_wire.too_long,
+    blocked=OPENAI.blocked,
+    headers=lambda id, _: {"mistral-correlation-id": id},
+    unknown=lambda body, path: {},  # it refuses them
+)
 
 
 def wording(path: str) -> Wording:
@@ -87,6 +113,10 @@ def wording(path: str) -> Wording:
         return BEDROCK
     if path.startswith(azure_wire.ROOT):
         return AZURE
+    if path.startswith(cohere_wire.ROOT):
+        return COHERE
+    if path.startswith(mistral_wire.ROOT):
+        return MISTRAL
     if path.startswith(("/anthropic/", "/v1/messages")):
         return ANTHROPIC
     if path.startswith("/v1/responses"):
