@@ -46,7 +46,9 @@ VENDORS: dict[str, str] = {
     "anthropic": "anthropic",
     "azure": "azure",
     "bedrock": "aws",
+    "cohere": "cohere",
     "gemini": "google",
+    "mistral": "mistral",
     "openai": "openai",
     "responses": "openai",
 }

@@ -158,6 +158,7 @@ async def attempt(
     if passes and asked.dialect in DIALECTS:
         assert call.principal is not None
         tie = Tie(hosts.names, call.principal.team, target.target, hosts.names.print(secret), asked.follows)
+    call.attributes.pop("tandem.dropped", None)  # what another target left out
     if ask.dropped:
         call.attributes["tandem.dropped"] = translate.named(ask)
         if asked.wishes is not None and asked.wishes.require_parameters:
@@ -274,7 +275,8 @@ def _words(body: bytes) -> str:
     try:
         tree = msgspec.json.decode(body)
         error = tree.get("error", tree)
-        return str(error["message"] if isinstance(error, dict) else error)[:WORDS]
+        said = error["message"] if isinstance(error, dict) else error
+        return (said if isinstance(said, str) else msgspec.json.encode(said).decode())[:WORDS]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, AttributeError, KeyError):
         return ""
 
@@ -296,6 +298,9 @@ def _seconds(response: Response, body: bytes) -> float | None:
 def _passed_back(call: Call, response: Response) -> Headers:
     headers = [(name, value) for name, value in response.headers if name in PASSED_BACK]
     headers.append((b"x-tandem-trace-id", call.trace.encode()))
+    dropped = call.attributes.get("tandem.dropped")
+    if isinstance(dropped, list):  # what its provider does not know, although it speaks the same
+        headers.append((translate.DROPPED, ", ".join(dropped).encode()))
     return headers
 
 

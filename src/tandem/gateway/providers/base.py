@@ -120,7 +120,9 @@ PROTOCOLS: dict[str, str] = {
     "anthropic": "tandem.gateway.providers.anthropic:Anthropic",
     "azure": "tandem.gateway.providers.azure:Azure",
     "bedrock": "tandem.gateway.providers.bedrock:Bedrock",
+    "cohere": "tandem.gateway.providers.cohere:Cohere",
     "gemini": "tandem.gateway.providers.gemini:Gemini",
+    "mistral": "tandem.gateway.providers.mistral:Mistral",
     "openai": "tandem.gateway.providers.openai:OpenAI",
     "responses": "tandem.gateway.providers.responses:Responses",
 }

@@ -54,7 +54,6 @@ class Known:
         return re.fullmatch(pattern, base_url.rstrip("/")) is not None
 
 
-_STRICT = "Refuses fields it does not know (422)."
 _TOOLS_WHOLE = "Streams the arguments of a tool call in one piece."
 
 KNOWN: dict[str, Known] = {
@@ -76,8 +75,22 @@ KNOWN: dict[str, Known] = {
             variable="GEMINI_API_KEY",
             prices="google",
         ),
+        Known(
+            name="mistral",
+            protocol="mistral",
+            base_url="https://api.mistral.ai/v1",
+            variable="MISTRAL_API_KEY",
+            prices="mistral",
+        ),
+        Known(
+            name="cohere",
+            protocol="cohere",
+            base_url="https://api.cohere.com/v2",
+            variable="COHERE_API_KEY",
+            prices="cohere",
+            note="Bills other units than it counts; those that it bills are booked.",
+        ),
         # makers of models, in OpenAI's protocol
-        Known(name="mistral", base_url="https://api.mistral.ai/v1", variable="MISTRAL_API_KEY", prices="mistral", note=_STRICT),
         Known(name="deepseek", base_url="https://api.deepseek.com/v1", variable="DEEPSEEK_API_KEY", prices="deepseek"),
         Known(
             name="xai",
@@ -87,11 +100,10 @@ KNOWN: dict[str, Known] = {
             note="Counts reasoning beside completion tokens, not among them.",
         ),
         Known(
-            name="cohere",
+            name="cohere-openai",
             base_url="https://api.cohere.ai/compatibility/v1",
-            variable="COHERE_API_KEY",
             prices="cohere",
-            note="Its compatibility address; refuses stream_options.",
+            note="Its compatibility address, for embeddings; its chats refuse stream_options. Its key is `cohere`'s.",
         ),
         Known(
             name="perplexity",

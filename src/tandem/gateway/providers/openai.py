@@ -47,8 +47,9 @@ REASONING = re.compile(r"(?:.*/)?(?:o[1-9]|gpt-[5-9])")
 """Models that think, and take their bound by another name."""
 REASONS: dict[str, Reason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
-    "content_filter": "content_filter",
+    "content_filter": "content_filter", "model_length": "length",
 }  # fmt: skip
+"""Ends of an answer; `error`, as Mistral says it, is a failure of the model, and what nobody knows yet is a plain end."""
 CODES = {"insufficient_quota": "quota", "rate_limit_exceeded": "rate_limited", "context_length_exceeded": "context_exceeded"}
 EFFORTS = ((2048, "low"), (8192, "medium"))
 """Tokens to think with, up to which an effort has this name; beyond: high."""
@@ -196,7 +197,7 @@ class OpenAI:
         usage = self.usage(body)
         if usage is not None:
             deltas.append(Used(usage=usage))
-        return [*deltas, Finish(reason=REASONS.get(str(choices[0].get("finish_reason")), "stop"))]
+        return [*deltas, _finished(choices[0].get("finish_reason"))]
 
     def reader(self) -> OpenAIReader:
         return OpenAIReader()
@@ -272,7 +273,7 @@ class OpenAIReader:
                 delta = choice.get("delta")
                 deltas += _said(delta if isinstance(delta, dict) else {}, self._places)
                 if choice.get("finish_reason") is not None:
-                    deltas.append(Finish(reason=REASONS.get(str(choice["finish_reason"]), "stop")))
+                    deltas.append(_finished(choice["finish_reason"]))
         if tree.get("usage") is not None:
             try:
                 usage = _canonical(_reply.decode(payload).usage)
@@ -304,6 +305,17 @@ def _told(failed: Any) -> Upstream:
     )
 
 
+def _finished(said: Any) -> Finish:
+    """The end of an answer.
+
+    Raises:
+        Upstream: it is none.
+    """
+    if said == "error":
+        raise Upstream("The provider could not finish its answer.")
+    return Finish(reason=REASONS.get(str(said), "stop"))
+
+
 def _unreadable() -> Upstream:
     return Upstream("The provider's answer cannot be read.", code="malformed_reply")
 
@@ -316,8 +328,14 @@ def _said(message: Mapping[str, Any], places: Places) -> Iterator[Delta]:
             break
     content = message.get("content")
     for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
-        if isinstance(part, dict) and isinstance(text := part.get("text"), str) and text:
+        if not isinstance(part, dict):
+            continue
+        if isinstance(text := part.get("text"), str) and text:
             yield TextDelta(text=text)
+        thoughts = part.get("thinking")
+        for thought in thoughts if isinstance(thoughts, list) else ():  # as Mistral has them
+            if isinstance(thought, dict) and isinstance(text := thought.get("text"), str) and text:
+                yield ThinkingDelta(text=text)
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         yield RefusalDelta(text=refusal)
     calls = message.get("tool_calls")
@@ -331,9 +349,16 @@ def _said(message: Mapping[str, Any], places: Places) -> Iterator[Delta]:
                 place=places.of(piece),
                 id=str(piece.get("id") or ""),
                 name=str(told.get("name") or ""),
-                arguments=str(told.get("arguments") or ""),
+                arguments=_written(told.get("arguments")),
                 signature=str(google.get("thought_signature") or "") if isinstance(google, dict) else "",
             )
+
+
+def _written(arguments: Any) -> str:
+    """Arguments as text; some hosts give the object that they stand for."""
+    if isinstance(arguments, dict | list):
+        return msgspec.json.encode(arguments).decode()
+    return str(arguments or "")
 
 
 def _request(chat: Chat, model: str, dropped: list[str]) -> dict[str, object]:
