@@ -28,13 +28,16 @@ from tandem.gateway.prices import price_of
 from tandem.gateway.providers.base import PROTOCOLS, load
 
 AT = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp()) * MICROS
-FORMS = {"gemini": "google", "anthropic": "anthropic", "openai": "openai", "bedrock": "aws", "responses": "openai"}
+FORMS = {
+    "gemini": "google", "anthropic": "anthropic", "openai": "openai", "bedrock": "aws", "responses": "openai",
+    "cohere": "cohere",
+}  # fmt: skip
 """Protocol → whose price list applies where the file's name tells of nobody else."""
 NAMED = re.compile(
     r"anthropic|openrouter|mistral|groq|cohere|bedrock|google|openai|xai|cerebras|deepseek|huggingface|moonshot|fireworks|perplexity|azure"
 )
-OTHER = frozenset({"embeddings", "responses"})
-"""Readings of a body that are not a chat's."""
+OTHER = frozenset({"embeddings", "responses", "tokens"})
+"""Readings of a body that are not a chat's, or not of what is billed."""
 VENDORS = {"bedrock": "aws", "xai": "x-ai", "moonshot": "moonshotai", "huggingface": "huggingface_cerebras"}
 
 
@@ -56,6 +59,8 @@ def form_of(body: Mapping[str, Any]) -> str:
         return ""
     if "prompt_tokens" in usage:
         return "openai"
+    if "billed_units" in usage:
+        return "cohere"
     if "cache_creation_input_tokens" in usage or (
         "input_tokens" in usage and "service_tier" in usage and "total_tokens" not in usage
     ):

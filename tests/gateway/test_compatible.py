@@ -132,4 +132,4 @@ def test_a_protocol_that_nobody_speaks_is_refused_when_it_is_said(protocol: str,
     with pytest.raises(Invalid, match=said) as caught:
         check_provider(Provider(name="own", protocol=protocol, base_url="http://127.0.0.1:9/v1"))
     assert caught.value.field == "protocol"
-    assert "anthropic, azure, bedrock, gemini, openai" in (caught.value.hint or "")
+    assert "anthropic, azure, bedrock, cohere, gemini, mistral, openai" in (caught.value.hint or "")
