@@ -301,7 +301,6 @@ def test_how_hard_it_thinks(more: dict[str, Any], model: str, wanted: object) ->
         (Chat(messages=(Message(role="assistant", parts=()),)), "messages"),
         (asks(stop=tuple("abcdef")), "stop"),
         (asks(effort="enormous"), "reasoning_effort"),
-        (asks(tools=(Tool(name="f"),), choice=Choice(parallel=False)), "parallel_tool_calls"),
         (asks(tools=(Tool(name="f"),), choice=Choice(mode="one", name="g")), "tool_choice"),
         (asks(choice=Choice(mode="required")), "tool_choice"),
         (asks(tools=(Tool(name="f"),), format=Format()), "response_format"),
@@ -319,6 +318,7 @@ def test_what_would_change_the_answer_is_refused_with_its_place(chat: Chat, fiel
     [
         (asks(user="u", effort="low"), ("reasoning_effort", "user")),
         (asks(thinking=2048), ("thinking",)),
+        (asks(tools=(Tool(name="f"),), choice=Choice(parallel=False)), ("parallel_tool_calls",)),
         (asks(top_p=1.0, top_k=900), ("top_p", "top_k")),
         (asks(frequency_penalty=-0.5, presence_penalty=1.5), ("frequency_penalty", "presence_penalty")),
         (asks(Text(text="a", cache="5m")), ("cache_control",)),
@@ -425,6 +425,7 @@ def test_a_whole_answer_says_the_same() -> None:
         ({"tokens": {"input_tokens": 100, "output_tokens": 7}, "cached_tokens": 64},
          Usage(input=36, cache_read=64, output=7, source="provider")),
         ({"tokens": {"input_tokens": 10}, "cached_tokens": 64}, Usage(cache_read=10, source="provider")),
+        ({"billed_units": {"search_units": 1}}, Usage(searches=1, source="provider")),
         ({"billed_units": {"classifications": 1}}, None),
         ({}, None),
         (None, None),
@@ -517,6 +518,11 @@ def test_nobodys_bytes_pass_through_and_its_list_prices_it() -> None:
     with pytest.raises(Invalid, match="Embeddings") as refused:
         WIRE.ask("embed", b"{}", {}, None)
     assert "compatibility" in (refused.value.hint or "")
+    ranks = WIRE.ask("rerank", b'{"model": "x", "query": "a", "documents": ["b"]}', {"model": b'"rerank-v4.0-fast"'}, "k")
+    assert (ranks.path, ranks.body) == ("/rerank", b'{"model": "rerank-v4.0-fast", "query": "a", "documents": ["b"]}')
+    assert ranks.headers[-1] == (b"authorization", b"Bearer k")
+    ranked = {"results": [], "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}}
+    assert WIRE.usage(json.dumps(ranked).encode()) == Usage(searches=1, source="provider")
     price = price_of(COMMAND, VENDORS["cohere"], 1_780_000_000_000_000)
     assert price is not None
     assert price.cost(USED) == 41 * 2500 + 25 * 10_000

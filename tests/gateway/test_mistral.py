@@ -97,6 +97,8 @@ def test_vectors_go_by_mistrals_names_too() -> None:
     ask = WIRE.ask("embed", b'{"model":"x","input":"a","dimensions":256,"user":"u","encoding_format":"float"}', EDITS, None)
     assert json.loads(ask.body) == {"model": SMALL, "input": "a", "output_dimension": 256, "encoding_format": "float"}
     assert (ask.path, ask.dropped) == ("/embeddings", ("user",))
+    with pytest.raises(Invalid, match="no reranking"):
+        WIRE.ask("rerank", b"{}", EDITS, None)
     plain = b'{"model":"x","input":["a"]}'
     assert WIRE.ask("embed", plain, EDITS, None).body == plain.replace(b'"x"', EDITS["model"])
 

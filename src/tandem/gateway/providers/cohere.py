@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from typing import assert_never
 
 import msgspec
@@ -16,7 +17,8 @@ from tandem.core.chat import Begin, Chat, Delta, Finish, Reason, TextDelta, Thin
 from tandem.core.errors import Invalid, Upstream
 from tandem.core.money import Usage
 from tandem.gateway.providers.base import Ask, Verb
-from tandem.gateway.providers.cohere_put import members
+from tandem.gateway.providers.cohere_put import SEVERAL, members
+from tandem.gateway.splice import splice
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 JSON = (b"content-type", b"application/json")
@@ -107,6 +109,8 @@ class _Answer(msgspec.Struct):
 
 class _Used(msgspec.Struct):
     usage: _Usage | None = None
+    meta: _Usage | None = None
+    """Where it ranked documents."""
 
 
 class _Fault(msgspec.Struct):
@@ -223,6 +227,8 @@ class Cohere:
                     hint="Use its compatibility address: protocol = 'openai', base_url = 'https://api.cohere.ai/compatibility/v1'.",
                     field="model",
                 )
+            case "rerank":  # the form that callers and others share is Cohere's
+                return Ask(path="/rerank", headers=_headers(key), body=splice(body, edits))
             case _:
                 assert_never(verb)
 
@@ -234,8 +240,7 @@ class Cohere:
             raise Invalid(
                 "The chat cannot be written as JSON.", hint="Texts must be UTF-8, and nothing may hold itself."
             ) from None
-        headers = (JSON, (b"authorization", b"Bearer " + key.encode())) if key else (JSON,)
-        return Ask(path="/chat", headers=headers, body=encoded, dropped=dropped)
+        return Ask(path="/chat", headers=_headers(key), body=encoded, dropped=dropped, single=SEVERAL in dropped)
 
     def whole(self, body: bytes) -> list[Delta]:
         try:
@@ -255,7 +260,8 @@ class Cohere:
 
     def usage(self, body: bytes) -> Usage | None:
         try:
-            return _canonical(_used.decode(body).usage)
+            told = _used.decode(body)
+            return _canonical(told.usage or told.meta)
         except UNREADABLE:
             return None
 
@@ -274,6 +280,10 @@ class Cohere:
         if status >= 500:
             return "upstream_5xx"
         return "context_exceeded" if _TOO_LONG.search(said) else "bad_request"
+
+
+def _headers(key: str | None) -> tuple[tuple[bytes, bytes], ...]:
+    return (JSON, (b"authorization", b"Bearer " + key.encode())) if key else (JSON,)
 
 
 # --- what was said
@@ -315,11 +325,11 @@ def _canonical(usage: _Usage | None) -> Usage | None:
     if usage is None:
         return None
     billed = usage.billed_units
-    if billed is not None and (billed.input_tokens is not None or billed.output_tokens is not None):
+    if billed is not None and {billed.input_tokens, billed.output_tokens, billed.search_units} != {None}:
         return Usage(
             input=_count(billed.input_tokens),
             output=_count(billed.output_tokens),
-            searches=_count(billed.search_units),
+            searches=ceil(max(0.0, billed.search_units or 0)),
             source="provider",
         )
     counted = usage.tokens

@@ -30,6 +30,8 @@ Json = dict[str, object]
 REASONING = re.compile(r"(?:.*/)?command-a-(?:reasoning|plus)")
 """Models that think, unless they are told not to: https://docs.cohere.com/docs/reasoning (2026-11)."""
 LEAST_P, MOST_P, MOST_K, MOST_STOPS = 0.01, 0.99, 500, 5
+SEVERAL = "parallel_tool_calls"
+"""What it cannot be told; only the first call is passed on then."""
 _FREE = ("high", "xhigh", "max")
 """Efforts that take as many thoughts as it needs."""
 
@@ -118,12 +120,8 @@ def _tools(chat: Chat, dropped: list[str]) -> Json:
                 "A tool must be called, but none is offered.", field="tool_choice", hint="Send `tools`, or leave it out."
             )
         return {}
-    if choice.parallel is False and choice.mode != "none":
-        raise Invalid(
-            "Cohere's models call several tools at once when they see fit; they cannot be asked for one.",
-            hint="Allow parallel calls, or route to a provider that can be asked.",
-            field="parallel_tool_calls",
-        )
+    if choice.parallel is False and choice.mode != "none":  # its models call several when they see fit
+        dropped.append(SEVERAL)
     offered: Sequence[Tool] = chat.tools
     told: Json = {}
     match choice.mode:

@@ -62,6 +62,12 @@ class Mistral(OpenAI):
     name = "mistral"
 
     def ask(self, verb: Verb, body: bytes, edits: Mapping[str, bytes], key: str | None) -> Ask:
+        if verb == "rerank":
+            raise Invalid(
+                "Mistral has no reranking.",
+                hint="Choose a provider that has /rerank, for an endpoint of the kind rerank.",
+                field="model",
+            )
         return _theirs(super().ask(verb, body, edits, key), verb)
 
     def put(self, chat: Chat, model: str, key: str | None) -> Ask:
