@@ -251,6 +251,7 @@ async def _rejected(host: Host, wire: Wire, response: Response, *, same: bool) -
     body = await response.read(ERROR_BYTES)
     fault = wire.fault(response.status, response.headers, body)
     retry_after = _seconds(response, body)
+    same = same and not _foreign(body)
     if fault == "auth":
         raise Rejected(
             f"The provider '{host.name}' refused the platform's own key.",
@@ -268,6 +269,14 @@ async def _rejected(host: Host, wire: Wire, response: Response, *, same: bool) -
     if same:
         error.body = body
     raise error
+
+
+def _foreign(body: bytes) -> bool:
+    """Whether a refusal has a form of its own, although the rest is the caller's: Mistral's has no `error`."""
+    try:
+        return "error" not in msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _words(body: bytes) -> str:
