@@ -20,7 +20,7 @@ from tandem_sdk.batches import Batch, Counts, Problem, Problems
 from tandem_sdk.budgets import Budget, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
 from tandem_sdk.client import Client, __version__
-from tandem_sdk.endpoints import Endpoint, Resting, Target, Timeouts
+from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Target, Timeouts
 from tandem_sdk.errors import (
     Blocked,
     Broken,
@@ -70,6 +70,7 @@ __all__ = [
     "Call",
     "Chat",
     "Check",
+    "Choosing",
     "Citation",
     "Client",
     "Conflict",

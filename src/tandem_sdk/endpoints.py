@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tandem_sdk.assets import Version
@@ -81,6 +81,20 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choosing:
+    """How an endpoint chooses among its targets; what is None takes the platform's default. See `Endpoint` for each."""
+
+    strategy: str | None = None
+    router: str | None = None
+    tolerance: float | None = None
+    sticky: bool | None = None
+    regions: Sequence[str] | None = None
+    max_cost: str | None = None
+    past_refusals: bool | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resting:
     """A target or a key that stands behind the others, as one door worker saw it."""
 
@@ -112,14 +126,7 @@ class Endpoints:
         kind: str,
         route: Sequence[Target],
         team: str | None = None,
-        strategy: str | None = None,
-        router: str | None = None,
-        tolerance: float | None = None,
-        sticky: bool | None = None,
-        regions: Sequence[str] | None = None,
-        max_cost: str | None = None,
-        past_refusals: bool | None = None,
-        retries: int | None = None,
+        choosing: Choosing | None = None,
         max_output_tokens: int | None = None,
         timeouts: Timeouts | None = None,
         cache_seconds: int | None = None,
@@ -135,9 +142,7 @@ class Endpoints:
         """
         told = {
             "kind": kind, "route": [plain(target) for target in route], "team": team,
-            "strategy": strategy, "router": router, "tolerance": tolerance,
-            "sticky": sticky, "regions": None if regions is None else [*regions],
-            "max_cost": max_cost, "past_refusals": past_refusals, "retries": retries,
+            **asdict(choosing or Choosing()),
             "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "cache_seconds": cache_seconds,
             "record_content": record_content,
             "guards": guards,

@@ -13,6 +13,7 @@ import tandem
 import tandem_sdk
 from tandem_sdk import (
     Asking,
+    Choosing,
     Client,
     GateRefused,
     Invalid,
@@ -272,7 +273,8 @@ def test_endpoints_and_providers(platform: FakePlatform, client: Client) -> None
     platform.on("PUT", "/api/v1/endpoints/assistant", endpoint)
     platform.on("DELETE", "/api/v1/endpoints/assistant", {"name": "assistant"})
     assert client.endpoints.list()[0].route == (Target(target="mock/gpt-4o-mini"),)
-    client.endpoints.set("assistant", kind="chat", route=[Target(target="mock/gpt-4o-mini")], retries=0, record_content=False)
+    route = [Target(target="mock/gpt-4o-mini")]
+    client.endpoints.set("assistant", kind="chat", route=route, choosing=Choosing(retries=0), record_content=False)
     assert platform.asked[1].json() == {
         "kind": "chat",
         "route": [plain(Target(target="mock/gpt-4o-mini"))],

@@ -9,7 +9,7 @@ import click
 
 from tandem.cli.options import as_json, platform, wrong
 from tandem.cli.show import emit, moment, table
-from tandem_sdk import Endpoint, Target
+from tandem_sdk import Choosing, Endpoint, Target
 from tandem_sdk.shape import read
 
 HEADINGS = ("endpoint", "kind", "route", "strategy", "team", "retries", "managed by")
@@ -105,14 +105,16 @@ def set_endpoint(
             kind=kind,
             route=[target_of(word) for word in targets],
             team=team,
-            strategy=strategy,
-            router=router,
-            tolerance=tolerance,
-            sticky=sticky,
-            regions=regions or None,
-            max_cost=max_cost,
-            past_refusals=past_refusals,
-            retries=retries,
+            choosing=Choosing(
+                strategy=strategy,
+                router=router,
+                tolerance=tolerance,
+                sticky=sticky,
+                regions=regions or None,
+                max_cost=max_cost,
+                past_refusals=past_refusals,
+                retries=retries,
+            ),
             max_output_tokens=max_output_tokens,
             cache_seconds=cache_seconds,
             record_content=record_content,
