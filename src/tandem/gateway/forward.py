@@ -82,7 +82,9 @@ class _Sending:
     reply: Reply
     guards: Guarding | None
     used: dict[str, list[int]] = field(default_factory=dict)
-    """Keys that this call has tried, by provider."""
+    """Keys that this call has tried in this round, by provider."""
+    tried: dict[str, set[int]] = field(default_factory=dict)
+    """Keys that it has tried at all: each is tried once for free."""
 
     async def send(self) -> None:
         call = self.call
@@ -124,7 +126,7 @@ class _Sending:
             return False
         name = target.target.partition("/")[0]
         host = self.call.snapshot.hosts.get(name)
-        return host is not None and len(self.used.get(name, ())) < len(host.keys)
+        return host is not None and len(self.tried.get(name, ())) < len(host.keys)
 
     async def _tried(self, target: Target) -> None:
         """An attempt, after which it is known how its target is doing."""
@@ -156,6 +158,7 @@ class _Sending:
             used.clear()
             key = self.hosts.memory.health.key(target.target, len(host.keys), now) or 0
         used.append(key)
+        self.tried.setdefault(host.name, set()).add(key)
         return key
 
     def _learn(self, outcome: str, target: Target, host: Host, key: int, asks_for: float | None) -> None:

@@ -6,6 +6,7 @@ fault that is not foreseen ends it too, with a traceback on standard error; the 
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -20,6 +21,8 @@ from tandem.core.errors import TandemError
 from tandem.serving.base import Card, Runtime, load
 from tandem.serving.frames import HEAD, LARGEST, Answer, Ask, Fault, frame
 
+BEHIND = 10
+"""How much a host gives way: whoever passes calls on must not wait for whoever computes, where cores are scarce."""
 KEPT = 16
 """Models held in memory; the one unused longest makes room."""
 
@@ -77,6 +80,7 @@ def main(arguments: list[str]) -> int:
         return 64
     # XGBoost imports scikit-learn where it can, which a host never uses and which makes its start four times longer.
     sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]  # None is how Python marks a module as absent
+    os.nice(BEHIND)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the door decides when we end
     with socket.socket(fileno=int(arguments[1])) as connection:
         incoming, outgoing = connection.makefile("rb"), connection.makefile("wb")

@@ -247,6 +247,18 @@ async def test_where_every_key_is_refused_the_call_ends_and_the_next_target_is_a
     assert [attempt.outcome for attempt in calls(door, reply)[0].attempts] == ["provider_auth", "provider_auth", "ok"]
 
 
+async def test_keys_are_tried_once_however_many_retries_there_are(door: House) -> None:
+    """Two keys that are both limited, one target, two retries: two attempts for the keys, and two more."""
+    (own,) = door.snapshot.hosts.values()
+    keys = tuple(Vault(bytes(32)).seal("provider", key, b"mock") for key in (b"a", b"b"))
+    door.publish(hosts={"mock": replace(own, keys=keys)})
+    spread(door, Target(target="mock/gpt-4o-mini"), retries=2)
+    door.mock.faults(["429;retry-after=0"])
+    reply = await ask(door)
+    assert reply.status_code == 429
+    assert len(door.mock.requests()) == 4
+
+
 # --- failures by class
 
 
