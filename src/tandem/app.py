@@ -48,7 +48,7 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     from tandem.gateway.transport import Pool
     from tandem.gateway.upstream import Hosts
     from tandem.gateway.wires.served import Answering
-    from tandem.gateway.worker import Bind, serve
+    from tandem.gateway.worker import Bind, serve, take_files
     from tandem.governance import lend
     from tandem.governance.admit import Purse
     from tandem.governance.digest import PEPPER
@@ -57,6 +57,7 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     from tandem.serving.door import Predictions
     from tandem.store.vault import Vault
 
+    take_files()
     home, clock, options = settings.home, SystemClock(), settings.server
     vault = Vault.load(home, os.environ)
     journal = Journal(home / "journal")
