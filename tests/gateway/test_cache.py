@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -263,6 +265,26 @@ def test_two_processes_share_the_answers_and_another_key_opens_none(cache: Cache
     assert other.find(b"z" * 32) is None  # an answer belongs to its question
 
 
+def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
+    """All workers of a home start together."""
+    script = (
+        "import sys; from pathlib import Path; from tandem.core.clock import SystemClock; from tandem.store.vault import Vault;"
+        "from tandem.gateway.cache import Cache; cache = Cache(Path(sys.argv[1]), Vault(bytes(32)), SystemClock());"
+        "sys.stdin.read(); print(cache.find(bytes(32)), cache._reads is not None); cache.close()"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path / "cache.db")]
+    started = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    said = [process.communicate("")[0] for process in started]
+    assert said == ["None True\n"] * 6
+
+
+def test_a_cache_whose_place_is_not_there_is_an_empty_one(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "none" / "cache.db", Vault(bytes(32)), SystemClock())
+    put(cache, b"a" * 32, "x")
+    assert cache.find(b"a" * 32) is None
+    cache.close()
+
+
 def test_there_is_room_for_so_much_and_the_oldest_go(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "ROOM", 5000)
     monkeypatch.setattr(caching, "SWEEP", 1)
@@ -283,7 +305,7 @@ def test_what_is_over_is_swept(cache: Cache, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_cache_that_cannot_be_read_or_written_is_an_empty_one(cache: Cache) -> None:
     with sqlite3.connect(cache._path) as db:
-        db.executescript("DROP TABLE answers; CREATE TABLE answers (another INTEGER)")
+        db.executescript("DROP TABLE IF EXISTS answers; CREATE TABLE answers (another INTEGER)")
     put(cache, b"a" * 32, "x")
     assert cache.find(b"a" * 32) is None
 

@@ -8,6 +8,7 @@ It knows no wire: what a caller was sent is kept and sent again.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -35,6 +36,8 @@ SWEEP = 64
 WAITING = 256
 """Answers that wait to be written; beyond them none is kept."""
 OF_THE_TRACE = frozenset({b"traceparent", b"tracestate"})
+ATTEMPTS, PAUSE_SECONDS = 20, 0.02
+"""How often, and how soon after each other, a file is opened that somebody else is making."""
 SCHEMA = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=OFF;
@@ -77,7 +80,7 @@ class Cache:
     def __init__(self, path: Path, vault: Vault, clock: Clock) -> None:
         self._path, self._vault, self._clock = path, vault, clock
         self._pepper = vault.derive(PURPOSE)
-        self._reads = _open(path)
+        self._reads: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache")
         self._writes: sqlite3.Connection | None = None
         self._since = 0
@@ -86,7 +89,8 @@ class Cache:
     def find(self, key: bytes) -> Kept | None:
         """The answer to a question, if there is one that is not over."""
         try:
-            row = self._reads.execute("SELECT until, sealed FROM answers WHERE key = ?", (key,)).fetchone()
+            db = self._reads = self._reads or _open(self._path)
+            row = db.execute("SELECT until, sealed FROM answers WHERE key = ?", (key,)).fetchone()
         except sqlite3.Error:  # a cache that cannot be read is an empty one
             return None
         if row is None or row[0] <= self._clock.now():
@@ -126,9 +130,9 @@ class Cache:
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
-        self._reads.close()
-        if self._writes is not None:
-            self._writes.close()
+        for db in (self._reads, self._writes):
+            if db is not None:
+                db.close()
 
     def _digest(self, subject: str) -> bytes:
         return mac(self._pepper, subject.encode(errors="replace"))
@@ -284,5 +288,13 @@ def take(call: Call, teed: Teed) -> Kept | None:
 
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=2, check_same_thread=False)
-    db.executescript(SCHEMA)
+    for left in range(ATTEMPTS, -1, -1):
+        try:
+            db.executescript(SCHEMA)
+            break
+        except sqlite3.OperationalError:  # several processes make it at once; SQLite does not wait for that by itself
+            if not left:
+                db.close()
+                raise
+            time.sleep(PAUSE_SECONDS)
     return db
