@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -981,3 +983,30 @@ async def test_tls(tmp_path: Path) -> None:
         assert site.requests[0].scheme == "https"
         assert (await caller.ask(b"bad\r\n\r\n")).status == 400
         assert await caller.rest() == b""
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@on_uvloop
+async def test_a_caller_who_comes_again_resumes_its_session(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """The second handshake costs no signature; it is the worker that was reached before who knows the session."""
+    server_side, client_side = certified(tmp_path)
+    client_side.maximum_version = version
+
+    def ask(port: int, session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool]:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+            client_side.wrap_socket(plain, server_hostname="localhost", session=session) as secure,
+        ):
+            secure.sendall(b"GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            said = b""
+            while piece := secure.recv(65536):  # the ticket of TLS 1.3 comes behind the handshake
+                said += piece
+            assert said.startswith(b"HTTP/1.1 200")
+            return secure.session, bool(secure.session_reused)
+
+    async with serving() as site:
+        port = await site.server.listen("127.0.0.1", 0, ssl=server_side)
+        session, reused = await asyncio.to_thread(ask, port, None)
+        assert not reused
+        assert session is not None
+        assert (await asyncio.to_thread(ask, port, session))[1]
