@@ -433,9 +433,10 @@ def test_a_whole_answer_says_the_same() -> None:
 )  # fmt: skip
 def test_what_is_billed_is_booked_and_what_is_counted_only_without_it(usage: object, wanted: Usage | None) -> None:
     assert WIRE.usage(json.dumps({"usage": usage}).encode()) == wanted
-    meter = WIRE.meter()
-    assert meter.frame(json.dumps(end(usage=usage)).encode()) == (False, True)
-    assert meter.usage == wanted
+    reader = WIRE.reader()
+    said = reader.feed(json.dumps(end(usage=usage)).encode())
+    assert reader.ended
+    assert [delta.usage for delta in said if isinstance(delta, Used)] == ([] if wanted is None else [wanted])
 
 
 @pytest.mark.parametrize(
@@ -495,7 +496,6 @@ def test_what_cannot_be_read_is_no_silence(payload: bytes) -> None:
     with pytest.raises(Upstream) as whole:
         WIRE.whole(payload)
     assert whole.value.code == "malformed_reply"
-    assert WIRE.meter().frame(payload) == (False, False)
     assert WIRE.usage(payload) is None
 
 

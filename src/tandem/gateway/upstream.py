@@ -11,6 +11,7 @@ import re
 import ssl
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,7 +25,7 @@ from tandem.gateway.cache import Cache
 from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call
 from tandem.gateway.framing import FRAMINGS, SSE, media
 from tandem.gateway.guard import Guarding, let_out
-from tandem.gateway.providers.base import Ask, Verb, Wire, load
+from tandem.gateway.providers.base import Ask, Passing, Verb, Wire, load
 from tandem.gateway.routing.plan import Memory
 from tandem.gateway.routing.shadow import Shadows
 from tandem.gateway.snapshot import Host, Snapshot
@@ -192,7 +193,7 @@ async def attempt(
             answer = translate.stream if kind in FRAMINGS else translate.whole
             await answer(wire, dialect_of(asked.dialect), call, asked, ask, response, reply, guards)
         elif kind == SSE:
-            await _stream(wire, call, asked, response, reply, guards, tie)
+            await _stream(cast(Passing, wire), call, asked, response, reply, guards, tie)  # only chats stream
         else:
             await _whole(wire, call, response, reply, guards, tie)
     except Rejected as error:
@@ -358,7 +359,7 @@ def _check(payload: bytes | None) -> None:
 
 
 async def _stream(
-    wire: Wire, call: Call, asked: Prompted, response: Response, reply: Reply, guards: Guarding | None, tie: Tie | None = None
+    wire: Passing, call: Call, asked: Prompted, response: Response, reply: Reply, guards: Guarding | None, tie: Tie | None = None
 ) -> None:
     """Passes frames on as they come; the commit point is the first one that is sent, which is one that says something."""
     frames, meter, started = Frames(), wire.meter(), False

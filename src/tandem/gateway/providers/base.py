@@ -84,10 +84,6 @@ class Wire(Protocol):
         """What a whole reply says it used; None when it does not say."""
         ...
 
-    def meter(self) -> Meter:
-        """For one passing stream."""
-        ...
-
     def put(self, chat: Chat, model: str, key: str | None) -> Ask:
         """The chat as this protocol asks for it, for callers of another dialect.
 
@@ -113,6 +109,14 @@ class Wire(Protocol):
 
         One of auth, quota, rate_limited, overloaded, context_exceeded, content_policy, bad_request, not_found, upstream_5xx.
         """
+        ...
+
+
+class Passing(Wire, Protocol):
+    """A protocol that callers speak too, so that its streams pass as they are."""
+
+    def meter(self) -> Meter:
+        """For one passing stream."""
         ...
 
 

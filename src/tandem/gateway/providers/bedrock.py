@@ -260,33 +260,6 @@ class BedrockReader:
         return [ToolDelta(place=at, arguments="{}")]  # nothing was said, and nothing is no JSON
 
 
-class BedrockMeter:
-    """What a stream of events used: it says so once, and then it is over."""
-
-    __slots__ = ("usage",)
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-
-    def tells(self, frame: bytes) -> bool:
-        return True
-
-    def opens(self, frame: bytes) -> bool:
-        return True
-
-    def frame(self, payload: bytes) -> tuple[bool, bool]:
-        try:
-            event = _event.decode(payload)
-        except UNREADABLE:
-            return False, False
-        if event.exception is not None:
-            raise _told(event.exception)
-        if event.metadata is None:
-            return False, False
-        self.usage = _canonical(event.metadata.usage)
-        return False, True
-
-
 class Bedrock:
     """Chats as Bedrock's Converse has them."""
 
@@ -346,9 +319,6 @@ class Bedrock:
             return _canonical(_metadata.decode(body).usage)
         except UNREADABLE:
             return None
-
-    def meter(self) -> BedrockMeter:
-        return BedrockMeter()
 
     def fault(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> str:
         try:

@@ -185,32 +185,6 @@ class CohereReader:
             yield ToolDelta(place=place, arguments=told.arguments)
 
 
-class CohereMeter:
-    """What a stream of events used: the last one says so."""
-
-    __slots__ = ("usage",)
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-
-    def tells(self, frame: bytes) -> bool:
-        return True
-
-    def opens(self, frame: bytes) -> bool:
-        return True
-
-    def frame(self, payload: bytes) -> tuple[bool, bool]:
-        try:
-            event = _event.decode(payload)
-        except UNREADABLE:
-            return False, False
-        if event.type != "message-end" or event.delta is None:
-            return False, False
-        self.usage = _canonical(event.delta.usage)
-        _finished(event.delta.finish_reason, event.delta.error)
-        return False, True
-
-
 class Cohere:
     """Chats as Cohere's v2 has them."""
 
@@ -264,9 +238,6 @@ class Cohere:
             return _canonical(told.usage or told.meta)
         except UNREADABLE:
             return None
-
-    def meter(self) -> CohereMeter:
-        return CohereMeter()
 
     def fault(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> str:
         try:

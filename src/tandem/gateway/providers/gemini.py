@@ -207,31 +207,6 @@ class GeminiReader:
         return "tool_calls" if reason == "stop" and self._calls else reason
 
 
-class GeminiMeter:
-    """What a stream of chunks used: the last one counts, for each repeats it."""
-
-    __slots__ = ("usage",)
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-
-    def tells(self, frame: bytes) -> bool:
-        return True
-
-    def opens(self, frame: bytes) -> bool:
-        return True
-
-    def frame(self, payload: bytes) -> tuple[bool, bool]:
-        try:
-            reply = _reply.decode(payload)
-        except UNREADABLE:
-            return False, False
-        self.usage = _canonical(reply.usage_metadata) or self.usage
-        finished = any(candidate.finish_reason for candidate in reply.candidates or ())
-        blocked = not reply.candidates and reply.prompt_feedback is not None and bool(reply.prompt_feedback.block_reason)
-        return False, finished or blocked
-
-
 class Gemini:
     """Chats as Google's Gemini API speaks them."""
 
@@ -290,9 +265,6 @@ class Gemini:
             return _canonical(_usage.decode(body).usage_metadata)
         except UNREADABLE:
             return None
-
-    def meter(self) -> GeminiMeter:
-        return GeminiMeter()
 
     def fault(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> str:
         try:
