@@ -128,7 +128,8 @@ class Call:
     """Whether the caller wants no answer that was given before."""
     closed: bool = False
     _running: Running | None = None
-    _pending: list[Ended] = field(default_factory=list)
+    _pending: list[tuple[Ended, Reservation, int | None]] = field(default_factory=list)
+    """Attempts that ended and are not on record yet, each with what it held and the tokens it used."""
     _need: Need = NOTHING
     _accounts: Accounts | None = None
     _places: Accounts = UNCAPPED
@@ -228,6 +229,7 @@ class Call:
 
     def _reserve(self) -> None:
         assert self._accounts is not None
+        self._record()  # what an earlier attempt left is room for this one
         if self.place is FREE and self._places.call:
             self.place = self.door.purse.enter(self._places)
         self.reservation = self.door.purse.admit(self._accounts, self._need)
@@ -264,9 +266,7 @@ class Call:
         """
         assert self.principal is not None
         assert self.endpoint is not None
-        if self._pending:
-            self.door.journal.write(*self._pending)
-            self._pending.clear()
+        self._record()
         now = self.door.clock.now()
         number = len(self.attempts)
         price = price or self.snapshot.prices.get(target)
@@ -299,7 +299,7 @@ class Call:
         return self._running
 
     def end(self, outcome: str, usage: Usage, error: str | None = None) -> None:
-        """Prices and settles the attempt that is under way; the record is written with the next one."""
+        """Prices the attempt that is under way; it is settled when its record is written, with the next one."""
         running = self._running
         assert running is not None
         self._running = None
@@ -330,9 +330,20 @@ class Call:
             end=now,
         )
         tokens = None if usage.source == "estimated" else usage.total_input + usage.total_output
-        self.door.purse.settle(running.reservation, cost or 0, tokens)
         self.attempts.append(attempt)
-        self._pending.append(Ended(self.trace, attempt, running.holds, self.scopes))
+        self._pending.append((Ended(self.trace, attempt, running.holds, self.scopes), running.reservation, tokens))
+
+    def _record(self, *closed: Closed) -> None:
+        """Writes what ended, and only then lets go of what it held.
+
+        In the other order a worker that is killed in between would be booked at a reservation that others spend already.
+        """
+        if not self._pending and not closed:
+            return
+        self.door.journal.write(*[ended for ended, _, _ in self._pending], *closed)
+        for ended, reservation, tokens in self._pending:
+            self.door.purse.settle(reservation, ended.attempt.cost or 0, tokens)
+        self._pending.clear()
 
     def stage(self, name: str, start: int) -> None:
         """Notes a stage that began at `start` and ends now."""
@@ -392,8 +403,6 @@ class Call:
             self.end(outcome, UNKNOWN, error.message if error else None)
         if self.reservation is not FREE:  # admitted, never begun
             self.door.purse.settle(self.reservation, 0)
-        if self.place is not FREE:
-            self.door.purse.settle(self.place, 0, entered=bool(self.attempts) or self.answered_before)
         now = self.door.clock.now()
         if error is not None:
             self.keep(error.words.encode())
@@ -420,8 +429,9 @@ class Call:
             subject=self.subject,
         )
         counted = (self.place.holds, self.scopes) if self.answered_before else ((), ())
-        self.door.journal.write(*self._pending, Closed(trace, self._content(), *counted))
-        self._pending.clear()
+        self._record(Closed(trace, self._content(), *counted))
+        if self.place is not FREE:
+            self.door.purse.settle(self.place, 0, entered=bool(self.attempts) or self.answered_before)
         self.door.metrics.count(self.kind, outcome, (now - self.start) / 1e6, trace.cost or 0)
 
     def _content(self) -> bytes:

@@ -124,7 +124,7 @@ class Server:
             connection.cut(reset=True)
         for task in self._tasks:
             if task is not None:
-                task.cancel()
+                asyncio.get_running_loop().call_soon(task.cancel)
         await self._settle(1.0)
 
     async def _settle(self, seconds: float) -> None:
@@ -262,7 +262,7 @@ class _Connection(asyncio.Protocol):
             if reply.intake is not None:
                 reply.intake.finish(Invalid("The request body ended early.", code="truncated_body"))
             if self._task is not None:
-                self._task.cancel()
+                self.loop.call_soon(self._task.cancel)  # after its first step: a handler that is never begun leaves no trace
         self._stuck = False
         self._corked.clear()
         self._wake()

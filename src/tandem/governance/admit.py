@@ -119,6 +119,7 @@ class Purse:
     slices: dict[Account, Slice] = field(default_factory=dict)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="purse"))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _asking: set[asyncio.Task[NoRoom | None]] = field(default_factory=set)
     _renewed: float = 0.0
     _ahead: int = CALLS_AHEAD
     _admitted: int = 0
@@ -217,8 +218,10 @@ class Purse:
         """
         waited = 0.0
         while True:
-            async with self._turn:
-                room = await self._lease(wants, opens)
+            asking = asyncio.create_task(self._in_turn(wants, opens))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+            room = await asyncio.shield(asking)  # a caller that leaves meanwhile must not leave a lease that nobody knows
             if room is None:
                 return
             if not room.elsewhere or waited >= RECALL_SECONDS:
@@ -238,6 +241,10 @@ class Purse:
             return [(account, 1) for account in accounts.call]
         wanted = [(account, need.tokens if tokens else need.amount) for account, tokens in accounts.attempt]
         return [each for each in wanted if each[1]]
+
+    async def _in_turn(self, wanted: Sequence[tuple[Account, int]], opens: Budget | None) -> NoRoom | None:
+        async with self._turn:
+            return await self._lease(wanted, opens)
 
     async def _lease(self, wanted: Sequence[tuple[Account, int]], opens: Budget | None) -> NoRoom | None:
         tick, now = self.clock.monotonic(), self.clock.now() + self._skew
@@ -352,6 +359,8 @@ class Purse:
 
     def close(self) -> None:
         """Hands everything back and ends the thread; what the ledger does not take now is free when its lease ends."""
+        for asking in self._asking:  # what it was given meanwhile is freed with everything else that this worker held
+            asking.cancel()
         self._thread.shutdown(wait=True)
         back = [(p.lease, scope, meter, max(0, p.free)) for (scope, meter), p in self.slices.items() if p.lease]
         self.slices.clear()
@@ -368,7 +377,7 @@ def _accounts(scopes: tuple[str, ...], caps: Caps) -> Accounts:
         found += [(scope, meter) for meter in caps.get(scope, ())]
         if key is not None:
             found += [(f"{scope}{MEMBER}{key}", meter) for meter in caps.get(scope + MEMBER, ())]
-    units = [(account, unit_of(account[1])) for account in found]
+    units = [(account, unit_of(account[1])) for account in dict.fromkeys(found)]
     return Accounts(
         attempt=tuple([(account, unit == "tokens") for account, unit in units if unit in ("usd", "tokens")]),
         call=tuple([account for account, unit in units if unit in ("requests", "calls")]),
