@@ -222,17 +222,18 @@ def test_no_interleaving_passes_the_cap(tmp_path_factory: pytest.TempPathFactory
     ledger.set_budget(Budget(scope=SCOPE, cap=cap, window="total"))
     slices: dict[str, list[list[object]]] = {"a": [], "b": []}  # [lease, free, deadline]
     open_calls: list[tuple[Begun, list[object]]] = []
-    spent = 0
+    spent, lives = 0, {"a": 0, "b": 0}
     for action, who, number in steps:
+        boot = f"{who}{lives.get(str(who), 0)}"  # a worker that died comes back under another name
         if action == "lease":
-            given = ledger.lease(str(who), [Want(scope=SCOPE, meter="total", need=number, like=number * 3)])
+            given = ledger.lease(boot, [Want(scope=SCOPE, meter="total", need=number, like=number * 3)])
             if isinstance(given, list):
                 slices[str(who)].append([given[0].lease, given[0].amount, clock.monotonic() + LEASE_SECONDS])
         elif action == "begin":
             for piece in slices[str(who)]:
                 if piece[1] >= number and clock.monotonic() < piece[2]:  # type: ignore[operator]
                     piece[1] -= number  # type: ignore[operator]
-                    record, batch = begun(Hold(str(piece[0]), SCOPE, "total", number), boot=str(who), at=clock.now())
+                    record, batch = begun(Hold(str(piece[0]), SCOPE, "total", number), boot=boot, at=clock.now())
                     ledger.post(batch)
                     open_calls.append((record, piece))
                     break
@@ -245,16 +246,17 @@ def test_no_interleaving_passes_the_cap(tmp_path_factory: pytest.TempPathFactory
         elif action == "return":
             for piece in slices[str(who)]:
                 if clock.monotonic() < piece[2]:  # type: ignore[operator]
-                    ledger.give_back(str(who), [(str(piece[0]), SCOPE, "total", int(str(piece[1])))])
+                    ledger.give_back(boot, [(str(piece[0]), SCOPE, "total", int(str(piece[1])))])
                     piece[1] = 0
         elif action == "wait":
             clock.advance(float(str(who)))
-            ledger.expire(ledger.tick(), ["a", "b"])
+            ledger.expire(ledger.tick(), [f"{each}{life}" for each, life in lives.items()])
         elif action == "die":
-            for record in ledger.open_attempts(str(who)):
+            for record in ledger.open_attempts(boot):
                 spent += record.holds[0].amount
                 ledger.post(ended(record, record.holds[0].amount))
-            ledger.bury(str(who))
+            ledger.bury(boot)
+            lives[str(who)] += 1
             open_calls = [pair for pair in open_calls if pair[1] not in slices[str(who)]]
             slices[str(who)] = []
         elif action == "cap":
@@ -531,3 +533,13 @@ def test_two_writers_on_a_server_take_turns(postgres: Server, clock: FixedClock)
     assert sum(given) == 100
     for ledger in ledgers:
         ledger.close()
+
+
+def test_nothing_is_lent_to_a_worker_that_was_buried(empty: Ledger) -> None:
+    empty.set_budget(Budget(scope=SCOPE, cap=100))
+    hold(empty, SCOPE, "day", 40)
+    empty.bury("a")
+    assert standing(empty) == (0, 0)
+    with pytest.raises(Unavailable, match="taken for dead"):
+        empty.lease("a", [Want(scope=SCOPE, meter="day", need=4, like=4)])
+    hold(empty, SCOPE, "day", 4, "b")

@@ -262,7 +262,10 @@ class _Connection(asyncio.Protocol):
             if reply.intake is not None:
                 reply.intake.finish(Invalid("The request body ended early.", code="truncated_body"))
             if self._task is not None:
-                self.loop.call_soon(self._task.cancel)  # after its first step: a handler that is never begun leaves no trace
+                if reply.begun:
+                    self._task.cancel()
+                else:  # a handler that was never begun would leave no trace
+                    self.loop.call_soon(self._task.cancel)
         self._stuck = False
         self._corked.clear()
         self._wake()
@@ -390,6 +393,7 @@ class _Connection(asyncio.Protocol):
             self._fault(Broken("The handler returned without a reply."), reply)
 
     async def _run(self, work: Coroutine[Any, Any, None], reply: Reply) -> None:
+        reply.begun = True
         try:
             await work
             if not reply.ended and not reply.gone:

@@ -28,7 +28,7 @@ from pathlib import Path
 import msgspec
 
 from tandem.core.clock import MICROS, Clock
-from tandem.core.errors import Conflict, NotFound
+from tandem.core.errors import Conflict, NotFound, Unavailable
 from tandem.core.ids import new_id
 from tandem.core.policy import Budget, Mode, Unit, window_in
 from tandem.core.secret import Secret
@@ -305,6 +305,8 @@ class Ledger:
         leases: list[Lease] = []
         rows = self._rows
         with rows.writing():
+            if rows.one("SELECT 1 FROM buried WHERE boot = ?", (boot,)) is not None:
+                raise Unavailable("This worker was taken for dead, and gets nothing any more.", hint="Start it again.")
             refusal = self._refusal(boot, wants)
             if refusal is not None:
                 self._recall(boot, refusal)
@@ -432,8 +434,9 @@ class Ledger:
         return [msgspec.msgpack.decode(body, type=Begun) for (body,) in rows]
 
     def bury(self, boot: str) -> None:
-        """Frees all that a dead worker still holds; its attempts were booked before."""
+        """Frees all that a dead worker still holds; its attempts were booked before. Nothing is lent to it ever after."""
         with self._rows.writing():
+            self._rows.run("INSERT INTO buried VALUES (?,?) ON CONFLICT DO NOTHING", (boot, self._rows.now()))
             booking.reap(
                 self._rows,
                 [(a, b, c) for a, b, c in self._rows.all("SELECT lease, scope, meter FROM leases WHERE boot = ?", (boot,))],
@@ -476,6 +479,7 @@ class Ledger:
         with rows.writing():
             gone = rows.run("DELETE FROM booked WHERE at < ?", (before,))
             gone += rows.run("DELETE FROM budgets WHERE ends < ?", (before,))
+            gone += rows.run("DELETE FROM buried WHERE at < ?", (before,))
             gone += rows.run("DELETE FROM told WHERE start > 0 AND start < ?", (before - 366 * DAY_MICROS,))
             for meter in [row[0] for row in rows.all("SELECT DISTINCT meter FROM accounts")]:
                 window = window_in(meter)

@@ -119,6 +119,7 @@ class PostgresRows:
         self._url, self._what, self._clock, self._lock = url, what, clock, threading.RLock()
         self._turn = crc32(what.encode())
         self._db: psycopg.Connection[Row] | None = None
+        self._closed = False
 
     def all(self, sql: str, values: Values = ()) -> list[Row]:
         with self._speaking() as db:
@@ -159,6 +160,7 @@ class PostgresRows:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             if self._db is not None:
                 self._db.close()
                 self._db = None
@@ -169,6 +171,8 @@ class PostgresRows:
         import psycopg  # late: a door that keeps its books in a file has no use for it
 
         with self._lock:
+            if self._closed:
+                raise Unavailable(f"{self._what} is closed here.")
             try:
                 if self._db is None or self._db.closed:
                     self._db = psycopg.connect(
