@@ -123,13 +123,14 @@ def app(settings: Settings) -> App:
         indexes,
         makers,
         monitors,
+        persons,
         policy,
         principals,
         reviews,
         runs,
         traces,
     )
-    from tandem.api import subjects as persons
+    from tandem.api import subjects as erased
     from tandem.api.server import Face, build
     from tandem.batches.batches import KIND as BATCH
     from tandem.batches.batches import Batches
@@ -164,6 +165,9 @@ def app(settings: Settings) -> App:
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
+    from tandem.governance.people.invitations import Invitations
+    from tandem.governance.people.passwords import Passwords
+    from tandem.governance.people.persons import Persons
     from tandem.governance.sessions import Sessions
     from tandem.jobs import staging
     from tandem.jobs.repo import Runs
@@ -256,7 +260,9 @@ def app(settings: Settings) -> App:
     promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=home / "lake"))
     requests = Requests(sql, audit, clock)
     jobs.register("retrain", make_retrain(train, promotions, requests))
-    sessions, decided = Sessions(keys, vault, clock), Decisions(requests, promotions)
+    decided, passwords, people = Decisions(requests, promotions), Passwords(), Persons(sql, clock, audit, keys.trim)
+    sessions = Sessions(sql, keys, vault, clock, audit, passwords)
+    invitations = Invitations(sql, vault, clock, audit, people, passwords)
     queue = Queue(
         Reviews(sql, audit, clock),
         traces=recorded,
@@ -289,7 +295,10 @@ def app(settings: Settings) -> App:
         ledger=ledger,
         audit=audit,
         keys=keys,
+        persons=people,
+        invitations=invitations,
         sessions=sessions,
+        address=settings.server.console,
         current=compiler.current,
         monitors=watch.monitors,
         decisions=decided,
@@ -303,6 +312,7 @@ def app(settings: Settings) -> App:
         sessions=sessions,
         routers=[
             principals.routes(keys),
+            persons.routes(people, invitations, sessions, keys, settings.server.console),
             policy.routes(ledger, registry, audit, sql, clock),
             assets.routes(registry, promotions),
             makers.routes(registry),
@@ -312,7 +322,7 @@ def app(settings: Settings) -> App:
             runs.routes(past, jobs, registry, looked),
             endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD),
             traces.routes(recorded, subjects, compiler.price),
-            persons.routes(erasures),
+            erased.routes(erasures),
             monitors.routes(watch, decided),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),

@@ -54,6 +54,9 @@ from tandem.governance.digest import PEPPER
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.people.invitations import Invitations
+from tandem.governance.people.passwords import Passwords
+from tandem.governance.people.persons import Persons
 from tandem.governance.sessions import Sessions
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.repo import Runs
@@ -138,7 +141,9 @@ class House:
             clock=clock,
             forget=lambda subject: 0,
         )
-        self.sessions = Sessions(self.keys, self.vault, clock)
+        self.persons, passwords = Persons(self.sql, clock, self.audit, self.keys.trim), Passwords()
+        self.invitations = Invitations(self.sql, self.vault, clock, self.audit, self.persons, passwords)
+        self.sessions = Sessions(self.sql, self.keys, self.vault, clock, self.audit, passwords)
         self.queue = Queue(
             Reviews(self.sql, self.audit, clock), traces=self.traces, subjects=self.subjects, clock=clock, retention_days=90
         )
@@ -186,7 +191,10 @@ class House:
             ledger=self.ledger,
             audit=self.audit,
             keys=self.keys,
+            persons=self.persons,
+            invitations=self.invitations,
             sessions=self.sessions,
+            address="http://console",
             current=self.compiler.current,
             monitors=self.monitors,
             decisions=Decisions(self.requests, Promotions(self.registry, self.evaluations, self.clock)),

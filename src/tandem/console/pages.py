@@ -6,7 +6,21 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import alerts, assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
+from tandem.console import (
+    alerts,
+    assets,
+    endpoints,
+    entry,
+    files,
+    home,
+    monitors,
+    people,
+    policy,
+    principals,
+    reviews,
+    runs,
+    traces,
+)
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, Seen
 from tandem.console.traces import Pricing
@@ -19,6 +33,8 @@ from tandem.governance.audit import Audit
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.people.invitations import Invitations
+from tandem.governance.people.persons import Persons
 from tandem.governance.sessions import Sessions
 from tandem.jobs.repo import Runs
 from tandem.monitoring.repo import Monitors
@@ -43,7 +59,11 @@ class Sources:
     ledger: Ledger
     audit: Audit
     keys: Keys
+    persons: Persons
+    invitations: Invitations
     sessions: Sessions
+    address: str
+    """Of the console, for links."""
     current: Current
     """Gives the compiled snapshot."""
     monitors: Monitors
@@ -64,6 +84,7 @@ def routes(sources: Sources) -> APIRouter:
     desk = Desk(s.sessions, s.clock)
     router = APIRouter()
     for part in (
+        entry.routes(desk, s.invitations),
         home.routes(desk, s.traces, s.runs, s.ledger, s.audit, s.current),
         endpoints.routes(desk, s.current, s.resting),
         assets.routes(desk, s.registry, s.look, s.indexes),
@@ -72,6 +93,7 @@ def routes(sources: Sources) -> APIRouter:
         monitors.routes(desk, s.monitors, s.decisions),
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
+        people.routes(desk, s.persons, s.invitations, s.keys, s.address),
         principals.routes(desk, s.keys),
         policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),
