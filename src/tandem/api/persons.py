@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tandem.api.wire import Caller, address_of, answer, drop_session, own_site, set_session
-from tandem.core.errors import Unauthenticated
+from tandem.core.errors import Forbidden
 from tandem.core.principal import Person, Principal, Role
 from tandem.governance.keys import Keys
 from tandem.governance.people.invitations import LONGEST_SECONDS, SECONDS, Invitations, Invited
@@ -133,7 +133,7 @@ def routes(persons: Persons, invitations: Invitations, sessions: Sessions, keys:
     def act_in(request: Request, body: ActIn, by: Caller) -> Response:
         """Goes on in another team of the person's."""
         if by.kind != "person":
-            raise Unauthenticated("A key acts in its own team.", hint="Sign in with your name and password.")
+            raise Forbidden("A key acts in its own team.", hint="Sign in with your name and password.")
         return answer(_session(sessions, sessions.act_in(request.cookies.get(COOKIE, ""), body.team)))
 
     @router.delete("/session")

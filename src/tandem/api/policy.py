@@ -20,7 +20,7 @@ from tandem.core.principal import Principal
 from tandem.evaluation.look import gate_metric
 from tandem.evaluation.suite import MARGIN
 from tandem.governance.audit import Audit
-from tandem.governance.authorise import ALL, authorise, scope_of
+from tandem.governance.authorise import authorise, scope_of
 from tandem.governance.ledger import Account, Ledger
 from tandem.governance.repo import Entry
 from tandem.registry.registry import Registry
@@ -146,8 +146,8 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
         before: Annotated[int | None, Query(ge=1, le=MICROS_MAX)] = None,
     ) -> Response:
         """Who changed what, newest first."""
-        authorise(by, "audit")
-        return answer([_entry(entry) for entry in audit.list(ALL, limit=limit, before=before)])
+        authorise(by, "audit", by.team)
+        return answer([_entry(entry) for entry in audit.list(scope_of(by), limit=limit, before=before)])
 
     @router.post("/audit/verify")
     def verify(by: Caller) -> Response:

@@ -49,6 +49,8 @@ NAVIGATION = (
     ("/audit", "Audit", "audit"),
 )
 """Address, name, and the right that a page needs."""
+OF_THE_TEAM = frozenset({"/audit"})
+"""Pages that show an auditor of a team what is the team's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,11 @@ class Desk:
         cookie = request.cookies.get(COOKIE)
         return None if cookie is None else self.sessions.by_cookie(cookie, address_of(request))
 
-    def enter(self, request: Request, right: str = "read") -> Principal:
+    def enter(self, request: Request, right: str = "read", *, own: bool = False) -> Principal:
         """Whoever is signed in and has the right.
+
+        Args:
+            own: whether it is enough to have it in the own team.
 
         Raises:
             Unauthenticated: nobody is.
@@ -85,8 +90,8 @@ class Desk:
         own_site(request)
         principal = self.known(request)
         if principal is None:
-            raise Unauthenticated("You are not signed in.", hint="Sign in with a key.")
-        authorise(principal, right)
+            raise Unauthenticated("You are not signed in.", hint="Sign in.")
+        authorise(principal, right, principal.team if own else None)
         return principal
 
     def page(
@@ -107,7 +112,11 @@ class Desk:
             values: what the template shows.
             by: who is signed in; nobody sees no navigation.
         """
-        navigation = [(href, name) for href, name, right in NAVIGATION if by is not None and by.may(right)]
+        navigation = [
+            (href, name)
+            for href, name, right in NAVIGATION
+            if by is not None and by.may(right, by.team if href in OF_THE_TEAM else None)
+        ]
         hats = () if by is None else self.sessions.hats(by)
         frame = {"title": title, "by": by, "path": request.url.path, "navigation": navigation, "hats": hats}
         text = self._templates.get_template(template).render({**values, **frame})

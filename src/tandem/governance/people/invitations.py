@@ -97,8 +97,11 @@ class Invitations:
         """Takes a link back.
 
         Raises:
+            Forbidden: `by` is no admin.
             NotFound: there is none that `by` sees.
         """
+        if not by.may("admin", by.team):
+            authorise(by, "admin")
         found = next((each for each in self.list(by) if each.id == id), None)
         if found is None:
             raise NotFound(f"There is no invitation '{id}'.", hint="It may have been used; `tandem person invited` lists them.")
