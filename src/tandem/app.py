@@ -166,8 +166,10 @@ def app(settings: Settings) -> App:
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
     from tandem.governance.people.invitations import Invitations
+    from tandem.governance.people.oidc import Oidc
     from tandem.governance.people.passwords import Passwords
     from tandem.governance.people.persons import Persons
+    from tandem.governance.people.vouched import Newcomers
     from tandem.governance.sessions import Sessions
     from tandem.jobs import staging
     from tandem.jobs.repo import Runs
@@ -261,7 +263,7 @@ def app(settings: Settings) -> App:
     requests = Requests(sql, audit, clock)
     jobs.register("retrain", make_retrain(train, promotions, requests))
     decided, passwords, people = Decisions(requests, promotions), Passwords(), Persons(sql, clock, audit, keys.trim)
-    sessions = Sessions(sql, keys, vault, clock, audit, passwords)
+    sessions = Sessions(sql, keys, vault, clock, audit, passwords, settings.sign_in.lasting)
     invitations = Invitations(sql, vault, clock, audit, people, passwords)
     queue = Queue(
         Reviews(sql, audit, clock),
@@ -297,6 +299,8 @@ def app(settings: Settings) -> App:
         keys=keys,
         persons=people,
         invitations=invitations,
+        oidc=Oidc(settings.oidc, vault, clock, settings.server.console),
+        newcomers=Newcomers(sql, vault, clock, audit, people),
         sessions=sessions,
         address=settings.server.console,
         current=compiler.current,

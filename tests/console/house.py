@@ -55,8 +55,11 @@ from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
 from tandem.governance.people.invitations import Invitations
+from tandem.governance.people.issuer import Issuer
+from tandem.governance.people.oidc import Oidc
 from tandem.governance.people.passwords import Passwords
 from tandem.governance.people.persons import Persons
+from tandem.governance.people.vouched import Newcomers
 from tandem.governance.sessions import Sessions
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.repo import Runs
@@ -164,6 +167,7 @@ class House:
         self.compiler = Compiler(sources, replica=home / "replica.db", served=home / "served", max_age=None, environment={})
         self.shelf = Shelf(home / "search")
         self.tokens: dict[str, str] = {}
+        self.issuers: dict[str, Issuer] = {}
         self.faults: list[BaseException] = []
         self.resting: list[Told] = []
         """What door workers tell of targets that rest."""
@@ -193,6 +197,8 @@ class House:
             keys=self.keys,
             persons=self.persons,
             invitations=self.invitations,
+            oidc=Oidc(self.issuers, self.vault, self.clock, "http://console"),
+            newcomers=Newcomers(self.sql, self.vault, self.clock, self.audit, self.persons),
             sessions=self.sessions,
             address="http://console",
             current=self.compiler.current,

@@ -16,7 +16,8 @@ from tandem.core.principal import LOCAL
 from tandem.gateway.routing.board import Told
 from tandem.gateway.routing.health import Resting
 from tandem.governance.authorise import Scope
-from tandem.governance.sessions import COOKIE, SESSION_SECONDS
+from tandem.governance.people.lasting import SESSION_SECONDS
+from tandem.governance.sessions import COOKIE
 from tests.console.house import EVIL, House, every_page
 
 PAGES = [

@@ -295,6 +295,8 @@ PAGES: dict[tuple[str, str], Rule] = {
 OPEN_PAGES = {
     ("GET", "/"),
     ("GET", "/{page}"),
+    ("GET", "/console/sso/{provider}/callback"),
+    ("POST", "/console/sso/{provider}"),
     ("GET", "/console/static/{name}"),
     ("POST", "/console/sign-in"),
     ("POST", "/console/sign-out"),

@@ -29,6 +29,8 @@ RAW = (
     ("GET", "/budgets"),
     ("POST", "/console/sign-in"),
     ("POST", "/console/sign-out"),
+    ("GET", "/console/sso/{provider}/callback"),
+    ("POST", "/console/sso/{provider}"),
     ("GET", "/console/static/{name}"),
     ("POST", "/console/team"),
     ("GET", "/endpoints"),

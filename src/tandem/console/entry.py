@@ -8,15 +8,19 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from tandem.console.desk import Desk, address_of, https, local, own_site
-from tandem.core.errors import NotFound, RateLimited, TandemError, Unauthenticated
+from tandem.core.errors import NotFound, RateLimited, TandemError, Unauthenticated, Unavailable
 from tandem.governance.people.invitations import Invitations
+from tandem.governance.people.oidc import FLOW_SECONDS, Oidc
+from tandem.governance.people.vouched import Newcomers
 from tandem.governance.sessions import COOKIE, Opened
 
 Text = Annotated[str, Form(max_length=8192)]
+TICKET, SSO = "tandem_sso", "/console/sso"
+"""The cookie that a browser keeps while it is at a provider, and the only addresses that it is sent to."""
 UNKNOWN_KEY = "This key is not known here. It may be mistyped, revoked or expired."
 
 
-def routes(desk: Desk, invitations: Invitations) -> APIRouter:
+def routes(desk: Desk, invitations: Invitations, oidc: Oidc, newcomers: Newcomers) -> APIRouter:
     """The routes of signing in and out."""
     router = desk.router()
 
@@ -66,6 +70,33 @@ def routes(desk: Desk, invitations: Invitations) -> APIRouter:
             return _join(desk, invitations, request, token, name=name, fault=str(error), status=error.status)
         opened = desk.sessions.enter(person, address=address_of(request), before=request.cookies.get(COOKIE), how="link")
         return entered(desk, request, opened, "/")
+
+    @router.post("/console/sso/{provider}")
+    def begin(request: Request, provider: str, after: Text = "/") -> Response:
+        own_site(request)
+        try:
+            begun = oidc.begin(provider, local(after))
+        except Unavailable as error:
+            return desk.sign_in(request, status=error.status, after=after, fault=str(error))
+        answer = desk.page(request, "away.html", "Sign in", {"url": begun.url, "provider": provider}, by=None)
+        answer.set_cookie(
+            TICKET, begun.ticket, max_age=FLOW_SECONDS, path=SSO, secure=https(request), httponly=True, samesite="lax"
+        )
+        return answer
+
+    @router.get("/console/sso/{provider}/callback")
+    def finish(request: Request, provider: str) -> Response:
+        told = {name: value for name, value in request.query_params.items() if len(value) < 8192}
+        try:
+            vouched, after = oidc.finish(provider, told, request.cookies.get(TICKET, ""))
+            person = newcomers.welcome(vouched)
+            before = request.cookies.get(COOKIE)
+            opened = desk.sessions.enter(person, address=address_of(request), before=before, how=f"oidc {provider}")
+        except (Unauthenticated, Unavailable) as error:
+            return desk.sign_in(request, status=error.status, after="/", fault=str(error))
+        answer = entered(desk, request, opened, after)
+        answer.delete_cookie(TICKET, path=SSO, secure=https(request), httponly=True, samesite="lax")
+        return answer
 
     return router
 

@@ -34,7 +34,9 @@ from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
 from tandem.governance.people.invitations import Invitations
+from tandem.governance.people.oidc import Oidc
 from tandem.governance.people.persons import Persons
+from tandem.governance.people.vouched import Newcomers
 from tandem.governance.sessions import Sessions
 from tandem.jobs.repo import Runs
 from tandem.monitoring.repo import Monitors
@@ -61,6 +63,8 @@ class Sources:
     keys: Keys
     persons: Persons
     invitations: Invitations
+    oidc: Oidc
+    newcomers: Newcomers
     sessions: Sessions
     address: str
     """Of the console, for links."""
@@ -81,10 +85,10 @@ class Sources:
 def routes(sources: Sources) -> APIRouter:
     """Every page, under `/`. An address of one word that nothing else answers is a page that says so."""
     s = sources
-    desk = Desk(s.sessions, s.clock)
+    desk = Desk(s.sessions, s.clock, providers=s.oidc.names)
     router = APIRouter()
     for part in (
-        entry.routes(desk, s.invitations),
+        entry.routes(desk, s.invitations, s.oidc, s.newcomers),
         home.routes(desk, s.traces, s.runs, s.ledger, s.audit, s.current),
         endpoints.routes(desk, s.current, s.resting),
         assets.routes(desk, s.registry, s.look, s.indexes),

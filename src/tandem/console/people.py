@@ -9,11 +9,11 @@ from fastapi.responses import RedirectResponse, Response
 
 from tandem.console.desk import Desk
 from tandem.core.errors import Invalid
-from tandem.core.principal import Principal, Role
+from tandem.core.principal import ROLES, WIDE_ROLES, Principal, Role
 from tandem.core.secret import Secret
-from tandem.governance.keys import ROLES, Keys
+from tandem.governance.keys import Keys
 from tandem.governance.people.invitations import Invitations, Invited
-from tandem.governance.people.persons import WIDE_ROLES, NewPerson, Persons
+from tandem.governance.people.persons import NewPerson, Persons
 
 Text = Annotated[str, Form(max_length=320)]
 

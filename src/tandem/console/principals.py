@@ -9,9 +9,9 @@ from fastapi.responses import RedirectResponse, Response
 
 from tandem.console.desk import Desk
 from tandem.core.errors import Invalid
-from tandem.core.principal import Principal, Role, Terms
+from tandem.core.principal import ROLES, Principal, Role, Terms
 from tandem.core.secret import Secret
-from tandem.governance.keys import ROLES, Keys
+from tandem.governance.keys import Keys
 from tandem.governance.terms import KINDS
 
 Text = Annotated[str, Form(max_length=2000)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from tandem.core.endpoint import EndpointKind
 
@@ -12,6 +12,7 @@ Role = Literal["viewer", "editor", "approver", "admin", "auditor"]
 Reach = Literal["organisation", "team"]
 Right = Literal["read", "call", "write", "approve", "audit", "admin"]
 
+ROLES: tuple[Role, ...] = get_args(Role)
 RIGHTS: dict[Role, frozenset[str]] = {
     "viewer": frozenset({"read", "call"}),
     "editor": frozenset({"read", "call", "write"}),
@@ -22,6 +23,8 @@ RIGHTS: dict[Role, frozenset[str]] = {
 """What each role may do; a route names the right it needs."""
 WIDE = frozenset({"admin", "audit"})
 """Rights that hold in every team, where they do not end with the team."""
+WIDE_ROLES: tuple[Role, ...] = ("admin", "auditor")
+"""Those that somebody may have in the whole organisation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import get_args
 
 from sqlalchemy import Connection
 
@@ -16,7 +15,7 @@ from tandem.core.asset import check_name
 from tandem.core.clock import MICROS, Clock
 from tandem.core.errors import Conflict, Forbidden, Invalid, NotFound
 from tandem.core.ids import new_id
-from tandem.core.principal import LOCAL, UNBOUND, WIDE, Person, Principal, Role, Terms
+from tandem.core.principal import LOCAL, ROLES, UNBOUND, WIDE, Person, Principal, Role, Terms
 from tandem.core.secret import Secret
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import authorise, scope_of
@@ -27,7 +26,6 @@ from tandem.governance.terms import check_terms, rights_of, within
 from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
-ROLES: tuple[Role, ...] = get_args(Role)
 OVERLAP_SECONDS = 7 * 24 * 3600
 """For which the token before may be good at most, after a rotation."""
 

@@ -19,6 +19,7 @@ from tandem.governance.audit import Audit
 from tandem.governance.digest import digest, new_token
 from tandem.governance.keys import Keys
 from tandem.governance.people.attempts import Slowing
+from tandem.governance.people.lasting import LASTING, Lasting
 from tandem.governance.people.passwords import Passwords
 from tandem.governance.people.repo import PersonRows, Session, SessionRows
 from tandem.governance.terms import check_address
@@ -26,21 +27,10 @@ from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
 COOKIE = "tandem_session"
-SESSION_SECONDS = 12 * 3600
-IDLE_SECONDS = 2 * 3600
 SEEN_SECONDS = 60
 """How exactly it is known when a session was last used: a row is not written at every request."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OUR_SITES = frozenset({"same-origin", "none"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lasting:
-    """How long sessions last, and whether a password opens one."""
-
-    idle_seconds: int = IDLE_SECONDS
-    seconds: int = SESSION_SECONDS
-    passwords: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +45,7 @@ class Sessions:
     """Finds principals by key and by cookie; signs in and out."""
 
     def __init__(
-        self, sql: Sql, keys: Keys, vault: Vault, clock: Clock, audit: Audit, passwords: Passwords, lasting: Lasting = Lasting()
+        self, sql: Sql, keys: Keys, vault: Vault, clock: Clock, audit: Audit, passwords: Passwords, lasting: Lasting = LASTING
     ) -> None:
         self._sql, self._keys, self._clock, self._audit, self._passwords = sql, keys, clock, audit, passwords
         self.lasting = lasting

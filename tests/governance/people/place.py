@@ -13,9 +13,10 @@ from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.keys import Keys
 from tandem.governance.people.invitations import Invitations
+from tandem.governance.people.lasting import LASTING, Lasting
 from tandem.governance.people.passwords import Passwords
 from tandem.governance.people.persons import NewPerson, Persons
-from tandem.governance.sessions import Lasting, Sessions
+from tandem.governance.sessions import Sessions
 from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
@@ -50,7 +51,7 @@ class People:
         return [f"{entry.action} {entry.subject} by {entry.actor}" for entry in reversed(self.audit.list(ALL, limit=1000))]
 
 
-def people(home: Path, lasting: Lasting = Lasting()) -> People:  # noqa: B008  # it is frozen
+def people(home: Path, lasting: Lasting = LASTING) -> People:
     url = f"sqlite:///{home / 'control.db'}"
     migrated(url)
     sql, vault, clock = Sql(url), Vault(bytes(32)), FixedClock()

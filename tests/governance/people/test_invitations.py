@@ -69,7 +69,7 @@ def test_of_many_at_once_one_uses_it(here: People) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(done) == ["in", "link_over", "link_over", "link_over"]
+    assert sorted(done) == ["in", "not_found", "not_found", "not_found"]
 
 
 def test_it_is_taken_back(here: People) -> None:

@@ -13,8 +13,9 @@ from tests.governance.people.place import GOOD, People, people
 from tandem.core.errors import Forbidden, Invalid, NotFound, RateLimited, Unauthenticated
 from tandem.core.principal import LOCAL, Terms
 from tandem.governance.people.attempts import ADDRESS, NAME, Pace
+from tandem.governance.people.lasting import IDLE_SECONDS, SESSION_SECONDS, Lasting
 from tandem.governance.people.passwords import Passwords, check_password
-from tandem.governance.sessions import IDLE_SECONDS, SESSION_SECONDS, Lasting, own_page
+from tandem.governance.sessions import own_page
 
 
 def test_a_person_signs_in_by_name_or_e_mail(here: People) -> None:

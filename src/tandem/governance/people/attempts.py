@@ -67,9 +67,7 @@ class Slowing:
         until = max((known.until for _, _, known in noted if known is not None), default=0)
         if until > now:
             seconds = (until - now) / MICROS
-            raise RateLimited(
-                "Too many sign-ins failed.", hint=f"Try again in {seconds:.0f} s.", retry_after=seconds, code="slow_down"
-            )
+            raise RateLimited("Too many sign-ins failed.", hint=f"Try again in {seconds:.0f} s.", retry_after=seconds)
         slowed = False
         for digest, pace, known in noted:
             failures = 1 if known is None else known.failures + 1

@@ -205,9 +205,7 @@ class Invitations:
     def _must(self, conn: Connection, token: str) -> Invitation:
         found = self._rows.by_digest(conn, digest(self._pepper, token))
         if found is None or found.expires_at <= self._clock.now():
-            raise NotFound(
-                "This link is not good any more.", hint="It was used, or its time is over. Ask for a new one.", code="link_over"
-            )
+            raise NotFound("This link is not good any more.", hint="It was used, or its time is over. Ask for a new one.")
         return found
 
     def _made(
@@ -246,4 +244,4 @@ def name_for(email: str) -> str:
 
 
 def _gone() -> Person:
-    raise NotFound("The person is gone.", hint="Ask for an invitation.", code="link_over")
+    raise NotFound("The person is gone.", hint="Ask for an invitation.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 from sqlalchemy import Connection
 
@@ -17,16 +17,13 @@ from tandem.core.asset import check_name
 from tandem.core.clock import Clock
 from tandem.core.errors import Conflict, Forbidden, Invalid, NotFound
 from tandem.core.ids import new_id
-from tandem.core.principal import Person, Principal, Role
+from tandem.core.principal import ROLES, WIDE_ROLES, Person, Principal, Role
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import authorise, scope_of
 from tandem.governance.people.repo import InvitationRows, PersonRows, SessionRows
 from tandem.governance.repo import KeyRows
 from tandem.store.sql import Sql
 
-ROLES: tuple[Role, ...] = get_args(Role)
-WIDE_ROLES: tuple[Role, ...] = ("admin", "auditor")
-"""Those that somebody may have in the whole organisation."""
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>\",;:]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 TEAMS = 100
 """Of one person."""
@@ -297,6 +294,14 @@ class Persons:
             )
         if after != person:
             self._less(conn, person, after, Principal(id=person.id, name=by, team="default", kind="service"))
+        return after
+
+    def widened(self, conn: Connection, person: Person, role: Role | None, by: str) -> Person:
+        """Gives a person the role in the organisation that a provider of sign-ins vouches for, or takes it away."""
+        after = replace(person, role=role)
+        self.rows.change(conn, after)
+        self._note(conn, after, "person.set", by, {"id": after.id, **_roles(after)})
+        self._less(conn, person, after, Principal(id=person.id, name=by, team="default", kind="service"))
         return after
 
     def _less(self, conn: Connection, before: Person, after: Person, by: Principal) -> None:
