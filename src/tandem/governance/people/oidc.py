@@ -86,6 +86,7 @@ class _Facts(msgspec.Struct):
     token_endpoint: str
     jwks_uri: str
     userinfo_endpoint: str = ""
+    authorization_response_iss_parameter_supported: bool = False
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
 
 
@@ -155,14 +156,15 @@ class Oidc:
         """
         flow = self._flow(name, told, ticket)
         issuer, facts = self._known(name)
-        if told.get("iss", facts.issuer) != facts.issuer:
+        without = None if facts.authorization_response_iss_parameter_supported else facts.issuer
+        if told.get("iss", without) != facts.issuer:
             raise _refused(f"The answer is not of '{name}'.")
         tokens = self._exchange(issuer, facts, told["code"], flow.verifier)
         claims = self._claims(issuer, facts, tokens, flow.nonce)
         if claims.get("email") is None or (issuer.teams and issuer.claim not in claims):
             claims = {**self._userinfo(facts, tokens, claims), **claims}
-        verified = claims.get("email_verified") in (True, "true")
-        email = claims.get("email")
+        told_verified, email = claims.get("email_verified"), claims.get("email")
+        verified = told_verified is True or told_verified == "true"
         wanted = claims.get("preferred_username") or claims.get("email") or claims.get("name") or ""
         return Vouched(
             issuer=issuer,

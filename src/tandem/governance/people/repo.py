@@ -320,6 +320,12 @@ class AttemptRows:
         conn.execute(delete(attempts).where(attempts.c.last_at <= before))
 
 
+def forget(conn: Connection) -> None:
+    """Ends every session and every link: of a home that comes back from a backup nobody knows which of them are over."""
+    conn.execute(delete(sessions))
+    conn.execute(delete(invitations))
+
+
 def _person(row: Row[Any], held: Mapping[str, Role]) -> Person:
     return Person(
         id=row.id,
