@@ -306,7 +306,8 @@ def _secret(issuer: Issuer) -> str:
         found = os.environ[rest] if kind == "env" else Path(rest).read_text("utf-8").strip() if kind == "file" else ""
     except (KeyError, OSError):
         raise Unavailable(
-            f"The client secret of '{issuer.name}' is not there.", hint="`tandem doctor` tells where it is looked for."
+            f"The client secret of '{issuer.name}' is not there.",
+            hint="Set what its client_secret names, where the platform runs.",
         ) from None
     return found
 
