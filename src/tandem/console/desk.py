@@ -153,7 +153,7 @@ class Desk:
             "fault": fault,
             "again": again,
             "name": name,
-            "by_key": by_key,
+            "by_key": by_key or not self.sessions.peopled(),  # on the first day there is the admin key alone
             "passwords": self.sessions.lasting.passwords,
             "providers": self.providers,
         }

@@ -106,6 +106,11 @@ class Sessions:
             return ()
         return tuple((team, person.teams.get(team, person.role or "")) for team in person.hats)
 
+    def peopled(self) -> bool:
+        """Whether there is anybody who could sign in otherwise than with a key."""
+        with self._sql.read() as conn:
+            return self._persons.any(conn)
+
     # --- in and out
 
     def open(self, token: str, *, address: str = "", before: str | None = None) -> Opened | None:

@@ -138,6 +138,10 @@ class PersonRows:
     def find(self, conn: Connection, name: str) -> Person | None:
         return self._one(conn, persons.c.name == name)
 
+    def any(self, conn: Connection) -> bool:
+        """Whether there is a person at all."""
+        return conn.execute(select(persons.c.id).where(persons.c.kind == "person").limit(1)).first() is not None
+
     def by_id(self, conn: Connection, id: str) -> Person | None:
         return self._one(conn, persons.c.id == id)
 
