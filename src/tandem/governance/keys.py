@@ -166,7 +166,7 @@ class Keys:
         if given:
             self.adopt(given)
             return None
-        if any(key.principal.role == "admin" and key.revoked_at is None for key in self.list(LOCAL)):
+        if any(key.principal.may("admin") and key.revoked_at is None for key in self.list(LOCAL)):
             return None
         return self.create("admin", role="admin", scopes=("any-version",), by=LOCAL)[1].reveal()
 

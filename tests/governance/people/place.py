@@ -46,6 +46,11 @@ class People:
     def signed_in(self, name: str) -> Principal:
         return self.sessions.sign_in(name, GOOD, address="192.0.2.7").principal
 
+    def seen(self, name: str, by: Principal) -> Person:
+        """The person as somebody sees them."""
+        (found,) = (person for person in self.persons.list(by) if person.name == name)
+        return found
+
     def deeds(self) -> list[str]:
         """What was done, oldest first."""
         return [f"{entry.action} {entry.subject} by {entry.actor}" for entry in reversed(self.audit.list(ALL, limit=1000))]

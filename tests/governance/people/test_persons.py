@@ -97,8 +97,8 @@ def test_an_admin_of_a_team_gives_roles_in_it_and_nowhere_else(here: People) -> 
     chief = here.signed_in("ada")
     here.persons.add(NewPerson(name="bob", teams={"red": "approver"}), by=chief)
     here.persons.put_member("red", "zoe", "editor", by=chief)
-    assert here.persons.find("zoe", LOCAL).teams == {"blue": "viewer", "red": "editor"}
-    assert here.persons.find("zoe", chief).teams == {"red": "editor"}  # what she is elsewhere is none of ada's business
+    assert here.seen("zoe", LOCAL).teams == {"blue": "viewer", "red": "editor"}
+    assert here.seen("zoe", chief).teams == {"red": "editor"}  # what she is elsewhere is none of ada's business
     refused = [
         lambda: here.persons.add(NewPerson(name="eve", teams={"blue": "viewer"}), by=chief),
         lambda: here.persons.add(NewPerson(name="eve", teams={"red": "viewer", "blue": "viewer"}), by=chief),

@@ -247,6 +247,16 @@ def test_a_person_changes_the_own_password_with_the_present_one(here: People) ->
     assert here.sessions.sign_in("ada", "another long sentence").principal.name == "ada"
 
 
+def test_the_present_password_is_guessed_no_faster_from_inside(here: People) -> None:
+    here.person("ada", red="editor")
+    ada = here.signed_in("ada")
+    for _ in range(NAME.free + 1):
+        with pytest.raises(Invalid):
+            here.invitations.set_password("ada", "another long sentence", current="wrong", by=ada)
+    with pytest.raises(RateLimited):
+        here.invitations.set_password("ada", "another long sentence", current=GOOD, by=ada)
+
+
 def test_an_admin_signs_somebody_out_and_so_does_the_person(here: People) -> None:
     here.person("ada", red="editor")
     here.person("bob", red="editor")

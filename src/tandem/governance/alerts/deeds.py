@@ -57,6 +57,7 @@ DEEDS: dict[str, Deed] = {
     "person.password": Deed("{actor} set the password of {name}", "/people", "tandem person list"),
     "person.remove": Deed("{actor} removed the {subject}", "/people", "tandem person list"),
     "person.set": Deed("{actor} changed the {subject}", "/people", "tandem person list"),
+    "person.vouch": Deed("{actor} vouches for {name} from now on", "/people", "tandem person list"),
     "person.withdraw": Deed("{actor} took an invitation back", "/people", "tandem person invited"),
     "provider.delete": Deed("{actor} removed the provider {name}", "/endpoints", "tandem provider list"),
     "provider.put": Deed("{actor} set the provider {name}", "/endpoints", "tandem provider list"),

@@ -21,6 +21,7 @@ from tandem.core.secret import Secret
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import authorise, scope_of
 from tandem.governance.digest import digest, new_token
+from tandem.governance.people.attempts import Slowing
 from tandem.governance.people.passwords import Passwords, check_password
 from tandem.governance.people.persons import Persons, check_email, check_roles, may_give, themself
 from tandem.governance.people.repo import Invitation, InvitationRows, SessionRows
@@ -30,6 +31,8 @@ from tandem.store.vault import Vault
 SECONDS = 3 * 24 * 3600
 """For which a link is good, unless it is said otherwise."""
 LONGEST_SECONDS = 30 * 24 * 3600
+CHANGING = "inside"
+"""Where those are who are signed in already, as attempts are counted."""
 _NAME = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -49,7 +52,7 @@ class Invitations:
     def __init__(self, sql: Sql, vault: Vault, clock: Clock, audit: Audit, persons: Persons, passwords: Passwords) -> None:
         self._sql, self._clock, self._audit, self._persons, self._passwords = sql, clock, audit, persons, passwords
         self._pepper = vault.derive("invitations")
-        self._rows, self._sessions = InvitationRows(), SessionRows()
+        self._rows, self._sessions, self._slowing = InvitationRows(), SessionRows(), Slowing(vault)
 
     def invite(self, invited: Invited, *, by: Principal) -> tuple[Invitation, Secret]:
         """Makes a link to join. The Secret is the only copy there will ever be.
@@ -161,13 +164,14 @@ class Invitations:
             Forbidden: `by` is neither, or the present password is wrong.
             NotFound: there is no such person.
             Invalid: the password is none to use.
+            RateLimited: the present one was wrong too often.
         """
         with self._sql.read() as conn:
             person = self._someone(conn, name)
             kept = self._persons.rows.password(conn, person.id)
         if by.kind == "person" and by.id == person.id:
-            if kept is not None and not self._passwords.holds(kept, current or ""):
-                raise Invalid("The present password is not right.", hint="Write the one you sign in with.", field="current")
+            if kept is not None:
+                self._check(person, kept, current or "")
         elif not by.may("admin"):
             themself(by, person)
         check_password(password, name=name, email=person.email)
@@ -177,6 +181,15 @@ class Invitations:
             self._sessions.end_of(conn, person.id)
             self._set(conn, person, hashed, by=by.name)
         return person
+
+    def _check(self, person: Person, kept: str, current: str) -> None:
+        """Looks at the present password; whoever found a session open guesses it no faster than at the sign-in."""
+        with self._sql.write() as conn:
+            self._slowing.begin(conn, person.name, CHANGING, self._clock.now())
+        if not self._passwords.holds(kept, current):
+            raise Invalid("The present password is not right.", hint="Write the one you sign in with.", field="current")
+        with self._sql.write() as conn:
+            self._slowing.well(conn, person.name, CHANGING)
 
     def _join(self, conn: Connection, found: Invitation, name: str) -> Person:
         person = Person(

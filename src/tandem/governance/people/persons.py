@@ -62,24 +62,6 @@ class Persons:
         with self._sql.read() as conn:
             return self.rows.list(conn, scope_of(by))
 
-    def find(self, name: str, by: Principal) -> Person:
-        """One of those that `list` shows.
-
-        Raises:
-            NotFound: there is none of this name for `by`.
-        """
-        found = next((person for person in self.list(by) if person.name == name), None)
-        if found is None:
-            raise _unknown(name)
-        return found
-
-    def of(self, by: Principal) -> Person | None:
-        """The person who is signed in; None for a key."""
-        if by.kind != "person":
-            return None
-        with self._sql.read() as conn:
-            return self.rows.by_id(conn, by.id)
-
     # --- change
 
     def add(self, new: NewPerson, *, by: Principal) -> Person:

@@ -46,7 +46,7 @@ class Newcomers:
                 person = self._first(conn, vouched, claimed, by)
                 self._persons.rows.set_identity(conn, person.id, vouched.issuer.name, identity)
                 self._audit.append(
-                    conn, actor=by, action="person.link", subject=person.owner, team=min(person.teams, default="default"),
+                    conn, actor=by, action="person.vouch", subject=person.owner, team=min(person.teams, default="default"),
                     detail={"provider": vouched.issuer.name},
                 )  # fmt: skip
             return self._as_claimed(conn, person, vouched, claimed, by)
