@@ -125,13 +125,14 @@ def app(settings: Settings) -> App:
         indexes,
         makers,
         monitors,
+        persons,
         policy,
         principals,
         reviews,
         runs,
         traces,
     )
-    from tandem.api import subjects as persons
+    from tandem.api import subjects as erased
     from tandem.api.server import Face, build
     from tandem.batches.batches import KIND as BATCH
     from tandem.batches.batches import Batches
@@ -167,6 +168,11 @@ def app(settings: Settings) -> App:
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
+    from tandem.governance.people.invitations import Invitations
+    from tandem.governance.people.oidc import Oidc
+    from tandem.governance.people.passwords import Passwords
+    from tandem.governance.people.persons import Persons
+    from tandem.governance.people.vouched import Newcomers
     from tandem.governance.sessions import Sessions
     from tandem.jobs import staging
     from tandem.jobs.repo import Runs
@@ -260,7 +266,9 @@ def app(settings: Settings) -> App:
     promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=home / "lake"))
     requests = Requests(sql, audit, clock)
     jobs.register("retrain", make_retrain(train, promotions, requests))
-    sessions, decided = Sessions(keys, vault, clock), Decisions(requests, promotions)
+    decided, passwords, people = Decisions(requests, promotions), Passwords(), Persons(sql, clock, audit, keys.trim)
+    sessions = Sessions(sql, keys, vault, clock, audit, passwords, settings.sign_in.lasting)
+    invitations = Invitations(sql, vault, clock, audit, people, passwords)
     queue = Queue(
         Reviews(sql, audit, clock),
         traces=recorded,
@@ -294,7 +302,12 @@ def app(settings: Settings) -> App:
         ledger=ledger,
         audit=audit,
         keys=keys,
+        persons=people,
+        invitations=invitations,
+        oidc=Oidc(settings.oidc, vault, clock, settings.server.console),
+        newcomers=Newcomers(sql, vault, clock, audit, people),
         sessions=sessions,
+        address=settings.server.console,
         current=compiler.current,
         monitors=watch.monitors,
         decisions=decided,
@@ -308,6 +321,7 @@ def app(settings: Settings) -> App:
         sessions=sessions,
         routers=[
             principals.routes(keys),
+            persons.routes(people, invitations, sessions, keys, settings.server.console),
             budgets.routes(caps, ledger, clock),
             policy.routes(registry, audit),
             assets.routes(registry, promotions),
@@ -318,7 +332,7 @@ def app(settings: Settings) -> App:
             runs.routes(past, jobs, registry, looked),
             endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD),
             traces.routes(recorded, subjects, compiler.price),
-            persons.routes(erasures),
+            erased.routes(erasures),
             monitors.routes(watch, decided),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),

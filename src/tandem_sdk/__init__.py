@@ -42,8 +42,9 @@ from tandem_sdk.errors import (
 )
 from tandem_sdk.gates import Gate
 from tandem_sdk.indexes import Document, Documents, Found, Hit
-from tandem_sdk.keys import Key, NewKey, Principal
+from tandem_sdk.keys import Key, NewKey, Principal, Terms
 from tandem_sdk.monitors import Histogram, Monitor, Report, Request
+from tandem_sdk.persons import Invitation, Link, Person, Team
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, KnownHost, Model, Provider
 from tandem_sdk.reviews import Exported, Review, Said, Tally
@@ -98,11 +99,13 @@ __all__ = [
     "Histogram",
     "Hit",
     "Invalid",
+    "Invitation",
     "Key",
     "KeyCopy",
     "KnownHost",
     "Limit",
     "Lineage",
+    "Link",
     "Message",
     "Model",
     "Monitor",
@@ -111,6 +114,7 @@ __all__ = [
     "Node",
     "NotFound",
     "OverBudget",
+    "Person",
     "Piece",
     "Prediction",
     "Principal",
@@ -135,6 +139,8 @@ __all__ = [
     "Tally",
     "TandemError",
     "Target",
+    "Team",
+    "Terms",
     "TimedOut",
     "Timeouts",
     "Trace",

@@ -8,7 +8,9 @@ import click
 
 from tandem.cli.options import as_json, bare, platform, seconds
 from tandem.cli.show import emit, moment, table
+from tandem_sdk import Key, NewKey, Terms
 
+KINDS = ("chat", "embed", "rerank", "predict", "decide")
 ROLES = ("viewer", "editor", "approver", "admin", "auditor")
 
 
@@ -24,6 +26,13 @@ def key() -> None:
 @click.option("--endpoint", "endpoints", multiple=True, metavar="NAME", help="An endpoint it may call; none named means all.")
 @click.option("--scope", "scopes", multiple=True, metavar="NAME", help="An extra right, such as any-version.")
 @click.option("--expires", metavar="SPAN", help="When it ends: 90m, 12h, 30d, 2w.")
+@click.option("--owner", default="", metavar="OWNER", help="person/NAME or service/NAME, who bounds it and ends it.")
+@click.option("--reach", type=click.Choice(("organisation", "team")), default="organisation", help="Of an admin or auditor.")
+@click.option("--right", "rights", multiple=True, metavar="RIGHT", help="A right of its role to keep; none named means all.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="A kind of calls to make; none named means all.")
+@click.option("--model", "models", multiple=True, metavar="GLOB", help="Models that may answer it, such as openai/gpt-*.")
+@click.option("--network", "networks", multiple=True, metavar="CIDR", help="A range of addresses it may be used from.")
+@click.option("--no-content", is_flag=True, help="Keep none of its prompts and answers, whatever an endpoint says.")
 @as_json
 def create(
     name: str,
@@ -32,18 +41,21 @@ def create(
     endpoints: tuple[str, ...],
     scopes: tuple[str, ...],
     expires: str | None,
+    owner: str,
+    reach: str,
+    rights: tuple[str, ...],
+    kinds: tuple[str, ...],
+    models: tuple[str, ...],
+    networks: tuple[str, ...],
+    no_content: bool,
     as_json: bool,
 ) -> None:
     """Make a key and print it. It is not shown again."""
     ends = None if expires is None else time.time_ns() // 1000 + seconds(expires) * 1_000_000
+    terms = Terms(owner=owner, reach=reach, rights=rights, kinds=kinds, models=models, networks=networks, content=not no_content)
     with platform() as tandem:
-        made = tandem.keys.create(name, team=team, role=role, endpoints=endpoints, scopes=scopes, expires_at=ends)
-    if as_json:
-        emit({"key": made.key, "principal": made.principal})
-        return
-    click.echo(made.key)
-    who = made.principal
-    click.echo(f"The key '{who.name}' ({who.role}, team {who.team}) is shown only this once.", err=True)
+        made = tandem.keys.create(name, team=team, role=role, endpoints=endpoints, scopes=scopes, expires_at=ends, terms=terms)
+    _show(made, as_json)
 
 
 @key.command("list")
@@ -61,7 +73,9 @@ def list_keys(as_json: bool) -> None:
             k.name,
             k.team,
             k.role,
+            k.owner,
             k.endpoints or "all",
+            _bound(k),
             k.scopes,
             moment(k.created_at),
             moment(k.expires_at),
@@ -69,7 +83,18 @@ def list_keys(as_json: bool) -> None:
         )
         for k in keys
     ]
-    table(("key", "team", "role", "endpoints", "scopes", "made", "expires", "state"), rows)
+    table(("key", "team", "role", "owner", "endpoints", "bound to", "scopes", "made", "expires", "state"), rows)
+
+
+@key.command()
+@click.argument("name")
+@click.option("--overlap", metavar="SPAN", help="How long the token before stays good: 1h, 2d.  [default: not at all]")
+@as_json
+def rotate(name: str, overlap: str | None, as_json: bool) -> None:
+    """Give the key NAME a new token and print it. Budgets, traces and rights stay the key's."""
+    with platform() as tandem:
+        made = tandem.keys.rotate(bare(name, "key"), overlap=0 if overlap is None else seconds(overlap))
+    _show(made, as_json)
 
 
 @key.command()
@@ -83,6 +108,21 @@ def revoke(name: str, as_json: bool) -> None:
         emit({"name": bare(name, "key"), "revoked": True})
         return
     click.echo(f"The key '{bare(name, 'key')}' is revoked.")
+
+
+def _bound(k: Key) -> tuple[str, ...]:
+    """What binds it beyond its role, in words."""
+    team = ("its team",) if k.reach == "team" and k.role in ("admin", "auditor") else ()
+    return (*team, *k.rights, *k.kinds, *k.models, *k.networks, *(() if k.content else ("no content",)))
+
+
+def _show(made: NewKey, as_json: bool) -> None:
+    if as_json:
+        emit({"key": made.key, "principal": made.principal})
+        return
+    click.echo(made.key)
+    who = made.principal
+    click.echo(f"The key '{who.name}' ({who.role}, team {who.team}) is shown only this once.", err=True)
 
 
 def _state(revoked_at: int | None, expires_at: int | None, now: int) -> str:

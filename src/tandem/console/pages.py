@@ -6,7 +6,21 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import alerts, assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
+from tandem.console import (
+    alerts,
+    assets,
+    endpoints,
+    entry,
+    files,
+    home,
+    monitors,
+    people,
+    policy,
+    principals,
+    reviews,
+    runs,
+    traces,
+)
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, Seen
 from tandem.console.traces import Pricing
@@ -19,6 +33,10 @@ from tandem.governance.audit import Audit
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.people.invitations import Invitations
+from tandem.governance.people.oidc import Oidc
+from tandem.governance.people.persons import Persons
+from tandem.governance.people.vouched import Newcomers
 from tandem.governance.sessions import Sessions
 from tandem.jobs.repo import Runs
 from tandem.monitoring.repo import Monitors
@@ -43,7 +61,13 @@ class Sources:
     ledger: Ledger
     audit: Audit
     keys: Keys
+    persons: Persons
+    invitations: Invitations
+    oidc: Oidc
+    newcomers: Newcomers
     sessions: Sessions
+    address: str
+    """Of the console, for links."""
     current: Current
     """Gives the compiled snapshot."""
     monitors: Monitors
@@ -61,9 +85,10 @@ class Sources:
 def routes(sources: Sources) -> APIRouter:
     """Every page, under `/`. An address of one word that nothing else answers is a page that says so."""
     s = sources
-    desk = Desk(s.sessions, s.clock)
+    desk = Desk(s.sessions, s.clock, providers=s.oidc.names)
     router = APIRouter()
     for part in (
+        entry.routes(desk, s.invitations, s.oidc, s.newcomers),
         home.routes(desk, s.traces, s.runs, s.ledger, s.audit, s.current),
         endpoints.routes(desk, s.current, s.resting),
         assets.routes(desk, s.registry, s.look, s.indexes),
@@ -72,6 +97,7 @@ def routes(sources: Sources) -> APIRouter:
         monitors.routes(desk, s.monitors, s.decisions),
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
+        people.routes(desk, s.persons, s.invitations, s.keys, s.address),
         principals.routes(desk, s.keys),
         policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),

@@ -15,7 +15,7 @@ from tandem.core.errors import Invalid
 from tandem.core.principal import Principal
 from tandem.core.window import rolling
 from tandem.governance.audit import Audit, AuditReport
-from tandem.governance.authorise import ALL
+from tandem.governance.authorise import scope_of
 from tandem.governance.caps import may_see
 from tandem.governance.erase import Erasure, Erasures
 from tandem.governance.ledger import Account, Ledger
@@ -154,8 +154,8 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, erasures: Erasures) -> APIR
         return RedirectResponse("/audit", 303)
 
     def _page(request: Request, before: int | None, *, report: AuditReport | None, erasure: Erasure | None = None) -> Response:
-        by = desk.enter(request, "audit")
-        found = audit.list(ALL, limit=PAGE + 1, before=before)
+        by = desk.enter(request, "audit", own=True)
+        found = audit.list(scope_of(by), limit=PAGE + 1, before=before)
         values = {
             "deeds": [Deed(entry=entry, detail=json.loads(entry.detail)) for entry in found[:PAGE]],
             "older": found[PAGE - 1].seq if len(found) > PAGE else None,
