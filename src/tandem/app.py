@@ -114,6 +114,7 @@ def app(settings: Settings) -> App:
         alerts,
         assets,
         batches,
+        costs,
         datasets,
         doctor,
         endpoints,
@@ -161,6 +162,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.alerts.alerts import Alerts
     from tandem.governance.alerts.send import Courier
     from tandem.governance.audit import Audit
+    from tandem.governance.bills.reconcile import Bills
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
@@ -228,6 +230,9 @@ def app(settings: Settings) -> App:
         environment=os.environ,
     )
     compiler.publish()
+    bills = Bills(
+        ledger=ledger, traces=recorded, audit=audit, sql=sql, clock=clock, price=compiler.priced, work=home / "work" / "bills"
+    )
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     train = make_train(registry, clock, lake=home / "lake", work=home / "work")
     jobs.register("train", train)
@@ -287,6 +292,7 @@ def app(settings: Settings) -> App:
         subjects=subjects,
         erasures=erasures,
         ledger=ledger,
+        bills=bills,
         audit=audit,
         keys=keys,
         sessions=sessions,
@@ -316,6 +322,7 @@ def app(settings: Settings) -> App:
             monitors.routes(watch, decided),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),
+            costs.routes(bills, ledger, recorded, table, clock, home / "work"),
             doctor.routes(home, compiler, table, audit, ledger, told_of),
         ],
         openai=[files.routes(kept), batches.routes(asked)],

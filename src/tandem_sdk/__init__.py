@@ -20,6 +20,7 @@ from tandem_sdk.batches import Batch, Counts, Problem, Problems
 from tandem_sdk.budgets import Budget, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
 from tandem_sdk.client import Client, __version__
+from tandem_sdk.costs import BillLine, Cause, Day, Reconciliation, Spending, SpentOn
 from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Target, Timeouts
 from tandem_sdk.errors import (
     Blocked,
@@ -50,7 +51,7 @@ from tandem_sdk.reviews import Exported, Review, Said, Tally
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
 from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
-from tandem_sdk.traces import Attempt, Call, Content, Routed, Span, Trace, TraceRow, Usage, Weighed
+from tandem_sdk.traces import Attempt, Call, Content, Corrected, Routed, Span, Trace, TraceRow, Usage, Weighed
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
 
 __all__ = [
@@ -64,10 +65,12 @@ __all__ = [
     "AuditReport",
     "AuditRow",
     "Batch",
+    "BillLine",
     "Blocked",
     "Broken",
     "Budget",
     "Call",
+    "Cause",
     "Chat",
     "Check",
     "Choosing",
@@ -75,7 +78,9 @@ __all__ = [
     "Client",
     "Conflict",
     "Content",
+    "Corrected",
     "Counts",
+    "Day",
     "Decision",
     "Delivery",
     "Detector",
@@ -118,6 +123,7 @@ __all__ = [
     "Promotion",
     "Provider",
     "RateLimited",
+    "Reconciliation",
     "Refused",
     "Report",
     "Request",
@@ -131,6 +137,8 @@ __all__ = [
     "Scoring",
     "Span",
     "Spend",
+    "Spending",
+    "SpentOn",
     "Tally",
     "TandemError",
     "Target",

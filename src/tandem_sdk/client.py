@@ -12,6 +12,7 @@ from tandem_sdk.audit import AuditLog
 from tandem_sdk.batches import Batches
 from tandem_sdk.budgets import Budgets
 from tandem_sdk.calls import Chat, Decision, Message, Piece, Prediction, Row
+from tandem_sdk.costs import Costs
 from tandem_sdk.datasets import Datasets
 from tandem_sdk.decisions import Decisions
 from tandem_sdk.endpoints import Endpoints
@@ -66,6 +67,7 @@ class Client:
         self.providers = Providers(self._wire)
         self.keys = Keys(self._wire)
         self.budgets = Budgets(self._wire)
+        self.costs = Costs(self._wire)
         self.gates = Gates(self._wire)
         self.monitors = Monitors(self._wire)
         self.requests = Requests(self._wire)

@@ -50,6 +50,7 @@ from tandem.governance.alerts.fake import Fake as Outside
 from tandem.governance.alerts.send import Courier
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
+from tandem.governance.bills.reconcile import Bills
 from tandem.governance.digest import PEPPER
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
@@ -157,6 +158,15 @@ class House:
             clock=clock,
         )
         self.compiler = Compiler(sources, replica=home / "replica.db", served=home / "served", max_age=None, environment={})
+        self.bills = Bills(
+            ledger=self.ledger,
+            traces=self.traces,
+            audit=self.audit,
+            sql=self.sql,
+            clock=clock,
+            price=self.compiler.priced,
+            work=home / "work",
+        )
         self.shelf = Shelf(home / "search")
         self.tokens: dict[str, str] = {}
         self.faults: list[BaseException] = []
@@ -184,6 +194,7 @@ class House:
             subjects=self.subjects,
             erasures=self.erasures,
             ledger=self.ledger,
+            bills=self.bills,
             audit=self.audit,
             keys=self.keys,
             sessions=self.sessions,
@@ -664,6 +675,7 @@ def every_page(house: House) -> Mapping[str, str]:
         "alerts": "/alerts",
         "keys": "/keys",
         "budgets": "/budgets",
+        "costs": "/costs",
         "audit": "/audit",
         "missing": "/runs/run_nothing",
     }

@@ -53,6 +53,7 @@ PAGES = [
     "alerts",
     "keys",
     "budgets",
+    "costs",
     "audit",
     "missing",
 ]

@@ -46,6 +46,7 @@ NAVIGATION = (
     ("/reviews", "Reviews", "read"),
     ("/keys", "Keys", "read"),
     ("/budgets", "Budgets", "read"),
+    ("/costs", "Costs", "read"),
     ("/alerts", "Alerts", "audit"),
     ("/audit", "Audit", "audit"),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import alerts, assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
+from tandem.console import alerts, assets, costs, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, Seen
 from tandem.console.traces import Pricing
@@ -16,6 +16,7 @@ from tandem.evaluation.look import Look
 from tandem.evaluation.reviews.queue import Queue
 from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
+from tandem.governance.bills.reconcile import Bills
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
@@ -41,6 +42,7 @@ class Sources:
     subjects: Subjects
     erasures: Erasures
     ledger: Ledger
+    bills: Bills
     audit: Audit
     keys: Keys
     sessions: Sessions
@@ -73,6 +75,7 @@ def routes(sources: Sources) -> APIRouter:
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
         principals.routes(desk, s.keys),
+        costs.routes(desk, s.bills, s.ledger, s.traces),
         policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),
         home.nothing(desk),

@@ -85,6 +85,10 @@ class Compiler:
         endpoint = self.current().endpoints.get(address)
         return endpoint is None or endpoint.record_content
 
+    def priced(self, target: str, at: int, team: str) -> Price | None:
+        """The price row of a target that was in force at a UTC time (microseconds) for a team; `` is everybody."""
+        return self.price(target, at)
+
     def price(self, target: str, at: int) -> Price | None:
         """The price row of a target (`provider/model`) that was in force at a UTC time (microseconds)."""
         name, _, model = target.partition("/")

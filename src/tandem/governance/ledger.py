@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -132,6 +133,20 @@ class NoRoom:
     end: int
     elsewhere: bool
     """Whether other workers hold slices of the account, which were recalled just now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What an attempt costs by a better witness than the one it was booked by, such as the provider's bill."""
+
+    call: str
+    attempt: int
+    cost: int
+    """Nano-dollars, in place of what is booked."""
+    scopes: tuple[str, ...]
+    """Every scope that the attempt's spend is reported under."""
+    at: int
+    """When the attempt began, UTC microseconds: its accounts are those of that moment's windows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -423,6 +438,38 @@ class Ledger:
             " cost = cost + excluded.cost, attempts = attempts + excluded.attempts, unpriced = unpriced + excluded.unpriced",
             [(*key, *sums) for key, sums in spent.items()],
         )
+
+    def correct(self, corrections: Sequence[Correction]) -> int:
+        """Moves what was booked to what the attempts cost, once; returns how many changed.
+
+        An attempt that is booked at that cost already, or is not known any more, is left alone. The accounts follow
+        by the difference, also above their caps: the money is spent. None falls below zero, since a cap that was set
+        after the attempt never held it.
+        """
+        changed = 0
+        with self._write() as db:
+            for each in corrections:
+                row = db.execute(
+                    "SELECT cost, at FROM booked WHERE call = ? AND attempt = ?", (each.call, each.attempt)
+                ).fetchone()
+                if row is None or row[0] == each.cost:
+                    continue
+                changed += 1
+                more = each.cost - (row[0] or 0)
+                db.execute("UPDATE booked SET cost = ? WHERE call = ? AND attempt = ?", (each.cost, each.call, each.attempt))
+                db.executemany(
+                    "UPDATE spend SET cost = cost + ?, unpriced = unpriced - ? WHERE scope = ? AND day = ?",
+                    [(more, int(row[0] is None), scope, row[1] // (86_400 * MICROS)) for scope in each.scopes],
+                )
+                db.executemany(
+                    "UPDATE accounts SET settled = max(0, settled + ?) WHERE scope = ? AND window = ? AND start = ?",
+                    [
+                        (more, scope, window, window_of(window, each.at)[0])
+                        for scope in each.scopes
+                        for window in get_args(Window)
+                    ],
+                )
+        return changed
 
     def open_attempts(self, boot: str) -> list[Begun]:
         """What a worker has begun and not ended, as far as the journal was posted."""

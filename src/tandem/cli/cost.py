@@ -1,0 +1,151 @@
+"""`tandem cost`: what was spent, whether the bills agree, and what would have been cheaper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tandem.cli.options import as_json, assignments, moment_of, platform
+from tandem.cli.show import clean, emit, moment, pairs, table, usd
+from tandem_sdk import Cause, Reconciliation
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+SHOWN = 40
+"""Lines that a table shows."""
+WHY = {
+    "price": "the price differs",
+    "cached": "cached tokens are priced or counted differently",
+    "tokens": "the provider counted other tokens",
+    "estimated": "no count came (lost stream, timeout, crash): the reservation was booked",
+    "failed": "failed here with nothing used, and billed",
+    "retries": "billed more than once, or a retry that is not known here",
+    "unrecorded": "billed, and not recorded here",
+    "unbilled": "recorded, and not billed",
+    "rounding": "the export's rounding",
+    "unpriced": "no price is known here",
+    "unexplained": "neither counts nor identities tell",
+}
+
+since_option = click.option("--since", metavar="WHEN", help="2026-11-01, an RFC 3339 time, or how long ago: 30d.")
+until_option = click.option("--until", metavar="WHEN", help="The same; what lies before it counts.")
+
+
+@click.group()
+def cost() -> None:
+    """Costs: bills beside the books."""
+
+
+@cost.command()
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True, help="UTC days, today included.")
+@as_json
+def show(days: int, as_json: bool) -> None:
+    """Show what was spent: day by day, and of late by team, endpoint and model."""
+    with platform() as tandem:
+        found = tandem.costs.show(days)
+    if as_json:
+        emit(found)
+        return
+    spending = [day for day in found.days if day.attempts]
+    rows = [(day.day, usd(day.cost), day.attempts, day.unpriced or None) for day in spending]
+    table(("day", f"spent by {found.scope}", "attempts", "without a price"), rows, empty="Nothing was spent.")
+    if found.spent:
+        click.echo(f"\nThe last {found.traced} days with calls:")
+        by_target = [(each.team, each.endpoint, each.target, usd(each.cost), each.attempts) for each in found.spent[:SHOWN]]
+        table(("team", "endpoint", "model", "spent", "attempts"), by_target)
+
+
+@cost.command()
+@click.argument("file", type=FILE)
+@click.option("--provider", metavar="NAME", help="Whose bill it is. [default: the only provider]")
+@since_option
+@until_option
+@click.option(
+    "--columns",
+    metavar="NAME=COLUMN,…",
+    help="What the columns of another export say: date, model, key, call, attempt, requests, input (cached tokens included) or"
+    " uncached, cached, output, cost (dollars).",
+)
+@click.option("--apply", is_flag=True, help="Correct attempts that were booked as estimated; the file must name calls.")
+@as_json
+def reconcile(
+    file: Path, provider: str | None, since: str | None, until: str | None, columns: str | None, apply: bool, as_json: bool
+) -> None:
+    """Lay the usage export FILE of a provider beside the books.
+
+    Known are the exports of OpenAI (usage, costs) and Anthropic (usage, cost), and the bill of `tandem mock`. Each
+    difference is told with its likely cause. Where the file names calls, --apply corrects what had to be estimated.
+    """
+    named = None if columns is None else {name: str(column) for name, column in assignments(columns.split(",")).items()}
+    with platform() as tandem:
+        found = tandem.costs.reconcile(
+            file, provider=provider, since=moment_of(since), until=moment_of(until), columns=named, apply=apply
+        )
+    if as_json:
+        emit(found)
+        return
+    _reconciled(found)
+
+
+@cost.command()
+@as_json
+def history(as_json: bool) -> None:
+    """List bills that were laid beside the books, newest first."""
+    with platform() as tandem:
+        found = tandem.costs.reconciliations()
+    if as_json:
+        emit(found)
+        return
+    table(
+        ("when", "provider", "from", "to", "billed", "booked", "difference", "corrected", "by"),
+        [
+            (moment(f.at), f.provider, moment(f.since), moment(f.until), usd(f.billed), usd(f.booked), usd(f.difference),
+             f.corrected, f.by)
+            for f in found
+        ],
+        empty="No bill was compared yet: `tandem cost reconcile FILE.csv`.",
+    )  # fmt: skip
+
+
+def _reconciled(found: Reconciliation) -> None:
+    pairs(
+        [
+            ("provider", found.provider),
+            ("export", f"{found.form}, {found.rows} rows"),
+            ("from", moment(found.since)),
+            ("to", moment(found.until)),
+            (
+                "billed",
+                usd(found.billed) + (" (tokens at the platform's prices; the export has no amounts)" if found.priced else ""),
+            ),
+            ("booked", usd(found.booked)),
+            ("difference", usd(found.difference)),
+            ("agreeing", f"{found.same} of {found.same + found.differing} lines (day, model, key)"),
+        ]
+    )
+    if found.causes:
+        click.echo("")
+        table(("because", "difference", "attempts", ""), [_cause(cause) for cause in found.causes])
+    if found.lines:
+        click.echo("")
+        rows = [
+            (line.day, line.model, line.key, usd(line.billed), usd(line.booked), usd(line.difference), line.requests,
+             line.attempts, [cause.why for cause in line.causes])
+            for line in found.lines[:SHOWN]
+        ]  # fmt: skip
+        table(("day", "model", "key", "billed", "booked", "difference", "requests", "attempts", "because"), rows)
+        if found.differing > SHOWN:
+            click.echo(f"… and {found.differing - SHOWN} more; --json shows them.")
+    click.echo("")
+    if found.missing:
+        click.echo(f"The bill lacks {found.missing} attempts that the provider counted: it is not whole.")
+    if found.applied:
+        click.echo(f"{found.corrected} attempts that were booked as estimated are corrected.")
+    elif found.estimated:
+        click.echo(f"{found.estimated} attempts that were booked as estimated are known better now: --apply corrects them.")
+    elif not found.difference:
+        click.echo("Bill and books agree to the nano-dollar.")
+
+
+def _cause(cause: Cause) -> tuple[object, ...]:
+    return (cause.why, usd(cause.amount), cause.count, clean(WHY.get(cause.why, "")))

@@ -1,0 +1,114 @@
+"""`tandem cost` against a fake platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tandem.cli.options import moment_of
+from tandem_sdk.fake import FakePlatform
+
+FOUND: dict[str, Any] = {
+    "id": "rec_1",
+    "provider": "openai",
+    "form": "openai usage",
+    "since": 1_785_888_000_000_000,
+    "until": 1_785_974_400_000_000,
+    "rows": 3,
+    "priced": True,
+    "billed": 420_000,
+    "booked": 1_210_000,
+    "difference": -790_000,
+    "differing": 1,
+    "same": 2,
+    "lines": [
+        {
+            "day": "2026-08-05",
+            "model": "gpt-4o-mini\x1b[31m",
+            "key": "k",
+            "billed": 420_000,
+            "booked": 1_210_000,
+            "difference": -790_000,
+            "requests": 2,
+            "attempts": 2,
+            "causes": [{"why": "estimated", "amount": -790_000, "count": 1, "tokens": 1100}],
+            "keys": [],
+        }
+    ],
+    "causes": [{"why": "estimated", "amount": -790_000, "count": 1, "tokens": 1100}],
+    "estimated": 1,
+    "missing": 1,
+    "corrected": 0,
+    "applied": False,
+    "at": 1_785_974_400_000_000,
+    "by": "ada",
+}
+
+
+def test_a_bill_is_sent_and_its_differences_are_told(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    bill = tmp_path / "usage.csv"
+    bill.write_text("Day,Model\n")
+    platform.on("POST", "/api/v1/cost/reconcile", FOUND, {**FOUND, "applied": True, "corrected": 1}, FOUND)
+    done = tandem(
+        "cost",
+        "reconcile",
+        str(bill),
+        "--provider",
+        "openai",
+        "--since",
+        "2026-08-05",
+        "--columns",
+        "date=Day,model=Model,cost=7",
+    )
+    assert done.code == 0, done.err
+    asked = platform.asked[0]
+    assert asked.query == {
+        "name": "usage.csv",
+        "provider": "openai",
+        "since": "1785888000000000",
+        "columns": "date=Day,model=Model,cost=7",
+    }
+    assert asked.body == b"Day,Model\n"
+    for text in (
+        "-$0.00079",
+        "gpt-4o-mini?[31m",
+        "no count came",
+        "tokens at the platform's prices",
+        "2 of 3 lines",
+        "--apply",
+        "not whole",
+    ):
+        assert text in done.out
+    assert "1 attempts that were booked as estimated are corrected" in tandem("cost", "reconcile", str(bill), "--apply").out
+    assert platform.asked[1].query["apply"] == "true"
+    assert tandem("cost", "reconcile", str(bill), "--json").json()["lines"][0]["causes"][0]["why"] == "estimated"  # type: ignore[index]
+
+
+def test_history_and_show(tandem, platform: FakePlatform) -> None:
+    platform.on("GET", "/api/v1/cost/reconciliations", [FOUND], [])
+    assert "openai" in tandem("cost", "history").out
+    assert "tandem cost reconcile FILE.csv" in tandem("cost", "history").out
+    days = [{"day": "2026-08-05", "cost": 5_000_000, "attempts": 2, "unpriced": 1}, {"day": "2026-08-06"}]
+    spent = [{"team": "risk", "endpoint": "assistant", "target": "openai/gpt-4o-mini", "cost": 5_000_000, "attempts": 2}]
+    platform.on("GET", "/api/v1/cost/spend", {"scope": "org", "days": days, "traced": 7, "spent": spent})
+    shown = tandem("cost", "show", "--days", "2").out
+    assert platform.asked[-1].query == {"days": "2"}
+    for text in ("2026-08-05", "$0.005", "risk", "openai/gpt-4o-mini"):
+        assert text in shown
+    assert "2026-08-06" not in shown
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "1969-12-31", "2026-13-01"])
+def test_a_time_that_is_none_is_wrong_usage(tandem, platform: FakePlatform, tmp_path: Path, text: str) -> None:
+    bill = tmp_path / "usage.csv"
+    bill.write_text("x\n")
+    assert tandem("cost", "reconcile", str(bill), "--since", text).code == 2
+
+
+def test_a_time_may_be_told_as_long_ago() -> None:
+    day, week = moment_of("1d"), moment_of("7d")
+    assert day is not None
+    assert week is not None
+    assert 5 * 86_400_000_000 < day - week <= 6 * 86_400_000_000
