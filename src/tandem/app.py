@@ -125,6 +125,7 @@ def app(settings: Settings) -> App:
         makers,
         monitors,
         policy,
+        prices,
         principals,
         reviews,
         runs,
@@ -154,8 +155,10 @@ def app(settings: Settings) -> App:
     from tandem.evaluation.suite import Stores, make_evaluate
     from tandem.gateway.cache import Cache
     from tandem.gateway.compile import Compiler, Sources
-    from tandem.gateway.declare import declare
+    from tandem.gateway.declare import declare, declare_prices
     from tandem.gateway.inside import Inside
+    from tandem.gateway.pricing.meters import Meters
+    from tandem.gateway.pricing.repo import Prices, Throughputs
     from tandem.gateway.repo import Routes
     from tandem.gateway.routing import board
     from tandem.governance import lend
@@ -221,7 +224,21 @@ def app(settings: Settings) -> App:
     )
     admin = keys.first(os.environ.get("TANDEM_ADMIN_KEY"))
     declare(table, vault, settings.providers, settings.endpoints)
-    sources = Sources(registry=registry, routes=table, keys=keys, ledger=ledger, blobs=blobs, vault=vault, clock=clock)
+    priced, seen = Prices(sql, clock, audit), Throughputs(sql)
+    mispriced = declare_prices(priced, settings.prices.file)
+    if mispriced:
+        print(f"tandem control: {mispriced} The prices of before go on holding.", file=sys.stderr, flush=True)
+    sources = Sources(
+        registry=registry,
+        routes=table,
+        prices=priced,
+        throughputs=seen,
+        keys=keys,
+        ledger=ledger,
+        blobs=blobs,
+        vault=vault,
+        clock=clock,
+    )
     compiler = Compiler(
         sources,
         replica=home / "replica.db",
@@ -231,8 +248,15 @@ def app(settings: Settings) -> App:
     )
     compiler.publish()
     bills = Bills(
-        ledger=ledger, traces=recorded, audit=audit, sql=sql, clock=clock, price=compiler.priced, work=home / "work" / "bills"
+        ledger=ledger,
+        traces=recorded,
+        audit=audit,
+        sql=sql,
+        clock=clock,
+        known=lambda: compiler.book().price,
+        work=home / "work" / "bills",
     )
+    meters = Meters(table, seen, recorded, clock)
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     train = make_train(registry, clock, lake=home / "lake", work=home / "work")
     jobs.register("train", train)
@@ -322,8 +346,9 @@ def app(settings: Settings) -> App:
             monitors.routes(watch, decided),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),
+            prices.routes(priced, compiler.book, compiler.current, clock),
             costs.routes(bills, ledger, recorded, table, clock, home / "work"),
-            doctor.routes(home, compiler, table, audit, ledger, told_of),
+            doctor.routes(home, compiler, table, audit, ledger, told_of, mispriced),
         ],
         openai=[files.routes(kept), batches.routes(asked)],
         pages=[pages.routes(shown)],
@@ -332,7 +357,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, queue, courier, upkeep, mover, compiler):
+        for part in (watch, queue, courier, upkeep, meters, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -363,6 +388,7 @@ def app(settings: Settings) -> App:
         "reviews": lambda: queue.run(told),
         "alerts": lambda: courier.run(told),
         "files": keep_up,
+        "meters": lambda: meters.run(told),
         "jobs": work,
     }
     return App(build(face), background, close, admin)

@@ -46,6 +46,7 @@ from tandem_sdk.indexes import Document, Documents, Found, Hit
 from tandem_sdk.keys import Key, NewKey, Principal
 from tandem_sdk.monitors import Histogram, Monitor, Report, Request
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
+from tandem_sdk.prices import Imported, Price
 from tandem_sdk.providers import Check, KnownHost, Model, Provider
 from tandem_sdk.reviews import Exported, Review, Said, Tally
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
@@ -102,6 +103,7 @@ __all__ = [
     "Guard",
     "Histogram",
     "Hit",
+    "Imported",
     "Invalid",
     "Key",
     "KeyCopy",
@@ -117,6 +119,7 @@ __all__ = [
     "OverBudget",
     "Piece",
     "Prediction",
+    "Price",
     "Principal",
     "Problem",
     "Problems",

@@ -21,6 +21,7 @@ from tandem_sdk.indexes import Indexes
 from tandem_sdk.keys import Keys, Principal
 from tandem_sdk.monitors import Monitors, Requests
 from tandem_sdk.policies import Policies
+from tandem_sdk.prices import Prices
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
 from tandem_sdk.reviews import Reviews
@@ -65,6 +66,7 @@ class Client:
         self.decisions = Decisions(self._wire)
         self.endpoints = Endpoints(self._wire)
         self.providers = Providers(self._wire)
+        self.prices = Prices(self._wire)
         self.keys = Keys(self._wire)
         self.budgets = Budgets(self._wire)
         self.costs = Costs(self._wire)

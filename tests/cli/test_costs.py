@@ -112,3 +112,42 @@ def test_a_time_may_be_told_as_long_ago() -> None:
     assert day is not None
     assert week is not None
     assert 5 * 86_400_000_000 < day - week <= 6 * 86_400_000_000
+
+
+PRICE = {
+    "target": "openai/gpt-4o-mini",
+    "team": "red",
+    "since": "2026-08-01",
+    "origin": "hand",
+    "source": "set by ada",
+    "holds": True,
+    "rates": {"input": "0.12", "output": "0.48", "cache_read": "0.06"},
+}
+
+
+def test_prices_are_set_listed_dropped_and_imported(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    platform.on("PUT", "/api/v1/cost/prices/openai/gpt-4o-mini", PRICE)
+    platform.on("GET", "/api/v1/cost/prices", [PRICE, {"target": "gpu/m", "origin": "none"}], [])
+    platform.on("DELETE", "/api/v1/cost/prices/openai/gpt-4o-mini", {"rows": 2})
+    platform.on("POST", "/api/v1/cost/prices/import", {"rows": 3, "changed": True}, {"rows": 3, "changed": False})
+    words = ("--input", "0.12", "--output", "0.48", "--cache-read", "0.06", "--rate", "request=0.01", "--team", "red")
+    done = tandem("cost", "price", "set", "openai/gpt-4o-mini", *words, "--from", "2026-08-01")
+    assert done.code == 0, done.err
+    assert platform.asked[0].json() == {
+        "rates": {"input": "0.12", "output": "0.48", "cache_read": "0.06", "request": "0.01"},
+        "team": "red",
+        "since": "2026-08-01",
+    }
+    listed = tandem("cost", "price", "list").out
+    for text in ("cache_read 0.06", "set by ada", "no price is known", "everybody"):
+        assert text in listed
+    assert "No endpoint leads to a model yet" in tandem("cost", "price", "list").out
+    assert "2 of the prices" in tandem("cost", "price", "drop", "openai/gpt-4o-mini", "--team", "red").out
+    assert platform.asked[-1].query == {"team": "red"}
+    file = tmp_path / "prices.json"
+    file.write_text("{}")
+    assert "3 rows hold" in tandem("cost", "price", "import", str(file)).out
+    assert platform.asked[-1].json() == {"name": "prices.json", "text": "{}"}
+    assert "Nothing changed" in tandem("cost", "price", "import", str(file)).out
+    assert tandem("cost", "price", "import", str(tmp_path / "none.json")).code == 1
+    assert tandem("cost", "price", "set", "openai/gpt-4o-mini", "--input", "1").code == 2

@@ -41,6 +41,7 @@ from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call, Door, open_call, op
 from tandem.gateway.compile import Compiler, Sources
 from tandem.gateway.inside import Inside
 from tandem.gateway.metrics import Metrics
+from tandem.gateway.pricing.repo import Prices, Throughputs
 from tandem.gateway.repo import Routes
 from tandem.gateway.routing.board import Told
 from tandem.gateway.snapshot import Replica
@@ -151,6 +152,8 @@ class House:
         sources = Sources(
             registry=self.registry,
             routes=self.table,
+            prices=Prices(self.sql, clock, self.audit),
+            throughputs=Throughputs(self.sql),
             keys=self.keys,
             ledger=self.ledger,
             blobs=self.blobs,
@@ -164,7 +167,7 @@ class House:
             audit=self.audit,
             sql=self.sql,
             clock=clock,
-            price=self.compiler.priced,
+            known=lambda: self.compiler.book().price,
             work=home / "work",
         )
         self.shelf = Shelf(home / "search")

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tandem_sdk import Client
+from tandem_sdk import Client, Invalid
 from tests.journeys.conftest import ADMIN, Platform, bearer, platform, until
 
 pytestmark = pytest.mark.journey
@@ -55,3 +55,34 @@ def test_bill_and_books_agree_once_the_estimates_are_corrected(tmp_path: Path) -
         assert {each.id for each in tandem.costs.reconciliations()} == {found.id, first.id, again.id}
         spending = tandem.costs.show(days=2)
         assert sum(day.cost for day in spending.days) == found.billed == sum(each.cost for each in spending.spent)
+
+
+def test_a_team_pays_its_own_price_and_a_bad_file_changes_nothing(house: Platform) -> None:
+    with Client(house.url, ADMIN) as tandem:
+        red, blue = house.key("red-ci", team="red"), house.key("blue-ci", team="blue")
+        tandem.prices.set("mock/gpt-4o-mini", {"input": "150", "output": "600"}, team="red")
+
+        def paid(key: str) -> str:
+            return str(house.chat(key, tokens=5).headers["x-tandem-trace-id"])
+
+        def priced(trace: str) -> str:
+            until(lambda: any(row.trace == trace for row in tandem.traces.list(limit=5)), "the trace is there")
+            spans = [span for call in tandem.traces.show(trace).calls for span in call.spans]
+            return str(next((span.attributes["tandem.price"] for span in spans if "tandem.price" in span.attributes), ""))
+
+        until(
+            lambda: priced(paid(red)) == f"set by admin for the team red, from {tandem.prices.list()[0].since}", "the row holds"
+        )
+        own, common = paid(red), paid(blue)
+        assert (priced(own)[:6], priced(common)[:12]) == ("set by", "genai-prices")
+        assert tandem.traces.show(own).cost == 1000 * (tandem.traces.show(common).cost or 0)
+        assert tandem.prices.drop("mock/gpt-4o-mini", team="red") == 1
+
+        file = house.home.parent / "prices.json"
+        file.write_text('{"prices": [{"target": "mock/imported", "input": "1", "output": "2"}]}')
+        assert (tandem.prices.load(file).changed, tandem.prices.load(file).changed) == (True, False)
+        file.write_text('{"prices": [{"target": "mock/imported", "input": "1"}]}')
+        with pytest.raises(Invalid, match=r"prices.json, row 1 \(mock/imported\), has no rate for output"):
+            tandem.prices.load(file)
+        (held,) = [price for price in tandem.prices.list() if price.target == "mock/imported"]
+        assert (held.rates, held.origin, held.holds) == ({"input": "1", "output": "2"}, "import", True)

@@ -85,6 +85,16 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("DELETE", "/budgets/{scope}"): Rule(may=ADMINS, path="/budgets/key/gone-{role}", stranger=403),
     ("GET", "/spend"): Rule(may=READ, path="/spend?scope=team/red", stranger=403),
     ("GET", "/cost/spend"): Rule(may=READ),
+    ("GET", "/cost/prices"): Rule(may=READ),
+    ("PUT", "/cost/prices/{target}"): Rule(
+        may=ADMINS, path="/cost/prices/mock/made-by-{role}", json={"rates": {"input": "1", "output": "2"}}, stranger=403
+    ),
+    ("DELETE", "/cost/prices/{target}"): Rule(may=ADMINS, path="/cost/prices/mock/none", ok=NONE_SUCH, stranger=403),
+    ("POST", "/cost/prices/import"): Rule(
+        may=ADMINS,
+        json={"name": "p.json", "text": '{"prices": [{"target": "mock/x", "input": "1", "output": "2"}]}'},
+        stranger=403,
+    ),
     ("POST", "/cost/reconcile"): Rule(
         may=AUDIT,
         path="/cost/reconcile?provider=mock&columns=date=day,model=model,cost=cost",

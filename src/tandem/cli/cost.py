@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tandem.cli.options import as_json, assignments, moment_of, platform
+from tandem.cli.price import price
 from tandem.cli.show import clean, emit, moment, pairs, table, usd
 from tandem_sdk import Cause, Reconciliation
 
@@ -34,6 +35,9 @@ until_option = click.option("--until", metavar="WHEN", help="The same; what lies
 @click.group()
 def cost() -> None:
     """Costs: bills beside the books."""
+
+
+cost.add_command(price)
 
 
 @cost.command()

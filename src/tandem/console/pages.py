@@ -54,7 +54,7 @@ class Sources:
     """Reviews."""
     alerts: Alerts
     price: Pricing
-    """The price row of a target at a time."""
+    """The price row of a target at a time for a team."""
     resting: Seen
     """What door workers tell of targets that rest."""
     clock: Clock

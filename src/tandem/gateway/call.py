@@ -170,7 +170,7 @@ class Call:
         capped = next((scope for scope in scopes if scope in budgets), None)
         amount = 0
         for target in candidates:
-            price = self.snapshot.prices.get(target.target)
+            price = self.price(target.target)
             if price is not None:
                 amount = max(amount, price.bound(tokens_in, tokens_out))
             elif capped is not None:
@@ -183,6 +183,13 @@ class Call:
             return amount
         span.end = self.door.clock.now()
         return 0
+
+    def price(self, target: str) -> Price | None:
+        """What a target costs the team that pays for this call; None where nobody knows."""
+        assert self.principal is not None
+        assert self.endpoint is not None
+        shadow = self.reported == "shadow"  # paid for by the team whose endpoint it is
+        return self.snapshot.price(target, self.endpoint.team if shadow else self.principal.team)
 
     async def reserve(self, amount: int) -> None:
         """Holds `amount` nano-dollars for the next attempt; awaits only when the purse holds too little."""
@@ -211,8 +218,10 @@ class Call:
             self._pending.clear()
         now = self.door.clock.now()
         number = len(self.attempts)
-        price = self.snapshot.prices.get(target)
+        price = self.price(target)
         reservation = self.reservation
+        if price is not None:
+            attributes["tandem.price"] = price.source
         span = Span(name=name, start=now, attributes=attributes)
         self.door.journal.begin(
             Begun(

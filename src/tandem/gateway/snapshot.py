@@ -80,7 +80,9 @@ class Snapshot:
     hosts: Mapping[str, Host] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
-    """By `provider/model`."""
+    """By `provider/model`, for everybody."""
+    team_prices: Mapping[str, Mapping[str, Price]] = field(default_factory=dict)
+    """By team and `provider/model`: rows that hold for that team alone."""
     contexts: Mapping[str, int] = field(default_factory=dict)
     """Tokens that fit into a model, by `provider/model`, where the price list says."""
     served: Mapping[str, Served] = field(default_factory=dict)
@@ -93,6 +95,12 @@ class Snapshot:
     """Policies with guards, by every name they answer to: `policy/strict@1`, `policy/strict@production`."""
     budgets: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     """Scopes with a cap, and over which windows."""
+
+    def price(self, target: str, team: str) -> Price | None:
+        """What a target (`provider/model`) costs a team; None where nobody knows."""
+        own = self.team_prices.get(team)
+        row = None if own is None else own.get(target)
+        return self.prices.get(target) if row is None else row
 
     def resolve(self, address: str, principal: Principal, kind: EndpointKind) -> Endpoint:
         """The Endpoint an address means for this principal.

@@ -127,7 +127,7 @@ def office(home: Path) -> Office:
     sql = Sql(url)
     audit = Audit(sql, Vault(bytes(32)), clock, home / "audit.head")
     ledger, traces = Ledger(home / "ledger.db", clock), Traces(home / "traces")
-    bills = Bills(ledger=ledger, traces=traces, audit=audit, sql=sql, clock=clock, price=price, work=home / "work")
+    bills = Bills(ledger=ledger, traces=traces, audit=audit, sql=sql, clock=clock, known=lambda: price, work=home / "work")
     return Office(home=home, clock=clock, sql=sql, audit=audit, ledger=ledger, traces=traces, bills=bills)
 
 

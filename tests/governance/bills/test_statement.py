@@ -117,7 +117,7 @@ async def scene(home: Path, asked: list[Ask]) -> None:
             audit=audit,
             sql=sql,
             clock=clock,
-            price=lambda target, at, team: prices.get(target),
+            known=lambda: lambda target, at, team: prices.get(target),
             work=home / "work",
         )
         whole = Asked(provider="mock", since=0, until=2**61, apply=True)

@@ -42,6 +42,8 @@ GROUPS = 100_000
 FOREVER = 2**62
 Pricing = Callable[[str, int, str], Price | None]
 """The row of a target (`provider/model`) at a UTC time (microseconds) for a team; `` is everybody."""
+Known = Callable[[], Pricing]
+"""Gives the prices as they are known now."""
 
 
 @dataclass(slots=True)
@@ -75,11 +77,9 @@ class Asked:
 class Bills:
     """Compares bills with the books, keeps what was found, and corrects."""
 
-    def __init__(
-        self, *, ledger: Ledger, traces: Traces, audit: Audit, sql: Sql, clock: Clock, price: Pricing, work: Path
-    ) -> None:
+    def __init__(self, *, ledger: Ledger, traces: Traces, audit: Audit, sql: Sql, clock: Clock, known: Known, work: Path) -> None:
         self._ledger, self._traces, self._audit, self._sql, self._clock = ledger, traces, audit, sql, clock
-        self._price, self._work = price, work
+        self._known, self._work = known, work
         self.kept = Reconciliations(sql)
         """What was found before."""
 
@@ -130,7 +130,7 @@ class Bills:
         since = first if asked.since is None else asked.since
         until = last + 1 if asked.until is None else asked.until
         groups: dict[tuple[str, str, str], _Group] = {}
-        missing = 0
+        price, missing = self._known(), 0
         for each in tried(self._traces, since - LONGEST, until + LONGEST):
             provider, _, model = each.attempt.target.partition("/")
             if provider != asked.provider:
@@ -145,7 +145,7 @@ class Bills:
             group.attempts += 1
             group.booked += each.cost or 0
             missing += int(not rows and each.attempt.usage.source == "provider")
-            self._pair(sheet, group, each, rows)
+            self._pair(sheet, group, each, rows, price)
         if missing:  # the bill lacks what was surely used: then nothing is known of the others that it lacks
             sheet.keep_billed()
         for row, retried in sheet.left():
@@ -170,7 +170,7 @@ class Bills:
         ]
         return self._found(export, asked, lines, since=since, until=until, rows=count, estimated=sheet.count(), missing=missing)
 
-    def _pair(self, sheet: Sheet, group: _Group, each: Tried, rows: Sequence[Billed]) -> None:
+    def _pair(self, sheet: Sheet, group: _Group, each: Tried, rows: Sequence[Billed], price: Pricing) -> None:
         """Lays an attempt beside its rows, and notes what corrects it where it was estimated."""
         attempt = each.attempt
         estimated = attempt.usage.source == "estimated"
@@ -180,7 +180,7 @@ class Bills:
         else:
             group.requests += len(rows)
             group.billed += sum(row.cost or 0 for row in rows)
-            why = because(rows[0], each, self._price(attempt.target, attempt.start, each.team))
+            why = because(rows[0], each, price(attempt.target, attempt.start, each.team))
             cost = rows[0].cost
             if why is not None and cost is not None:
                 group.because(why, cost - (each.cost or 0))
@@ -219,11 +219,12 @@ class Bills:
         together: dict[tuple[str, str], list[Billed]] = {}
         for (day, model, _), row in bill.items():
             together.setdefault((day, same(model, known)), []).append(row)
+        pricing = self._known()
         half = (10 ** (9 - min(9, places)) + 1) // 2 if amounts else 0
         lines = []
         for day, model in sorted({*together, *books}):
             rows = together.get((day, model), [])
-            price = self._price(f"{asked.provider}/{model}", micros(day) + DAY // 2, "")
+            price = pricing(f"{asked.provider}/{model}", micros(day) + DAY // 2, "")
             slack = half * sum(lines_of[day, name] for name in {row.model for row in rows})
             lines.append(_line(day, model, rows, books.get((day, model), Sums()), price, export, slack, amounts=amounts))
         return self._found(export, asked, lines, since=since, until=until, rows=count, priced=not amounts)
