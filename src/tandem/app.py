@@ -166,6 +166,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.alerts.send import Courier
     from tandem.governance.audit import Audit
     from tandem.governance.bills.reconcile import Bills
+    from tandem.governance.bills.reprice import Repricing
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
@@ -256,6 +257,7 @@ def app(settings: Settings) -> App:
         known=lambda: compiler.book().price,
         work=home / "work" / "bills",
     )
+    repricing = Repricing(ledger=ledger, traces=recorded, audit=audit, sql=sql, clock=clock, known=lambda: compiler.book().price)
     meters = Meters(table, seen, recorded, clock)
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     train = make_train(registry, clock, lake=home / "lake", work=home / "work")
@@ -347,7 +349,7 @@ def app(settings: Settings) -> App:
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),
             prices.routes(priced, compiler.book, compiler.current, clock),
-            costs.routes(bills, ledger, recorded, table, clock, home / "work"),
+            costs.routes(bills, repricing, ledger, recorded, table, clock, home / "work"),
             doctor.routes(home, compiler, table, audit, ledger, told_of, mispriced),
         ],
         openai=[files.routes(kept), batches.routes(asked)],

@@ -74,6 +74,40 @@ class Reconciliation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Anew:
+    """One model priced anew, in nano-dollars."""
+
+    target: str
+    attempts: int = 0
+    changed: int = 0
+    booked: int = 0
+    cost: int = 0
+    """By the rows that are known now."""
+    difference: int = 0
+    estimated: int = 0
+    """Attempts without counters; they stay as they are."""
+    unpriced: int = 0
+    """Attempts that nobody has a price for; they stay as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repriced:
+    """A past period priced anew, in nano-dollars."""
+
+    id: str
+    since: int = 0
+    until: int = 0
+    models: tuple[Anew, ...] = ()
+    """The largest difference first."""
+    booked: int = 0
+    cost: int = 0
+    difference: int = 0
+    changed: int = 0
+    corrected: int = 0
+    applied: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
     """What was spent on one UTC day, in nano-dollars."""
 
@@ -152,6 +186,15 @@ class Costs:
         }
         reply = self._wire.upload(f"{API}/cost/reconcile", path, "text/csv", query=query, on_progress=on_progress)
         return read_reply(Reconciliation, reply)
+
+    def reprice(self, since: int, until: int | None = None, *, apply: bool = False) -> Repriced:
+        """Prices a past period (UTC microseconds) by the rows that are known now; `apply` books that, once.
+
+        Raises:
+            Invalid: the period ends before it begins.
+        """
+        body = {"since": since, "until": until, "apply": apply}
+        return read_reply(Repriced, self._wire.send("POST", f"{API}/cost/reprice", body, patient=True))
 
     def show(self, days: int = 30) -> Spending:
         """What was spent day by day, and of late by team, endpoint and target."""

@@ -151,3 +151,15 @@ def test_prices_are_set_listed_dropped_and_imported(tandem, platform: FakePlatfo
     assert "Nothing changed" in tandem("cost", "price", "import", str(file)).out
     assert tandem("cost", "price", "import", str(tmp_path / "none.json")).code == 1
     assert tandem("cost", "price", "set", "openai/gpt-4o-mini", "--input", "1").code == 2
+
+
+def test_a_past_period_is_priced_anew(tandem, platform: FakePlatform) -> None:
+    model = {"target": "openai/m", "attempts": 3, "changed": 2, "booked": 5, "cost": 7, "difference": 2, "estimated": 1}
+    told = {"id": "rep_1", "models": [model], "booked": 5, "cost": 7, "difference": 2, "changed": 2}
+    platform.on("POST", "/api/v1/cost/reprice", told, {**told, "applied": True, "corrected": 2})
+    shown = tandem("cost", "reprice", "--since", "1970-01-02", "--until", "1970-01-03").out
+    assert platform.asked[0].json() == {"since": 86_400_000_000, "until": 172_800_000_000, "apply": False}
+    for text in ("openai/m", "$0.000000002", "--apply books it"):
+        assert text in shown
+    assert "2 attempts are booked anew" in tandem("cost", "reprice", "--since", "30d", "--apply").out
+    assert tandem("cost", "reprice").code == 2

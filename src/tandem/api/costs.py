@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from tandem.api.datasets import received
 from tandem.api.wire import Caller, answer
@@ -20,6 +21,7 @@ from tandem.governance.bills.export import by_hand, opened
 from tandem.governance.bills.found import Reconciliation
 from tandem.governance.bills.overview import overview
 from tandem.governance.bills.reconcile import Asked, Bills
+from tandem.governance.bills.reprice import Repricing
 from tandem.governance.ledger import Ledger
 from tandem.observability.traces import Traces
 
@@ -31,7 +33,18 @@ CSV = {
 }
 
 
-def routes(bills: Bills, ledger: Ledger, traces: Traces, table: Routes, clock: Clock, staging: Path) -> APIRouter:
+class PeriodIn(BaseModel):
+    """A past period, in UTC microseconds."""
+
+    model_config = ConfigDict(extra="forbid")
+    since: Annotated[int, Field(ge=0, le=MICROS_MAX)]
+    until: Annotated[int | None, Field(ge=0, le=MICROS_MAX, description="null: now")] = None
+    apply: bool = False
+
+
+def routes(
+    bills: Bills, repricing: Repricing, ledger: Ledger, traces: Traces, table: Routes, clock: Clock, staging: Path
+) -> APIRouter:
     """The routes of costs, a part of Trace."""
     router = APIRouter(tags=["traces"])
 
@@ -68,6 +81,11 @@ def routes(bills: Bills, ledger: Ledger, traces: Traces, table: Routes, clock: C
         finally:
             path.unlink(missing_ok=True)
         return answer(found)
+
+    @router.post("/cost/reprice")
+    def reprice(body: PeriodIn, by: Caller) -> Response:
+        """Prices a past period by the rows that are known now; `apply` books that."""
+        return answer(repricing.reprice(body.since, body.until, apply=body.apply, by=by))
 
     @router.get("/cost/reconciliations")
     def reconciliations(by: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:

@@ -92,6 +92,34 @@ def reconcile(
 
 
 @cost.command()
+@click.option("--since", required=True, metavar="WHEN", help="2026-11-01, an RFC 3339 time, or how long ago: 30d.")
+@until_option
+@click.option("--apply", is_flag=True, help="Book what it costs now, as corrections.")
+@as_json
+def reprice(since: str, until: str | None, apply: bool, as_json: bool) -> None:
+    """Price a past period by the rows that are known now, each attempt by the row of its own day and team."""
+    began = moment_of(since)
+    assert began is not None
+    with platform() as tandem:
+        found = tandem.costs.reprice(began, moment_of(until), apply=apply)
+    if as_json:
+        emit(found)
+        return
+    rows = [
+        (each.target, usd(each.booked), usd(each.cost), usd(each.difference), each.attempts, each.changed, each.estimated or None,
+         each.unpriced or None)
+        for each in found.models
+    ]  # fmt: skip
+    headings = ("model", "booked", "now", "difference", "attempts", "changed", "estimated", "without a price")
+    table(headings, rows, empty="No model was asked in that time.")
+    click.echo(f"\n{usd(found.booked)} is booked, {usd(found.cost)} it costs now: a difference of {usd(found.difference)}.")
+    if found.applied:
+        click.echo(f"{found.corrected} attempts are booked anew.")
+    elif found.changed:
+        click.echo(f"{found.changed} attempts cost something else now: --apply books it.")
+
+
+@cost.command()
 @as_json
 def history(as_json: bool) -> None:
     """List bills that were laid beside the books, newest first."""

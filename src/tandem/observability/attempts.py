@@ -49,6 +49,11 @@ class Tried:
     endpoint: str
     kind: str
 
+    @property
+    def payer(self) -> str:
+        """The team that pays: of a shadow that of its endpoint, else the caller's."""
+        return next((scope.partition("/")[2] for scope in self.scopes if scope.startswith("team/")), self.team)
+
 
 def tried(traces: Traces, since: int, until: int) -> Iterator[Tried]:
     """Attempts that began between two UTC times (microseconds), day by day, by call; one page of them is in memory."""

@@ -36,6 +36,7 @@ DEEDS: dict[str, Deed] = {
     "budget.set": Deed("{actor} set a cap for {subject}", "/budgets", "tandem budget list"),
     "contract.set": Deed("{actor} changed the contract of {subject}", "/assets/{path}", "tandem data show {subject}"),
     "cost.reconcile": Deed("{actor} corrected costs by the bill of {name}", "/costs", "tandem cost history"),
+    "cost.reprice": Deed("{actor} priced a past period anew", "/costs", "tandem cost show"),
     "endpoint.delete": Deed("{actor} removed the endpoint {name}", "/endpoints", "tandem endpoint list"),
     "endpoint.put": Deed("{actor} set the endpoint {name}", "/endpoints", "tandem endpoint list"),
     "gate.set": Deed("{actor} set the gate of {subject}", "/audit", "tandem gate list"),

@@ -180,7 +180,7 @@ class Bills:
         else:
             group.requests += len(rows)
             group.billed += sum(row.cost or 0 for row in rows)
-            why = because(rows[0], each, price(attempt.target, attempt.start, each.team))
+            why = because(rows[0], each, price(attempt.target, attempt.start, each.payer))
             cost = rows[0].cost
             if why is not None and cost is not None:
                 group.because(why, cost - (each.cost or 0))
