@@ -70,9 +70,7 @@ def test_a_team_pays_its_own_price_and_a_bad_file_changes_nothing(house: Platfor
             spans = [span for call in tandem.traces.show(trace).calls for span in call.spans]
             return str(next((span.attributes["tandem.price"] for span in spans if "tandem.price" in span.attributes), ""))
 
-        until(
-            lambda: priced(paid(red)) == f"set by admin for the team red, from {tandem.prices.list()[0].since}", "the row holds"
-        )
+        until(lambda: priced(paid(red)) == f"set by hand for the team red, from {tandem.prices.list()[0].since}", "the row holds")
         own, common = paid(red), paid(blue)
         assert (priced(own)[:6], priced(common)[:12]) == ("set by", "genai-prices")
         assert tandem.traces.show(own).cost == 1000 * (tandem.traces.show(common).cost or 0)

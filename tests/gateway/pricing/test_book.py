@@ -69,7 +69,7 @@ def test_the_teams_own_row_stands_first_and_the_catalogue_last(desk: Desk) -> No
     assert [book.price(MINI, AT, team).input for team in ("red", "blue", "")] == [200_000, 300_000, 300_000]  # type: ignore[union-attr]
     found = book.price(MINI, AT, "red")
     assert found is not None
-    assert (found.source, found.effective) == ("set by ada for the team red, from 2026-08-01", "2026-08-01")
+    assert (found.source, found.effective) == ("set by hand for the team red, from 2026-08-01", "2026-08-01")
     before = book.find(MINI, micros("2026-07-31T23:59:59Z"), "red")
     assert before is not None
     assert before.origin == "catalogue"
@@ -82,7 +82,7 @@ def test_the_teams_own_row_stands_first_and_the_catalogue_last(desk: Desk) -> No
 def test_a_row_names_a_model_that_no_list_knows(desk: Desk) -> None:
     desk.prices.set(row("7", target="openai/in-house"), by=ADMIN)
     assert desk.book().price("openai/in-house", AT) == Price(
-        input=7_000_000, output=7_000_000, source="set by ada, from 2026-08-01", effective="2026-08-01"
+        input=7_000_000, output=7_000_000, source="set by hand, from 2026-08-01", effective="2026-08-01"
     )
 
 

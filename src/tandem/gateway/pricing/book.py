@@ -85,9 +85,9 @@ class Book:
 
 
 def told(row: PriceRow) -> str:
-    """Where a row comes from, for a trace."""
+    """Where a row comes from, for a trace; who set it, the audit tells."""
     whose = f" for the team {row.team}" if row.team else ""
-    where = {"hand": f"set by {row.changed_by}", "import": f"imported by {row.changed_by}", "file": "the settings' price file"}
+    where = {"hand": "set by hand", "import": "an imported file", "file": "the settings' price file"}
     return f"{where[row.origin]}{whose}, from {row.since}"
 
 
