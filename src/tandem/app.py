@@ -165,6 +165,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.alerts.alerts import Alerts
     from tandem.governance.alerts.send import Courier
     from tandem.governance.audit import Audit
+    from tandem.governance.bills.forecast import Forecasts
     from tandem.governance.bills.reconcile import Bills
     from tandem.governance.bills.reprice import Repricing
     from tandem.governance.erase import Erasures
@@ -258,6 +259,7 @@ def app(settings: Settings) -> App:
         work=home / "work" / "bills",
     )
     repricing = Repricing(ledger=ledger, traces=recorded, audit=audit, sql=sql, clock=clock, known=lambda: compiler.book().price)
+    forecasts = Forecasts(ledger=ledger, audit=audit, sql=sql, clock=clock)
     meters = Meters(table, seen, recorded, clock)
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     train = make_train(registry, clock, lake=home / "lake", work=home / "work")
@@ -319,6 +321,7 @@ def app(settings: Settings) -> App:
         erasures=erasures,
         ledger=ledger,
         bills=bills,
+        forecasts=forecasts,
         audit=audit,
         keys=keys,
         sessions=sessions,
@@ -349,7 +352,18 @@ def app(settings: Settings) -> App:
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),
             prices.routes(priced, compiler.book, compiler.current, clock),
-            costs.routes(bills, repricing, ledger, recorded, table, clock, home / "work"),
+            costs.routes(
+                costs.Sources(
+                    bills=bills,
+                    repricing=repricing,
+                    forecasts=forecasts,
+                    ledger=ledger,
+                    traces=recorded,
+                    table=table,
+                    clock=clock,
+                    staging=home / "work",
+                )
+            ),
             doctor.routes(home, compiler, table, audit, ledger, told_of, mispriced),
         ],
         openai=[files.routes(kept), batches.routes(asked)],
@@ -359,7 +373,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, queue, courier, upkeep, meters, mover, compiler):
+        for part in (watch, queue, courier, upkeep, meters, forecasts, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -391,6 +405,7 @@ def app(settings: Settings) -> App:
         "alerts": lambda: courier.run(told),
         "files": keep_up,
         "meters": lambda: meters.run(told),
+        "forecasts": lambda: forecasts.run(told),
         "jobs": work,
     }
     return App(build(face), background, close, admin)

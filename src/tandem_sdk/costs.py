@@ -108,6 +108,33 @@ class Repriced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What becomes of a budget. Amounts are nano-dollars, days are UTC."""
+
+    scope: str
+    window: str
+    cap: int = 0
+    settled: int = 0
+    end: int | None = None
+    verdict: str = ""
+    """`runs out`, `will last` or `not enough data`."""
+    day: str | None = None
+    """On which half of the futures have run out."""
+    low: str | None = None
+    high: str | None = None
+    """The interval of 80 %; None: not within the window."""
+    chance: float | None = None
+    """Of running out within the window."""
+    days: int = 0
+    """That it was learned from."""
+    mean: int = 0
+    steep: float | None = None
+    """Modified z-score of today's change against last week."""
+    abnormal: bool = False
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
     """What was spent on one UTC day, in nano-dollars."""
 
@@ -195,6 +222,10 @@ class Costs:
         """
         body = {"since": since, "until": until, "apply": apply}
         return read_reply(Repriced, self._wire.send("POST", f"{API}/cost/reprice", body, patient=True))
+
+    def forecast(self) -> tuple[Forecast, ...]:
+        """When each budget that the key sees runs out."""
+        return read_replies(Forecast, self._wire.get(f"{API}/cost/forecast"))
 
     def show(self, days: int = 30) -> Spending:
         """What was spent day by day, and of late by team, endpoint and target."""

@@ -51,6 +51,7 @@ from tandem.governance.alerts.fake import Fake as Outside
 from tandem.governance.alerts.send import Courier
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
+from tandem.governance.bills.forecast import Forecasts
 from tandem.governance.bills.reconcile import Bills
 from tandem.governance.digest import PEPPER
 from tandem.governance.erase import Erasures
@@ -198,6 +199,7 @@ class House:
             erasures=self.erasures,
             ledger=self.ledger,
             bills=self.bills,
+            forecasts=Forecasts(ledger=self.ledger, audit=self.audit, sql=self.sql, clock=self.clock),
             audit=self.audit,
             keys=self.keys,
             sessions=self.sessions,

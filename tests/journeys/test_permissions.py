@@ -101,6 +101,7 @@ MATRIX: dict[tuple[str, str], Rule] = {
         send={"content": "day,model,cost\n2026-01-01,gpt-4o-mini,1\n", "headers": {"content-type": "text/csv"}},
         stranger=403,
     ),
+    ("GET", "/cost/forecast"): Rule(may=READ),
     ("POST", "/cost/reprice"): Rule(may=AUDIT, json={"since": 0}, stranger=403),
     ("GET", "/cost/reconciliations"): Rule(may=AUDIT, stranger=403),
     ("GET", "/gates"): Rule(may=READ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from tandem.core.principal import Principal
 from tandem.gateway.repo import Routes
 from tandem.governance.authorise import ALL, authorise, scope_of
 from tandem.governance.bills.export import by_hand, opened
+from tandem.governance.bills.forecast import Forecasts
 from tandem.governance.bills.found import Reconciliation
 from tandem.governance.bills.overview import overview
 from tandem.governance.bills.reconcile import Asked, Bills
@@ -42,17 +44,31 @@ class PeriodIn(BaseModel):
     apply: bool = False
 
 
-def routes(
-    bills: Bills, repricing: Repricing, ledger: Ledger, traces: Traces, table: Routes, clock: Clock, staging: Path
-) -> APIRouter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What the routes ask."""
+
+    bills: Bills
+    repricing: Repricing
+    forecasts: Forecasts
+    ledger: Ledger
+    traces: Traces
+    table: Routes
+    """Providers."""
+    clock: Clock
+    staging: Path
+
+
+def routes(sources: Sources) -> APIRouter:
     """The routes of costs, a part of Trace."""
+    s = sources
     router = APIRouter(tags=["traces"])
 
     @router.get("/cost/spend")
     def spend(by: Caller, days: Annotated[int, Query(ge=1, le=366)] = 30) -> Response:
         """What was spent, as far as the caller sees it: day by day, and of late by team, endpoint and target."""
         authorise(by, "read")
-        return answer(overview(ledger, traces, by=by, days=days, now=clock.now()))
+        return answer(overview(s.ledger, s.traces, by=by, days=days, now=s.clock.now()))
 
     @router.post("/cost/reconcile", openapi_extra=CSV)
     async def reconcile(
@@ -68,16 +84,16 @@ def routes(
         """Lays a provider's usage export, the body, beside the books; `apply` corrects what was booked as estimated."""
         authorise(by, "admin" if apply else "audit")
         asked = Asked(
-            provider=await run_in_threadpool(_provider, table, provider),
+            provider=await run_in_threadpool(_provider, s.table, provider),
             since=since,
             until=until,
             columns=None if columns is None else by_hand(columns.split(",")),
             apply=apply,
         )
         request.state.body_bytes = BILL_BYTES
-        path = await received(request, staging, "csv")
+        path = await received(request, s.staging, "csv")
         try:
-            found = await run_in_threadpool(_read, bills, path, name, asked, by)
+            found = await run_in_threadpool(_read, s.bills, path, name, asked, by)
         finally:
             path.unlink(missing_ok=True)
         return answer(found)
@@ -85,13 +101,19 @@ def routes(
     @router.post("/cost/reprice")
     def reprice(body: PeriodIn, by: Caller) -> Response:
         """Prices a past period by the rows that are known now; `apply` books that."""
-        return answer(repricing.reprice(body.since, body.until, apply=body.apply, by=by))
+        return answer(s.repricing.reprice(body.since, body.until, apply=body.apply, by=by))
+
+    @router.get("/cost/forecast")
+    def forecast(by: Caller) -> Response:
+        """When each budget that the caller sees runs out, from what was spent day by day."""
+        authorise(by, "read")
+        return answer(s.forecasts.every(by))
 
     @router.get("/cost/reconciliations")
     def reconciliations(by: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:
         """What comparing bills with the books found, newest first."""
         authorise(by, "audit")
-        return answer(bills.kept.list(scope_of(by), limit))
+        return answer(s.bills.kept.list(scope_of(by), limit))
 
     return router
 

@@ -9,7 +9,7 @@ import click
 from tandem.cli.options import as_json, assignments, moment_of, platform
 from tandem.cli.price import price
 from tandem.cli.show import clean, emit, moment, pairs, table, usd
-from tandem_sdk import Cause, Reconciliation
+from tandem_sdk import Cause, Forecast, Reconciliation
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 SHOWN = 40
@@ -34,7 +34,7 @@ until_option = click.option("--until", metavar="WHEN", help="The same; what lies
 
 @click.group()
 def cost() -> None:
-    """Costs: bills beside the books."""
+    """Costs: what was spent, prices, bills beside the books, and what lies ahead."""
 
 
 cost.add_command(price)
@@ -121,6 +121,21 @@ def reprice(since: str, until: str | None, apply: bool, as_json: bool) -> None:
 
 @cost.command()
 @as_json
+def forecast(as_json: bool) -> None:
+    """Tell when each budget runs out in its window, from what was spent day by day."""
+    with platform() as tandem:
+        found = tandem.costs.forecast()
+    if as_json:
+        emit(found)
+        return
+    headings = ("scope", "window", "spent", "cap", "forecast", "between (80 %)", "chance", "days", "today")
+    table(headings, [_foretold(each) for each in found], empty="No cap is set: `tandem budget set key/NAME --cap 1`.")
+    if found:
+        click.echo(f"\nBy {found[0].method}.")
+
+
+@cost.command()
+@as_json
 def history(as_json: bool) -> None:
     """List bills that were laid beside the books, newest first."""
     with platform() as tandem:
@@ -177,6 +192,14 @@ def _reconciled(found: Reconciliation) -> None:
         click.echo(f"{found.estimated} attempts that were booked as estimated are known better now: --apply corrects them.")
     elif not found.difference:
         click.echo("Bill and books agree to the nano-dollar.")
+
+
+def _foretold(each: Forecast) -> tuple[object, ...]:
+    verdict = f"{each.verdict} {each.day}" if each.verdict == "runs out" and each.day else each.verdict
+    between = f"{each.low} to {each.high or 'after the window'}" if each.low else ""
+    chance = "" if each.chance is None else f"{each.chance:.0%}"
+    today = "rises as it never did" if each.abnormal else ""
+    return (each.scope, each.window, usd(each.settled), usd(each.cap), verdict, between, chance, each.days, today)
 
 
 def _cause(cause: Cause) -> tuple[object, ...]:

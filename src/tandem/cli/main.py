@@ -61,7 +61,7 @@ SECTIONS = {
     "Govern": {
         "key": Row("tandem.cli.key:key", "Keys: create, list, revoke."),
         "budget": Row("tandem.cli.budget:budget", "Budgets: hard caps. Set, list, drop."),
-        "cost": Row("tandem.cli.cost:cost", "Costs: bills beside the books. Reconcile, history."),
+        "cost": Row("tandem.cli.cost:cost", "Costs: spend, prices, bills beside the books, forecasts."),
         "trace": Row("tandem.cli.trace:trace", "Traces: explain one call, list the newest."),
         "monitor": Row("tandem.cli.monitor:monitor", "Monitors: drift and scores. Add, list, show, check, remove."),
         "request": Row("tandem.cli.monitor:request", "Requests: promotions that wait for a person. List, approve, decline."),

@@ -12,6 +12,7 @@ from tandem.console.desk import Desk
 from tandem.console.scale import heights
 from tandem.governance.authorise import scope_of
 from tandem.governance.bills.causes import TOLD
+from tandem.governance.bills.forecast import Forecasts
 from tandem.governance.bills.overview import Daily, grouped, overview
 from tandem.governance.bills.reconcile import Bills
 from tandem.governance.ledger import Ledger
@@ -41,7 +42,7 @@ class Table:
     rows: tuple[Spent, ...]
 
 
-def routes(desk: Desk, bills: Bills, ledger: Ledger, traces: Traces) -> APIRouter:
+def routes(desk: Desk, bills: Bills, forecasts: Forecasts, ledger: Ledger, traces: Traces) -> APIRouter:
     """The page of costs."""
     router = desk.router()
 
@@ -58,6 +59,7 @@ def routes(desk: Desk, bills: Bills, ledger: Ledger, traces: Traces) -> APIRoute
                 Table(heading=heading, by=name, rows=grouped(found.spent, name)[:ROWS])
                 for heading, name in (("Team", "team"), ("Endpoint", "endpoint"), ("Model", "target"))
             ],
+            "forecasts": forecasts.every(by),
             "reconciliation": kept[0] if kept else None,
             "told": TOLD,
             "audits": by.may("audit"),

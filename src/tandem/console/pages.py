@@ -16,6 +16,7 @@ from tandem.evaluation.look import Look
 from tandem.evaluation.reviews.queue import Queue
 from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
+from tandem.governance.bills.forecast import Forecasts
 from tandem.governance.bills.reconcile import Bills
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
@@ -43,6 +44,7 @@ class Sources:
     erasures: Erasures
     ledger: Ledger
     bills: Bills
+    forecasts: Forecasts
     audit: Audit
     keys: Keys
     sessions: Sessions
@@ -75,7 +77,7 @@ def routes(sources: Sources) -> APIRouter:
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
         principals.routes(desk, s.keys),
-        costs.routes(desk, s.bills, s.ledger, s.traces),
+        costs.routes(desk, s.bills, s.forecasts, s.ledger, s.traces),
         policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),
         home.nothing(desk),

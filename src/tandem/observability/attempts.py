@@ -57,7 +57,7 @@ class Tried:
 
 def tried(traces: Traces, since: int, until: int) -> Iterator[Tried]:
     """Attempts that began between two UTC times (microseconds), day by day, by call; one page of them is in memory."""
-    first, last = iso(max(0, since - DAY))[:10], iso(max(0, min(until, LAST)))[:10]
+    first, last = (iso(max(0, min(at, LAST)))[:10] for at in (since - DAY, until))
     for day in sorted(day for day in traces.days() if first <= day <= last):  # a nested call lies in the day its trace began
         at = ("", -1)
         while True:

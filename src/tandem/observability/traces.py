@@ -65,6 +65,8 @@ LONGEST = 3_600_000_000
 """Microseconds: no call that a watcher needs lasts longer."""
 MARK = "review"
 """The attribute of a call that a person should look at."""
+OPEN_DAYS = 8
+"""Day files that are open at once."""
 RENAMED, NAMELESS = 1, 2
 """What a day file says of itself in `user_version`: its rows name nobody; nor does any gap between them. Before: names."""
 
@@ -185,9 +187,9 @@ class Traces:
                 connection.execute(SCOPES)
             if fresh:
                 connection.execute(f"PRAGMA user_version = {NAMELESS}")
-        self._open[day] = connection
-        for old in sorted(self._open)[:-8]:
+        for old in sorted(self._open)[: 1 - OPEN_DAYS]:
             self._open.pop(old).close()
+        self._open[day] = connection
         return connection
 
     def adopt(self, subjects: Subjects) -> list[str]:

@@ -33,6 +33,7 @@ DEEDS: dict[str, Deed] = {
     "alias.rollback": Deed("{actor} rolled back to {subject}", "/assets/{path}", "tandem asset show {subject}"),
     "asset.publish": Deed("{actor} published {subject}", "/assets/{path}", "tandem asset show {subject}"),
     "budget.drop": Deed("{actor} removed a cap of {subject}", "/budgets", "tandem budget list"),
+    "budget.forecast": Deed("What {subject} spends rises as it never did", "/costs", "tandem cost forecast"),
     "budget.set": Deed("{actor} set a cap for {subject}", "/budgets", "tandem budget list"),
     "contract.set": Deed("{actor} changed the contract of {subject}", "/assets/{path}", "tandem data show {subject}"),
     "cost.reconcile": Deed("{actor} corrected costs by the bill of {name}", "/costs", "tandem cost history"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Column, Index, PrimaryKeyConstraint, Table, Text, delete, insert, select
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, PrimaryKeyConstraint, Table, Text, delete, insert, select
 
 from tandem.governance.authorise import Scope
 from tandem.governance.bills.found import Reconciliation
@@ -30,6 +30,21 @@ warnings = Table(
     Column("at", BigInteger, nullable=False),
     PrimaryKeyConstraint("scope", "window", "start"),
 )
+
+
+class Warnings:
+    """Which budgets the audit was told of, so that each is told once a window."""
+
+    def claim(self, conn: Connection, scope: str, window: str, start: int, at: int) -> bool:
+        """Notes that a budget is warned of in the window that began at `start`; False where it was before."""
+        table = warnings
+        chosen = (table.c.scope == scope, table.c.window == window, table.c.start == start)
+        if conn.execute(select(table.c.at).where(*chosen)).first() is not None:
+            return False
+        conn.execute(delete(table).where(table.c.scope == scope, table.c.window == window))
+        conn.execute(insert(table).values(scope=scope, window=window, start=start, at=at))
+        return True
+
 
 KEPT = 100
 """Reconciliations that are kept; older ones stay in the audit, as far as they corrected something."""
