@@ -168,6 +168,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.bills.forecast import Forecasts
     from tandem.governance.bills.reconcile import Bills
     from tandem.governance.bills.reprice import Repricing
+    from tandem.governance.bills.savings import Audits
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
@@ -260,6 +261,7 @@ def app(settings: Settings) -> App:
     )
     repricing = Repricing(ledger=ledger, traces=recorded, audit=audit, sql=sql, clock=clock, known=lambda: compiler.book().price)
     forecasts = Forecasts(ledger=ledger, audit=audit, sql=sql, clock=clock)
+    audits = Audits(traces=recorded, subjects=subjects, clock=clock, known=lambda: compiler.book().price, routes=compiler.routes)
     meters = Meters(table, seen, recorded, clock)
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     train = make_train(registry, clock, lake=home / "lake", work=home / "work")
@@ -357,6 +359,7 @@ def app(settings: Settings) -> App:
                     bills=bills,
                     repricing=repricing,
                     forecasts=forecasts,
+                    audits=audits,
                     ledger=ledger,
                     traces=recorded,
                     table=table,

@@ -163,3 +163,61 @@ def test_a_past_period_is_priced_anew(tandem, platform: FakePlatform) -> None:
         assert text in shown
     assert "2 attempts are booked anew" in tandem("cost", "reprice", "--since", "30d", "--apply").out
     assert tandem("cost", "reprice").code == 2
+
+
+def test_what_would_have_been_saved_and_what_lies_ahead(tandem, platform: FakePlatform) -> None:
+    saving = {
+        "measure": "exact cache",
+        "enough": True,
+        "n": 240,
+        "touched": 80,
+        "amount": 2_000_000,
+        "low": 1_000_000,
+        "high": 3_000_000,
+        "share": 0.25,
+        "share_low": 0.2,
+        "share_high": 0.3,
+        "assumed": "answers may be given again",
+    }
+    little = {"measure": "prompt cache", "n": 7, "assumed": "the provider keeps prompts"}
+    platform.on(
+        "GET", "/api/v1/cost/audit", {"calls": 240, "cost": 8_000_000, "hours": 20, "unread": 3, "measures": [saving, little]}
+    )
+    shown = tandem("cost", "audit", "--days", "7").out
+    assert platform.asked[0].query == {"days": "7"}
+    for text in (
+        "$0.002",
+        "$0.001 to $0.003",
+        "25.0% [20.0%, 30.0%]",
+        "not enough data",
+        "of 3 the content",
+        "answers may be given",
+    ):
+        assert text in shown
+    foretold = {
+        "scope": "team/red",
+        "window": "month",
+        "cap": 10**9,
+        "settled": 10**8,
+        "verdict": "runs out",
+        "day": "2026-08-25",
+        "low": "2026-08-21",
+        "high": None,
+        "chance": 0.73,
+        "days": 28,
+        "abnormal": True,
+        "method": "a method",
+    }
+    lasts = {"scope": "org", "window": "total", "verdict": "will last", "chance": 0.0, "days": 28}
+    platform.on("GET", "/api/v1/cost/forecast", [foretold, lasts], [])
+    shown = tandem("cost", "forecast").out
+    for text in (
+        "runs out 2026-08-25",
+        "2026-08-21 to after the window",
+        "73%",
+        "rises as it never did",
+        "will last",
+        "By a method.",
+    ):
+        assert text in shown
+    assert "No cap is set" in tandem("cost", "forecast").out

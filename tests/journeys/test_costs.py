@@ -53,6 +53,17 @@ def test_bill_and_books_agree_once_the_estimates_are_corrected(tmp_path: Path) -
         assert found.id != first.id in corrected.why
         assert [row.action for row in tandem.audit.list() if row.action.startswith("cost.")] == ["cost.reconcile"] * 2
         assert {each.id for each in tandem.costs.reconciliations()} == {found.id, first.id, again.id}
+        (ahead,) = tandem.costs.forecast()
+        assert (ahead.scope, ahead.verdict, ahead.days, ahead.settled) == (
+            "key/ci",
+            "not enough data",
+            0,
+            held + found.difference,
+        )
+        savings = tandem.costs.audit(days=2)
+        assert savings.calls == len([row for row in tandem.traces.list() if row.outcome == "ok"]) > 1
+        assert [each.enough for each in savings.measures] == [False] * 4
+        assert tandem.costs.reprice(0).difference == 0
         spending = tandem.costs.show(days=2)
         assert sum(day.cost for day in spending.days) == found.billed == sum(each.cost for each in spending.spent)
 

@@ -102,6 +102,7 @@ MATRIX: dict[tuple[str, str], Rule] = {
         stranger=403,
     ),
     ("GET", "/cost/forecast"): Rule(may=READ),
+    ("GET", "/cost/audit"): Rule(may=READ),
     ("POST", "/cost/reprice"): Rule(may=AUDIT, json={"since": 0}, stranger=403),
     ("GET", "/cost/reconciliations"): Rule(may=AUDIT, stranger=403),
     ("GET", "/gates"): Rule(may=READ),

@@ -24,6 +24,7 @@ from tandem.governance.bills.found import Reconciliation
 from tandem.governance.bills.overview import overview
 from tandem.governance.bills.reconcile import Asked, Bills
 from tandem.governance.bills.reprice import Repricing
+from tandem.governance.bills.savings import Audits
 from tandem.governance.ledger import Ledger
 from tandem.observability.traces import Traces
 
@@ -51,6 +52,7 @@ class Sources:
     bills: Bills
     repricing: Repricing
     forecasts: Forecasts
+    audits: Audits
     ledger: Ledger
     traces: Traces
     table: Routes
@@ -102,6 +104,11 @@ def routes(sources: Sources) -> APIRouter:
     def reprice(body: PeriodIn, by: Caller) -> Response:
         """Prices a past period by the rows that are known now; `apply` books that."""
         return answer(s.repricing.reprice(body.since, body.until, apply=body.apply, by=by))
+
+    @router.get("/cost/audit")
+    def audit(by: Caller, days: Annotated[int, Query(ge=1, le=366)] = 30) -> Response:
+        """What recorded traffic, as far as the caller sees it, would have saved by four measures, and what each assumes."""
+        return answer(s.audits.audit(days, by=by))
 
     @router.get("/cost/forecast")
     def forecast(by: Caller) -> Response:

@@ -9,7 +9,7 @@ import click
 from tandem.cli.options import as_json, assignments, moment_of, platform
 from tandem.cli.price import price
 from tandem.cli.show import clean, emit, moment, pairs, table, usd
-from tandem_sdk import Cause, Forecast, Reconciliation
+from tandem_sdk import Cause, Forecast, Reconciliation, Saving
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 SHOWN = 40
@@ -120,6 +120,25 @@ def reprice(since: str, until: str | None, apply: bool, as_json: bool) -> None:
 
 
 @cost.command()
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True, help="How far back calls are looked at.")
+@as_json
+def audit(days: int, as_json: bool) -> None:
+    """Tell what recorded chats would have saved: answers from memory, cheaper targets, warm prompts, shorter answers."""
+    with platform() as tandem:
+        found = tandem.costs.audit(days)
+    if as_json:
+        emit(found)
+        return
+    spent = f"{found.calls} chats in {found.hours} hours cost {usd(found.cost)}"
+    click.echo(f"{spent}; of {found.unread} the content is not kept.\n" if found.unread else f"{spent}.\n")
+    headings = ("measure", "would have saved", "95 %", "of the cost", "calls", "of")
+    table(headings, [_saving(each) for each in found.measures])
+    click.echo("\nThey overlap and are not to be added up. Each assumes that")
+    for each in found.measures:
+        click.echo(f"  {each.measure}: {clean(each.assumed)}")
+
+
+@cost.command()
 @as_json
 def forecast(as_json: bool) -> None:
     """Tell when each budget runs out in its window, from what was spent day by day."""
@@ -192,6 +211,13 @@ def _reconciled(found: Reconciliation) -> None:
         click.echo(f"{found.estimated} attempts that were booked as estimated are known better now: --apply corrects them.")
     elif not found.difference:
         click.echo("Bill and books agree to the nano-dollar.")
+
+
+def _saving(each: Saving) -> tuple[object, ...]:
+    if not each.enough:
+        return (each.measure, "not enough data", "", "", "", each.n)
+    share = f"{each.share:.1%} [{each.share_low:.1%}, {each.share_high:.1%}]"
+    return (each.measure, usd(each.amount), f"{usd(each.low)} to {usd(each.high)}", share, each.touched, each.n)
 
 
 def _foretold(each: Forecast) -> tuple[object, ...]:

@@ -95,6 +95,13 @@ class Compiler:
         seen = {each.provider: each for each in self._s.throughputs.list(ALL)}
         return Book(self._s.prices.list(ALL), providers, seen)
 
+    def routes(self) -> dict[str, tuple[str, ...]]:
+        """The targets that answer at each endpoint now."""
+        return {
+            name: tuple(target.target for target in endpoint.route if target.role != "shadow")
+            for name, endpoint in self.current().endpoints.items()
+        }
+
     def price(self, target: str, at: int, team: str) -> Price | None:
         """The price row of a target (`provider/model`) that was in force at a UTC time (microseconds) for a team."""
         return self.book().price(target, at, team)

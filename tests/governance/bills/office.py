@@ -70,6 +70,7 @@ class Office:
         team: str = "risk",
         endpoint: str = "assistant",
         attempt: int = 0,
+        kept: tuple[str, bytes] = ("", b""),
     ) -> Attempt:
         """Books a call of one attempt, as the mover would."""
         self.made += 1
@@ -107,7 +108,7 @@ class Office:
             attempts=[tried],
             attributes={},
         )
-        self.traces.store([Entry(trace=record, subject="", sealed=b"")], [(trace, tried, scopes)])
+        self.traces.store([Entry(trace=record, subject=kept[0], sealed=kept[1])], [(trace, tried, scopes)])
         begun = Begun(call, attempt, trace, None, start, target, endpoint, "chat", team, "ci", scopes, reserved, ())
         self.ledger.post(Batch(begun=[begun], ended=[Ended(trace, tried, (), scopes)], offsets={}, boots={call: "b"}))
         return tried
