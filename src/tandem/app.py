@@ -165,6 +165,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.alerts.alerts import Alerts
     from tandem.governance.alerts.send import Courier
     from tandem.governance.audit import Audit
+    from tandem.governance.bills.correct import Corrections
     from tandem.governance.bills.forecast import Forecasts
     from tandem.governance.bills.reconcile import Bills
     from tandem.governance.bills.reprice import Repricing
@@ -181,7 +182,7 @@ def app(settings: Settings) -> App:
     from tandem.monitoring.tell import teller
     from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
-    from tandem.observability.move import Mover, Rule
+    from tandem.observability.move import Mover, Rule, between_passes
     from tandem.observability.traces import Traces
     from tandem.registry.registry import Registry
     from tandem.store.blobs import Blobs
@@ -250,8 +251,9 @@ def app(settings: Settings) -> App:
         environment=os.environ,
     )
     compiler.publish()
+    corrections = Corrections(ledger, recorded, clock, lambda: between_passes(home / "journal"))
     bills = Bills(
-        ledger=ledger,
+        corrections=corrections,
         traces=recorded,
         audit=audit,
         sql=sql,
@@ -259,7 +261,9 @@ def app(settings: Settings) -> App:
         known=lambda: compiler.book().price,
         work=home / "work" / "bills",
     )
-    repricing = Repricing(ledger=ledger, traces=recorded, audit=audit, sql=sql, clock=clock, known=lambda: compiler.book().price)
+    repricing = Repricing(
+        corrections=corrections, traces=recorded, audit=audit, sql=sql, clock=clock, known=lambda: compiler.book().price
+    )
     forecasts = Forecasts(ledger=ledger, audit=audit, sql=sql, clock=clock)
     audits = Audits(traces=recorded, subjects=subjects, clock=clock, known=lambda: compiler.book().price, routes=compiler.routes)
     meters = Meters(table, seen, recorded, clock)

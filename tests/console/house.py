@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +51,7 @@ from tandem.governance.alerts.fake import Fake as Outside
 from tandem.governance.alerts.send import Courier
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
+from tandem.governance.bills.correct import Corrections
 from tandem.governance.bills.forecast import Forecasts
 from tandem.governance.bills.reconcile import Bills
 from tandem.governance.digest import PEPPER
@@ -163,7 +164,7 @@ class House:
         )
         self.compiler = Compiler(sources, replica=home / "replica.db", served=home / "served", max_age=None, environment={})
         self.bills = Bills(
-            ledger=self.ledger,
+            corrections=Corrections(self.ledger, self.traces, clock, nullcontext),
             traces=self.traces,
             audit=self.audit,
             sql=self.sql,

@@ -29,6 +29,9 @@ def test_a_team_has_its_own_row_and_else_everybodys() -> None:
     assert snapshot.price(MINI, "risk") == own
     assert snapshot.price(MINI, "sales") == snapshot.price("mock/x", "risk") == common
     assert snapshot.price("mock/y", "risk") is None
+    own_machine = replace(snapshot, prices={**snapshot.prices, "mock/": own})
+    assert (own_machine.price("mock/y", "sales"), own_machine.price("mock/x", "sales")) == (own, common)
+    assert own_machine.price("other/y", "risk") is None
 
 
 async def test_a_call_is_booked_by_the_row_of_its_team(door: House) -> None:

@@ -323,6 +323,7 @@ class Compiler:
             for target in (*[target.target for target in endpoint.route], endpoint.model)
             if target.partition("/")[0] in providers
         }
+        targets |= {f"{provider.name}/" for provider in providers.values() if provider.hour_price}
         return rows | _priced(targets | book.targets(), book, now, "")
 
     def _contexts(self, endpoints: Mapping[str, Endpoint], providers: Mapping[str, Provider]) -> dict[str, int]:

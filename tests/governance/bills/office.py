@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tandem.core.policy import Budget
 from tandem.core.principal import Principal
 from tandem.core.trace import Attempt, Trace
 from tandem.governance.audit import Audit
+from tandem.governance.bills.correct import Corrections
 from tandem.governance.bills.export import Columns
 from tandem.governance.bills.found import Reconciliation
 from tandem.governance.bills.reconcile import Asked, Bills
@@ -56,6 +58,7 @@ class Office:
     ledger: Ledger
     traces: Traces
     bills: Bills
+    corrections: Corrections
     made: int = 0
 
     def call(
@@ -128,8 +131,13 @@ def office(home: Path) -> Office:
     sql = Sql(url)
     audit = Audit(sql, Vault(bytes(32)), clock, home / "audit.head")
     ledger, traces = Ledger(home / "ledger.db", clock), Traces(home / "traces")
-    bills = Bills(ledger=ledger, traces=traces, audit=audit, sql=sql, clock=clock, known=lambda: price, work=home / "work")
-    return Office(home=home, clock=clock, sql=sql, audit=audit, ledger=ledger, traces=traces, bills=bills)
+    corrections = Corrections(ledger, traces, clock, nullcontext)
+    bills = Bills(
+        corrections=corrections, traces=traces, audit=audit, sql=sql, clock=clock, known=lambda: price, work=home / "work"
+    )
+    return Office(
+        home=home, clock=clock, sql=sql, audit=audit, ledger=ledger, traces=traces, bills=bills, corrections=corrections
+    )
 
 
 def used(input: int = 1000, output: int = 100, cached: int = 0) -> Usage:

@@ -29,6 +29,7 @@ from tandem.governance.bills.causes import Cause, Sums, apart
 from tandem.governance.bills.export import Billed, by_hand
 from tandem.governance.bills.found import Reconciliation
 from tandem.governance.bills.reconcile import Asked
+from tandem.governance.ledger import Correction
 from tandem.observability.attempts import tried
 
 HEAD = "time,model,key,call,attempt,prompt_tokens,cached_tokens,written_tokens,completion_tokens,cost_nano\n"
@@ -127,6 +128,17 @@ def test_apply_corrects_estimates_once_and_nothing_else(books: Office) -> None:
     assert books.audit.verify().ok
     costs = {each.attempt.call: each.cost for each in tried(books.traces, 0, 2**60)}
     assert costs == {lost.call: 300_000, unknown.call: 70_000, dear.call: 210_000}
+
+
+def test_what_broke_off_between_ledger_and_traces_is_finished(books: Office) -> None:
+    lost = books.call(LOST)
+    (each,) = tried(books.traces, 0, 2**60)
+    better = Correction(call=lost.call, attempt=0, cost=300_000, scopes=each.scopes, at=lost.start)
+    assert books.ledger.correct([better]) == 1
+    found = books.reconcile(HEAD + row(lost, 300_000, used()), apply=True)
+    assert (found.estimated, found.corrected) == (1, 0)
+    assert books.spent()[0] == 300_000
+    assert [each.cost for each in tried(books.traces, 0, 2**60)] == [300_000]
 
 
 def test_what_a_whole_bill_lacks_was_free(books: Office) -> None:

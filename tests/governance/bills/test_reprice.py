@@ -36,7 +36,12 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         return rows.get((target, team), rows.get((target, "")))
 
     made = Repricing(
-        ledger=books.ledger, traces=books.traces, audit=books.audit, sql=books.sql, clock=books.clock, known=lambda: price
+        corrections=books.corrections,
+        traces=books.traces,
+        audit=books.audit,
+        sql=books.sql,
+        clock=books.clock,
+        known=lambda: price,
     )
     yield Desk(books, made, rows)
     books.sql.close()

@@ -18,9 +18,11 @@ from tests.migrated import migrated
 from tandem.core.endpoint import Timeouts
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
+from tandem.governance.bills.correct import Corrections
 from tandem.governance.bills.reconcile import Asked, Bills
 from tandem.observability.attempts import tried
 from tandem.observability.explain import explain
+from tandem.observability.move import between_passes
 from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
@@ -112,7 +114,7 @@ async def scene(home: Path, asked: list[Ask]) -> None:
         audit = Audit(sql, Vault(bytes(32)), clock, home / "audit.head")
         prices = door.snapshot.prices
         bills = Bills(
-            ledger=door.ledger,
+            corrections=Corrections(door.ledger, door.traces, clock, lambda: between_passes(home / "journal")),
             traces=door.traces,
             audit=audit,
             sql=sql,

@@ -20,17 +20,17 @@ from tandem.core.errors import Invalid
 from tandem.core.ids import new_id
 from tandem.core.money import Price, Usage
 from tandem.core.principal import Principal
-from tandem.core.trace import Corrected
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import authorise
 from tandem.governance.bills.causes import Cause, Sums, Why, apart, because
+from tandem.governance.bills.correct import Corrections
 from tandem.governance.bills.export import Billed, Columns, Export
 from tandem.governance.bills.found import MOST_LINES, Line, Reconciliation
 from tandem.governance.bills.models import same
 from tandem.governance.bills.repo import Reconciliations
 from tandem.governance.bills.sheet import Fix, Sheet
-from tandem.governance.ledger import Correction, Ledger
-from tandem.observability.attempts import Tried, correct, tried
+from tandem.governance.ledger import Correction
+from tandem.observability.attempts import Tried, tried
 from tandem.observability.traces import Traces
 from tandem.store.sql import Sql
 
@@ -77,9 +77,15 @@ class Asked:
 class Bills:
     """Compares bills with the books, keeps what was found, and corrects."""
 
-    def __init__(self, *, ledger: Ledger, traces: Traces, audit: Audit, sql: Sql, clock: Clock, known: Known, work: Path) -> None:
-        self._ledger, self._traces, self._audit, self._sql, self._clock = ledger, traces, audit, sql, clock
-        self._known, self._work = known, work
+    def __init__(
+        self, *, corrections: Corrections, traces: Traces, audit: Audit, sql: Sql, clock: Clock, known: Known, work: Path
+    ) -> None:
+        """
+        Args:
+            work: folder for scratch files.
+        """
+        self._corrections, self._traces, self._audit, self._sql = corrections, traces, audit, sql
+        self._clock, self._known, self._work = clock, known, work
         self.kept = Reconciliations(sql)
         """What was found before."""
 
@@ -305,34 +311,7 @@ class Bills:
                 },
             )
         why = f"the bill of {found.provider}, {found.id}"
-        return sum(apply(self._ledger, self._traces, fixes, at=self._clock.now(), by=by.name, why=why) for fixes in sheet.fixes())
-
-
-def apply(ledger: Ledger, traces: Traces, fixes: Sequence[Fix], *, at: int, by: str, why: str) -> int:
-    """Corrects ledger and traces, each attempt once; returns how many changed in the ledger.
-
-    Raises:
-        Unavailable: a store cannot be written; doing it again does what is left.
-    """
-    changed = ledger.correct([fix.correction for fix in fixes])
-    correct(
-        traces,
-        [
-            Corrected(
-                call=fix.correction.call,
-                attempt=fix.correction.attempt,
-                trace=fix.trace,
-                booked=fix.booked,
-                cost=fix.correction.cost,
-                at=at,
-                by=by,
-                why=why,
-            )
-            for fix in fixes
-            if fix.booked != fix.correction.cost
-        ],
-    )
-    return changed
+        return sum(self._corrections.apply(fixes, by=by.name, why=why) for fixes in sheet.fixes())
 
 
 def summed(causes: Iterable[Sequence[Cause]]) -> tuple[Cause, ...]:

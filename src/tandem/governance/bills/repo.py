@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, PrimaryKeyConstraint, Table, Text, delete, insert, select
 
@@ -46,8 +48,8 @@ class Warnings:
         return True
 
 
-KEPT = 100
-"""Reconciliations that are kept; older ones stay in the audit, as far as they corrected something."""
+KEPT, KEPT_LINES = 100, 100
+"""Reconciliations that are kept, and lines of each; older ones stay in the audit, as far as they corrected something."""
 
 
 class Reconciliations:
@@ -60,7 +62,7 @@ class Reconciliations:
         """Keeps one, and lets go of the oldest beyond `KEPT`."""
         table = reconciliations
         with self._sql.write() as conn:
-            body = canonical(msgspec.to_builtins(found))
+            body = canonical(msgspec.to_builtins(replace(found, lines=found.lines[:KEPT_LINES])))
             row = {"id": found.id, "provider": found.provider, "at": found.at, "applied": found.applied, "body": body}
             conn.execute(insert(table).values(row))
             old = conn.scalars(select(table.c.id).order_by(table.c.at.desc(), table.c.id.desc()).offset(KEPT)).all()

@@ -20,9 +20,10 @@ from tandem.core.ids import new_id
 from tandem.core.principal import Principal
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import authorise
-from tandem.governance.bills.reconcile import Known, Pricing, apply
+from tandem.governance.bills.correct import Corrections
+from tandem.governance.bills.reconcile import Known, Pricing
 from tandem.governance.bills.sheet import TOGETHER, Fix
-from tandem.governance.ledger import Correction, Ledger
+from tandem.governance.ledger import Correction
 from tandem.observability.attempts import Tried, tried
 from tandem.observability.traces import Traces
 from tandem.store.sql import Sql
@@ -70,9 +71,9 @@ class Repriced:
 class Repricing:
     """Prices past periods anew."""
 
-    def __init__(self, *, ledger: Ledger, traces: Traces, audit: Audit, sql: Sql, clock: Clock, known: Known) -> None:
-        self._ledger, self._traces, self._audit, self._sql, self._clock = ledger, traces, audit, sql, clock
-        self._known = known
+    def __init__(self, *, corrections: Corrections, traces: Traces, audit: Audit, sql: Sql, clock: Clock, known: Known) -> None:
+        self._corrections, self._traces, self._audit, self._sql = corrections, traces, audit, sql
+        self._clock, self._known = clock, known
 
     def reprice(self, since: int, until: int | None, *, apply: bool, by: Principal) -> Repriced:
         """Prices the attempts that began between two UTC times (microseconds) anew; with `apply` that is booked.
@@ -130,10 +131,7 @@ class Repricing:
                 },
             )
         why = f"prices that are known now, {found.id}"
-        now, changed = self._clock.now(), 0
-        for fixes in _together(self._traces, found, price):
-            changed += apply(self._ledger, self._traces, fixes, at=now, by=by.name, why=why)
-        return changed
+        return sum(self._corrections.apply(fixes, by=by.name, why=why) for fixes in _together(self._traces, found, price))
 
 
 def _together(traces: Traces, found: Repriced, price: Pricing) -> Iterator[Sequence[Fix]]:
