@@ -20,7 +20,20 @@ from tandem_sdk.batches import Batch, Counts, Problem, Problems
 from tandem_sdk.budgets import Budget, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
 from tandem_sdk.client import Client, __version__
-from tandem_sdk.costs import Anew, BillLine, Cause, Day, Forecast, Reconciliation, Repriced, Saving, Savings, Spending, SpentOn
+from tandem_sdk.costs import (
+    Anew,
+    BillLine,
+    Cause,
+    Day,
+    Forecast,
+    Keyed,
+    Reconciliation,
+    Repriced,
+    Saving,
+    Savings,
+    Spending,
+    SpentOn,
+)
 from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Target, Timeouts
 from tandem_sdk.errors import (
     Blocked,
@@ -109,6 +122,7 @@ __all__ = [
     "Invalid",
     "Key",
     "KeyCopy",
+    "Keyed",
     "KnownHost",
     "Lineage",
     "Message",

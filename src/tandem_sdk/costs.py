@@ -25,6 +25,14 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """What one key of the provider's is billed, in nano-dollars."""
+
+    key: str
+    billed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BillLine:
     """One day of one model under one key of the provider's. Money is in integer nano-dollars."""
 
@@ -39,6 +47,8 @@ class BillLine:
     attempts: int = 0
     causes: tuple[Cause, ...] = ()
     """They add up to the difference."""
+    keys: tuple[Keyed, ...] = ()
+    """What each key is billed, where several are compared together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,14 +27,14 @@ FOUND: dict[str, Any] = {
         {
             "day": "2026-08-05",
             "model": "gpt-4o-mini\x1b[31m",
-            "key": "k",
+            "key": "",
             "billed": 420_000,
             "booked": 1_210_000,
             "difference": -790_000,
             "requests": 2,
             "attempts": 2,
             "causes": [{"why": "estimated", "amount": -790_000, "count": 1, "tokens": 1100}],
-            "keys": [],
+            "keys": [{"key": "k1", "billed": 400_000}, {"key": "", "billed": 20_000}],
         }
     ],
     "causes": [{"why": "estimated", "amount": -790_000, "count": 1, "tokens": 1100}],
@@ -77,6 +77,7 @@ def test_a_bill_is_sent_and_its_differences_are_told(tandem, platform: FakePlatf
         "no count came",
         "tokens at the platform's prices",
         "2 of 3 lines",
+        "k1 $0.0004, (none) $0.00002",
         "--apply",
         "not whole",
     ):

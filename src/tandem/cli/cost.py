@@ -9,7 +9,7 @@ import click
 from tandem.cli.options import as_json, assignments, moment_of, platform
 from tandem.cli.price import price
 from tandem.cli.show import clean, emit, moment, pairs, table, usd
-from tandem_sdk import Cause, Forecast, Reconciliation, Saving
+from tandem_sdk import BillLine, Cause, Forecast, Reconciliation, Saving
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 SHOWN = 40
@@ -195,7 +195,7 @@ def _reconciled(found: Reconciliation) -> None:
     if found.lines:
         click.echo("")
         rows = [
-            (line.day, line.model, line.key, usd(line.billed), usd(line.booked), usd(line.difference), line.requests,
+            (line.day, line.model, _keys(line), usd(line.billed), usd(line.booked), usd(line.difference), line.requests,
              line.attempts, [cause.why for cause in line.causes])
             for line in found.lines[:SHOWN]
         ]  # fmt: skip
@@ -211,6 +211,10 @@ def _reconciled(found: Reconciliation) -> None:
         click.echo(f"{found.estimated} attempts that were booked as estimated are known better now: --apply corrects them.")
     elif not found.difference:
         click.echo("Bill and books agree to the nano-dollar.")
+
+
+def _keys(line: BillLine) -> str:
+    return line.key or ", ".join(f"{each.key or '(none)'} {usd(each.billed)}" for each in line.keys)
 
 
 def _saving(each: Saving) -> tuple[object, ...]:

@@ -197,6 +197,16 @@ def test_by_sums_each_cause_is_told(books: Office, bill: str, cause: str) -> Non
     adds_up(found)
 
 
+def test_by_sums_keys_are_compared_together_and_told_apart(books: Office) -> None:
+    books.call(used())
+    text = DAYS + "".join(
+        f"2026-08-05,gpt-4o-mini,{key},1,500,0,50,{usd}\n" for key, usd in (("a", "0.1"), ("b", "0.2"), ("a", "0.3"))
+    )
+    (line,) = books.reconcile(text, columns=DAILY).lines
+    assert [(each.key, each.billed) for each in line.keys] == [("a", 400_000_000), ("b", 200_000_000)]
+    assert line.billed == 600_000_000
+
+
 def test_by_sums_estimates_and_failed_retries_are_told(books: Office) -> None:
     books.call(used())
     books.call(LOST)

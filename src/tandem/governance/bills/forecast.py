@@ -86,9 +86,7 @@ def forecast(account: Account, spent: Sequence[int], now: int) -> Forecast:
         spent: nano-dollars of its scope day by day, oldest first; the last one is today's by now.
         now: UTC microseconds.
     """
-    *past, today = spent
-    begun = next((place for place, cost in enumerate(past) if cost), len(past))
-    past = past[begun:]
+    past, today = _learned(spent)
     steep = change(past, today)
     told = Forecast(
         scope=account.scope,
@@ -108,24 +106,46 @@ def forecast(account: Account, spent: Sequence[int], now: int) -> Forecast:
         return told
     left = HORIZON if account.window == "total" else max(0, (account.end - 1) // DAY - now // DAY)
     dice = random.Random(f"{account.scope} {account.window} {now // DAY}")  # the same all day long
-    ends = [_runs_out(account, past, left, now, dice) for _ in range(PATHS)]
+    futures, room = _Futures(past, left, now), account.cap - account.settled
+    ends = [None] * PATHS if futures.last(room) else [futures.run_out(room, dice) for _ in range(PATHS)]
     return _told(told, "will last" if ends.count(None) * 2 > PATHS else "runs out", now, ends)
 
 
-def _runs_out(account: Account, past: Sequence[int], left: int, now: int, dice: random.Random) -> int | None:
-    """In how many days one future runs out; None: not within the window."""
-    room = account.cap - account.settled
-    rest = 1 - now % DAY / DAY
-    block: Sequence[int] = ()
-    for day in range(left + 1):
-        if day % BLOCK == 0:  # days of the past that begin on the weekday of this day
-            first = dice.choice(range(weekday_of(len(past), day), len(past) - BLOCK + 1, WEEK))
-            block = past[first : first + BLOCK]
-        cost = block[day % BLOCK]
-        room -= round(cost * rest) if day == 0 else cost
-        if room < 0:
-            return day
-    return None
+def _learned(spent: Sequence[int]) -> tuple[list[int], int]:
+    """The whole days since the first spending, and today."""
+    *past, today = spent
+    begun = next((place for place, cost in enumerate(past) if cost), len(past))
+    return past[begun:], today
+
+
+class _Futures:
+    """Futures of one scope's spending, drawn from its past."""
+
+    def __init__(self, past: Sequence[int], left: int, now: int) -> None:
+        self._left, self._rest = left, 1 - now % DAY / DAY
+        self._most = max(past)
+        self._pairs = [
+            [(past[first], past[first + 1]) for first in range(weekday_of(len(past), ahead), len(past) - 1, WEEK)]
+            for ahead in range(WEEK)
+        ]
+        """By weekday, today's first: what was spent on such a day and on the day after it."""
+
+    def run_out(self, room: int, dice: random.Random) -> int | None:
+        """In how many days one future uses up `room` nano-dollars; None: not within the window."""
+        for day in range(0, self._left + 1, BLOCK):
+            pairs = self._pairs[day % WEEK]
+            first, second = pairs[int(dice.random() * len(pairs))]
+            room -= round(first * self._rest) if day == 0 else first
+            if room < 0:
+                return day
+            room -= second
+            if room < 0:
+                return day + 1 if day < self._left else None
+        return None
+
+    def last(self, room: int) -> bool:
+        """Whether no future can use it up: not even one of the dearest days alone."""
+        return room >= (self._left + 1) * self._most
 
 
 def weekday_of(days: int, ahead: int) -> int:
@@ -208,7 +228,7 @@ class Forecasts:
         """What becomes of every budget that `by` sees, by scope and window."""
         now = self._clock.now()
         seen = [each for each in self._ledger.accounts() if by.may("audit") or each.scope in by.budget_scopes[1:]]
-        return tuple(self._forecast(account, now) for account in seen)
+        return tuple(forecast(account, self._spent(account, now), now) for account in seen)
 
     def warn(self) -> int:
         """Writes `budget.forecast` into the audit for each budget whose spending changes abnormally, once a window."""
@@ -216,9 +236,10 @@ class Forecasts:
         for account in self._ledger.accounts():
             if account.window not in LONG:
                 continue
-            found = self._forecast(account, now)
-            if not found.abnormal:
+            steep = change(*_learned(self._spent(account, now)))
+            if steep is None or steep < STEEP:
                 continue
+            found = forecast(account, self._spent(account, now), now)
             with self._sql.write() as conn:
                 if not self._warnings.claim(conn, account.scope, account.window, account.start, now):
                     continue
@@ -242,6 +263,5 @@ class Forecasts:
                 warned += 1
         return warned
 
-    def _forecast(self, account: Account, now: int) -> Forecast:
-        days = daily(self._ledger, account.scope, days=HISTORY + 1, now=now)
-        return forecast(account, [day.cost for day in days], now)
+    def _spent(self, account: Account, now: int) -> list[int]:
+        return [day.cost for day in daily(self._ledger, account.scope, days=HISTORY + 1, now=now)]

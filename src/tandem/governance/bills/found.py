@@ -10,6 +10,14 @@ MOST_LINES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """What one key of the provider's is billed."""
+
+    key: str
+    billed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One day of one model under one key of the provider's."""
 
@@ -28,7 +36,7 @@ class Line:
     """That are booked."""
     causes: tuple[Cause, ...] = ()
     """They add up to the difference."""
-    keys: tuple[tuple[str, int], ...] = ()
+    keys: tuple[Keyed, ...] = ()
     """What each key is billed, where several are compared together."""
 
 

@@ -25,7 +25,7 @@ from tandem.governance.authorise import authorise
 from tandem.governance.bills.causes import Cause, Sums, Why, apart, because
 from tandem.governance.bills.correct import Corrections
 from tandem.governance.bills.export import Billed, Columns, Export
-from tandem.governance.bills.found import MOST_LINES, Line, Reconciliation
+from tandem.governance.bills.found import MOST_LINES, Keyed, Line, Reconciliation
 from tandem.governance.bills.models import same
 from tandem.governance.bills.repo import Reconciliations
 from tandem.governance.bills.sheet import Fix, Sheet
@@ -360,11 +360,14 @@ def _line(
             whole = replace(whole, cost=None if price is None else price.cost(used))
         billed = whole.cost or 0
         causes = apart(whole, counted, slack, sums, price)
-    keys = tuple(sorted((row.key, row.cost or 0) for row in rows if row.key))
+    of_keys: Counter[str] = Counter()
+    for row in rows:
+        of_keys[row.key] += row.cost or 0
+    keys = tuple(Keyed(key=key, billed=cost) for key, cost in sorted(of_keys.items()))
     return Line(
         day=day,
         model=model,
-        key=keys[0][0] if len(keys) == 1 else "",
+        key=keys[0].key if len(keys) == 1 else "",
         billed=billed,
         booked=sums.booked,
         difference=billed - sums.booked,
