@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from tests.governance.bills.office import Office, office, used
+from tests.ports import free_port
 
 from tandem.core.clock import micros
 from tandem.core.endpoint import Provider
 from tandem.core.principal import LOCAL
-from tandem.gateway.pricing.meters import Meters, counters, fetch, measured
+from tandem.gateway.pricing.meters import PAGE_BYTES, Meters, counters, fetch, measured
 from tandem.gateway.pricing.repo import Throughputs
 from tandem.gateway.repo import Routes
 from tandem.governance.authorise import ALL
@@ -121,6 +125,31 @@ def test_time_together_counts_once(books: Office) -> None:
     for _ in range(60):
         books.call(used(), target="gpu/m", at="2026-08-09T12:00:00Z")
     assert measured("gpu", tried(books.traces, 0, micros("2026-08-10T00:00:00Z")), 0) is None
+
+
+class Metrics(BaseHTTPRequestHandler):
+    """A server with metrics, with none, and with more than anybody reads."""
+
+    def do_GET(self) -> None:
+        self.send_response(404 if self.path == "/none" else 200)
+        self.end_headers()
+        piece = b"x" * 65536 if self.path == "/endless" else b"up 1\n"
+        with contextlib.suppress(OSError):
+            for _ in range(2 * PAGE_BYTES // len(piece) if self.path == "/endless" else 1):
+                self.wfile.write(piece)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def test_a_page_is_fetched_up_to_a_bound() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", free_port()), Metrics) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        assert fetch(f"{address}/metrics") == "up 1\n"
+        assert fetch(f"{address}/none") is None
+        assert fetch(f"{address}/endless") is None
+        server.shutdown()
 
 
 def test_nobody_at_the_address() -> None:
