@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call, Door, open_call, op
 from tandem.gateway.compile import Compiler, Sources
 from tandem.gateway.inside import Inside
 from tandem.gateway.metrics import Metrics
+from tandem.gateway.pricing.repo import Prices, Throughputs
 from tandem.gateway.repo import Routes
 from tandem.gateway.routing.board import Told
 from tandem.gateway.snapshot import Replica
@@ -50,6 +51,9 @@ from tandem.governance.alerts.fake import Fake as Outside
 from tandem.governance.alerts.send import Courier
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
+from tandem.governance.bills.correct import Corrections
+from tandem.governance.bills.forecast import Forecasts
+from tandem.governance.bills.reconcile import Bills
 from tandem.governance.digest import PEPPER
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
@@ -159,6 +163,8 @@ class House:
         sources = Sources(
             registry=self.registry,
             routes=self.table,
+            prices=Prices(self.sql, clock, self.audit),
+            throughputs=Throughputs(self.sql),
             keys=self.keys,
             ledger=self.ledger,
             blobs=self.blobs,
@@ -166,6 +172,15 @@ class House:
             clock=clock,
         )
         self.compiler = Compiler(sources, replica=home / "replica.db", served=home / "served", max_age=None, environment={})
+        self.bills = Bills(
+            corrections=Corrections(self.ledger, self.traces, clock, nullcontext),
+            traces=self.traces,
+            audit=self.audit,
+            sql=self.sql,
+            clock=clock,
+            known=lambda: self.compiler.book().price,
+            work=home / "work",
+        )
         self.shelf = Shelf(home / "search")
         self.tokens: dict[str, str] = {}
         self.issuers: dict[str, Issuer] = {}
@@ -194,6 +209,8 @@ class House:
             subjects=self.subjects,
             erasures=self.erasures,
             ledger=self.ledger,
+            bills=self.bills,
+            forecasts=Forecasts(ledger=self.ledger, audit=self.audit, sql=self.sql, clock=self.clock),
             audit=self.audit,
             keys=self.keys,
             persons=self.persons,
@@ -700,6 +717,7 @@ def every_page(house: House) -> Mapping[str, str]:
         "people": "/people",
         "keys": "/keys",
         "budgets": "/budgets",
+        "costs": "/costs",
         "audit": "/audit",
         "missing": "/runs/run_nothing",
     }

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from tandem.console import (
     alerts,
     assets,
+    costs,
     endpoints,
     entry,
     files,
@@ -30,6 +31,8 @@ from tandem.evaluation.look import Look
 from tandem.evaluation.reviews.queue import Queue
 from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
+from tandem.governance.bills.forecast import Forecasts
+from tandem.governance.bills.reconcile import Bills
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
@@ -59,6 +62,8 @@ class Sources:
     subjects: Subjects
     erasures: Erasures
     ledger: Ledger
+    bills: Bills
+    forecasts: Forecasts
     audit: Audit
     keys: Keys
     persons: Persons
@@ -76,7 +81,7 @@ class Sources:
     """Reviews."""
     alerts: Alerts
     price: Pricing
-    """The price row of a target at a time."""
+    """The price row of a target at a time for a team."""
     resting: Seen
     """What door workers tell of targets that rest."""
     clock: Clock
@@ -99,6 +104,7 @@ def routes(sources: Sources) -> APIRouter:
         alerts.routes(desk, s.alerts),
         people.routes(desk, s.persons, s.invitations, s.keys, s.address),
         principals.routes(desk, s.keys),
+        costs.routes(desk, s.bills, s.forecasts, s.ledger, s.traces),
         policy.routes(desk, s.ledger, s.audit, s.erasures),
         files.routes(desk),
         home.nothing(desk),
