@@ -38,8 +38,8 @@ PICO_A_MILLION = 10**6
 """Pico-dollars per token in a dollar per million tokens."""
 DEAREST = 1_000_000
 """Dollars: no rate is higher."""
-MOST_ROWS = 100_000
-FILE_BYTES = 32 * 1024 * 1024
+MOST_ROWS = 50_000
+FILE_BYTES = 8 * 1024 * 1024
 FIELDS = frozenset({"target", "team", "from", *RATES})
 FORM = '{"prices": [{"target": "openai/gpt-4o-mini", "from": "2026-01-01", "input": "0.15", "output": "0.60"}]}'
 
