@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tandem.core.clock import SystemClock
 from tandem.core.errors import TandemError, Unavailable
+from tandem.core.money import nano
 from tandem.settings import Settings
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def app(settings: Settings) -> App:
         alerts,
         assets,
         batches,
+        budgets,
         datasets,
         doctor,
         endpoints,
@@ -162,6 +164,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.alerts.alerts import Alerts
     from tandem.governance.alerts.send import Courier
     from tandem.governance.audit import Audit
+    from tandem.governance.caps import Caps
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
@@ -231,6 +234,7 @@ def app(settings: Settings) -> App:
         replica=home / "replica.db",
         served=home / "served",
         max_age=settings.server.max_snapshot_age,
+        hour_price=nano(settings.server.hour_price or "0"),
         environment=os.environ,
     )
     compiler.publish()
@@ -272,6 +276,7 @@ def app(settings: Settings) -> App:
         clock=clock,
         retention_days=settings.traces.retention_days,
     )
+    caps = Caps(ledger, sql, audit)
     watched = Monitors(sql, audit, clock)
     told_of = Alerts(sql, audit, vault, clock, address=settings.server.console, tell=teller(watched, requests))
     told_of.declare(settings.alerts)
@@ -317,7 +322,8 @@ def app(settings: Settings) -> App:
         routers=[
             principals.routes(keys),
             persons.routes(people, invitations, sessions, keys, settings.server.console),
-            policy.routes(ledger, registry, audit, sql, clock),
+            budgets.routes(caps, ledger, clock),
+            policy.routes(registry, audit),
             assets.routes(registry, promotions),
             makers.routes(registry),
             guards.routes(registry),
@@ -339,7 +345,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, queue, courier, upkeep, mover, compiler):
+        for part in (watch, queue, courier, upkeep, caps, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -370,6 +376,7 @@ def app(settings: Settings) -> App:
         "reviews": lambda: queue.run(told),
         "alerts": lambda: courier.run(told),
         "files": keep_up,
+        "caps": lambda: caps.run(told),
         "jobs": work,
     }
     return App(build(face), background, close, admin)

@@ -111,6 +111,12 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/budgets"): Rule(may=READ),
     ("PUT", "/budgets/{scope}"): Rule(may=ADMINS, path="/budgets/team/red", json={"cap": "5"}, stranger=403),
     ("DELETE", "/budgets/{scope}"): Rule(may=ADMINS, path="/budgets/key/gone-{role}", stranger=403),
+    ("POST", "/budgets/{scope}/credits"): Rule(
+        may=ADMINS, ok=201, path="/budgets/team/red/credits", json={"amount": "5", "reference": "inv-1"}, stranger=403
+    ),
+    ("GET", "/limits"): Rule(may=READ),
+    ("PUT", "/limits/{scope}"): Rule(may=ADMINS, path="/limits/team/red", json={"unit": "requests", "cap": 100000}, stranger=403),
+    ("DELETE", "/limits/{scope}"): Rule(may=ADMINS, path="/limits/key/gone-{role}?unit=tokens", stranger=403),
     ("GET", "/spend"): Rule(may=READ, path="/spend?scope=team/red", stranger=403),
     ("GET", "/gates"): Rule(may=READ),
     ("PUT", "/gates/{kind}/{name}"): Rule(may=ADMINS, path="/gates/model/red", json={"minimum": 0.6}, stranger=403),

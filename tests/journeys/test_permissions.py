@@ -158,6 +158,7 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
         ask("POST", "/persons", ADMIN, json={"name": f"gone-person-{role}", "teams": {"red": "viewer"}})
         ask("POST", "/persons", ADMIN, json={"name": f"gone-member-{role}", "teams": {"red": "viewer", "blue": "viewer"}})
         ask("PUT", f"/budgets/key/gone-{role}", ADMIN, json={"cap": "1"})
+        ask("PUT", f"/limits/key/gone-{role}", ADMIN, json={"unit": "tokens", "cap": 1})
         ask("PUT", f"/providers/gone-{role}", ADMIN, json={"protocol": "openai", "base_url": "http://127.0.0.1:9"})
         ask("PUT", f"/alerts/gone-{role}", ADMIN, json=ALERT)
     key("red-spare", "red", "viewer")
@@ -170,6 +171,7 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
         keys[f"team-{role}"] = str(ask("POST", "/keys", ADMIN, json=told)["key"])
     ask("PUT", "/alerts/red", ADMIN, json=ALERT)
     ask("PUT", "/budgets/team/red", ADMIN, json={"cap": "5"})
+    ask("PUT", "/limits/team/red", ADMIN, json={"unit": "requests", "cap": 100_000})
     ask("PUT", "/gates/model/red", ADMIN, json={"minimum": 0.6})
     run = red("POST", "/runs", json={"kind": "train", "name": "red", "inputs": {"data": "dataset/red", "target": "y"}})["id"]
     red("POST", f"/runs/{run}/cancel")
@@ -260,6 +262,7 @@ def test_the_team_itself_sees_what_the_other_does_not(teams: Teams) -> None:
         ("/traces", "trace"),
         ("/reviews", "id"),
         ("/budgets", "scope"),
+        ("/limits", "scope"),
     ):
         seen = {row[member] for row in teams.get(path, own)}
         assert seen, path

@@ -39,6 +39,8 @@ _ROWS = (
     Fault(code="wrong_kind", side="policy", told="the key may not make this kind of call"),
     Fault(code="model_not_allowed", side="policy", told="the key may use none of the models that would answer"),
     Fault(code="over_budget", side="policy", told="a cap has no room for the call"),
+    Fault(code="over_limit", side="policy", told="a limit of tokens or calls has no room for the call"),
+    Fault(code="run_over", side="policy", told="the run that the call names is over"),
     Fault(code="unpriced_under_cap", side="policy", told="the call has no price, so a hard cap could not be kept"),
     Fault(code="blocked", side="policy", told="a guard or a gate refused the content"),
     Fault(code="guard_blocked", side="policy", told="a guard refused what the model wrote"),
