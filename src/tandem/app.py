@@ -112,6 +112,7 @@ def app(settings: Settings) -> App:
     """Builds the control process of a home: stores, law, registry, jobs, routes."""
     from tandem.api import (
         alerts,
+        approvals,
         assets,
         batches,
         datasets,
@@ -142,6 +143,7 @@ def app(settings: Settings) -> App:
     from tandem.data.corpus.tasks import make_index
     from tandem.data.repo import Contracts
     from tandem.data.tasks import Datasets
+    from tandem.evaluation.approved import PROMOTE, ROLLBACK, Moves, Promoting, RollingBack
     from tandem.evaluation.look import Look
     from tandem.evaluation.promote import Promotions
     from tandem.evaluation.replay import Replay
@@ -151,6 +153,7 @@ def app(settings: Settings) -> App:
     from tandem.evaluation.reviews.repo import Reviews
     from tandem.evaluation.suite import KIND as EVALUATE
     from tandem.evaluation.suite import Stores, make_evaluate
+    from tandem.gateway import approved as endpoints_approved
     from tandem.gateway.cache import Cache
     from tandem.gateway.compile import Compiler, Sources
     from tandem.gateway.declare import declare
@@ -160,6 +163,12 @@ def app(settings: Settings) -> App:
     from tandem.governance import lend
     from tandem.governance.alerts.alerts import Alerts
     from tandem.governance.alerts.send import Courier
+    from tandem.governance.approvals import budgets as caps
+    from tandem.governance.approvals import keys as key_deeds
+    from tandem.governance.approvals import rules as rule_deeds
+    from tandem.governance.approvals.act import Act
+    from tandem.governance.approvals.approvals import Approvals
+    from tandem.governance.approvals.requests import Requests
     from tandem.governance.audit import Audit
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
@@ -168,8 +177,8 @@ def app(settings: Settings) -> App:
     from tandem.jobs import staging
     from tandem.jobs.repo import Runs
     from tandem.jobs.workflow import Jobs
-    from tandem.monitoring.repo import Monitors, Requests
-    from tandem.monitoring.retrain import Decisions, Retraining, make_retrain
+    from tandem.monitoring.repo import Monitors
+    from tandem.monitoring.retrain import Retraining, make_retrain
     from tandem.monitoring.tell import teller
     from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
@@ -254,9 +263,25 @@ def app(settings: Settings) -> App:
     upkeep = Upkeep(kept.sweep, asked.settle)
     searched = Indexes(registry, shelf, inside, sql, audit)
     promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=home / "lake"))
-    requests = Requests(sql, audit, clock)
-    jobs.register("retrain", make_retrain(train, promotions, requests))
-    sessions, decided = Sessions(keys, vault, clock), Decisions(requests, promotions)
+    rules = Approvals(sql, audit, clock)
+    rules.declare(settings.approvals)
+    spending, ruling, guarding = caps.Caps(ledger, audit), rule_deeds.Changes(rules), endpoints_approved.Guarding(table)
+    acts: dict[str, Act] = {
+        PROMOTE: Promoting(registry, promotions),
+        ROLLBACK: RollingBack(registry),
+        caps.SET: spending,
+        caps.DROP: spending,
+        key_deeds.CREATE: key_deeds.Admissions(keys),
+        rule_deeds.SET: ruling,
+        rule_deeds.DROP: ruling,
+        endpoints_approved.PUT: guarding,
+        endpoints_approved.DELETE: guarding,
+    }
+    requests = Requests(sql, audit, clock, rules, acts)
+    requests.sweep()  # what was approved before the last process died is done before anything else is asked
+    moves = Moves(registry, promotions, requests)
+    jobs.register("retrain", make_retrain(train, promotions, moves))
+    sessions, ruled = Sessions(keys, vault, clock), rule_deeds.Rules(sql, rules, requests)
     queue = Queue(
         Reviews(sql, audit, clock),
         traces=recorded,
@@ -292,7 +317,8 @@ def app(settings: Settings) -> App:
         sessions=sessions,
         current=compiler.current,
         monitors=watch.monitors,
-        decisions=decided,
+        requests=requests,
+        rules=ruled,
         queue=queue,
         alerts=told_of,
         price=compiler.price,
@@ -302,18 +328,19 @@ def app(settings: Settings) -> App:
     face = Face(
         sessions=sessions,
         routers=[
-            principals.routes(keys),
-            policy.routes(ledger, registry, audit, sql, clock),
-            assets.routes(registry, promotions),
+            principals.routes(keys, requests),
+            policy.routes(ledger, registry, audit, sql, clock, caps.Raises(requests, ledger, keys)),
+            approvals.routes(ruled, requests),
+            assets.routes(registry, promotions, moves),
             makers.routes(registry),
             guards.routes(registry),
             datasets.routes(registry, loaded, home / "work"),
             indexes.routes(registry, past, jobs, searched, home / "work"),
             runs.routes(past, jobs, registry, looked),
-            endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD),
+            endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD, requests),
             traces.routes(recorded, subjects, compiler.price),
             persons.routes(erasures),
-            monitors.routes(watch, decided),
+            monitors.routes(watch),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),
             doctor.routes(home, compiler, table, audit, ledger, told_of),
@@ -325,7 +352,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, queue, courier, upkeep, mover, compiler):
+        for part in (watch, requests, queue, courier, upkeep, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -355,6 +382,7 @@ def app(settings: Settings) -> App:
         "monitors": check,
         "reviews": lambda: queue.run(told),
         "alerts": lambda: courier.run(told),
+        "requests": lambda: requests.run(told),
         "files": keep_up,
         "jobs": work,
     }

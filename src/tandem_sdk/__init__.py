@@ -22,6 +22,7 @@ from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Predictio
 from tandem_sdk.client import Client, __version__
 from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Target, Timeouts
 from tandem_sdk.errors import (
+    ApprovalNeeded,
     Blocked,
     Broken,
     Conflict,
@@ -43,7 +44,7 @@ from tandem_sdk.errors import (
 from tandem_sdk.gates import Gate
 from tandem_sdk.indexes import Document, Documents, Found, Hit
 from tandem_sdk.keys import Key, NewKey, Principal
-from tandem_sdk.monitors import Histogram, Monitor, Report, Request
+from tandem_sdk.monitors import Histogram, Monitor, Report
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, KnownHost, Model, Provider
 from tandem_sdk.reviews import Exported, Review, Said, Tally
@@ -52,11 +53,14 @@ from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
 from tandem_sdk.traces import Attempt, Call, Content, Routed, Span, Trace, TraceRow, Usage, Weighed
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
+from tandem_sdk.waiting import Approval, Request, Voice
 
 __all__ = [
     "Alert",
     "Alias",
     "AliasState",
+    "Approval",
+    "ApprovalNeeded",
     "Asking",
     "Asset",
     "AssetSummary",
@@ -147,6 +151,7 @@ __all__ = [
     "Verdict",
     "Version",
     "VersionDetail",
+    "Voice",
     "Weighed",
     "__version__",
 ]

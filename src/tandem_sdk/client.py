@@ -7,6 +7,7 @@ from types import TracebackType
 
 from tandem_sdk import calls, credentials
 from tandem_sdk.alerts import Alerts
+from tandem_sdk.approvals import Approvals, Requests
 from tandem_sdk.assets import Assets
 from tandem_sdk.audit import AuditLog
 from tandem_sdk.batches import Batches
@@ -18,7 +19,7 @@ from tandem_sdk.endpoints import Endpoints
 from tandem_sdk.gates import Gates
 from tandem_sdk.indexes import Indexes
 from tandem_sdk.keys import Keys, Principal
-from tandem_sdk.monitors import Monitors, Requests
+from tandem_sdk.monitors import Monitors
 from tandem_sdk.policies import Policies
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
@@ -68,6 +69,7 @@ class Client:
         self.budgets = Budgets(self._wire)
         self.gates = Gates(self._wire)
         self.monitors = Monitors(self._wire)
+        self.approvals = Approvals(self._wire)
         self.requests = Requests(self._wire)
         self.reviews = Reviews(self._wire)
         self.alerts = Alerts(self._wire)

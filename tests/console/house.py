@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx2
@@ -17,12 +17,13 @@ from sqlalchemy import and_, delete, or_
 
 from tandem.api.server import Face, build
 from tandem.console import pages
+from tandem.core.approval import Request
 from tandem.core.asset import Ref, Version
 from tandem.core.clock import FixedClock
 from tandem.core.endpoint import Endpoint, Provider, Target
 from tandem.core.errors import Blocked, TandemError, Upstream
 from tandem.core.money import Usage, nano
-from tandem.core.monitor import Finding, Histogram, Monitor, Report, Request
+from tandem.core.monitor import Finding, Histogram, Monitor, Report
 from tandem.core.policy import Alert, Budget
 from tandem.core.principal import LOCAL, Principal
 from tandem.core.review import Review, Said
@@ -31,6 +32,7 @@ from tandem.data.corpus import hashed
 from tandem.data.corpus.indexes import Indexes
 from tandem.data.corpus.shelf import Shelf
 from tandem.data.ingest import ingest
+from tandem.evaluation.approved import PROMOTE, Promoting
 from tandem.evaluation.look import Look
 from tandem.evaluation.promote import Promotions
 from tandem.evaluation.repo import Evaluations
@@ -48,6 +50,9 @@ from tandem.governance.admit import Purse
 from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.alerts.fake import Fake as Outside
 from tandem.governance.alerts.send import Courier
+from tandem.governance.approvals import rules
+from tandem.governance.approvals.approvals import Approvals
+from tandem.governance.approvals.requests import Requests
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.digest import PEPPER
@@ -58,8 +63,7 @@ from tandem.governance.sessions import Sessions
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.repo import Runs
 from tandem.monitoring.findings import control
-from tandem.monitoring.repo import Monitors, Requests, Standing
-from tandem.monitoring.retrain import Decisions
+from tandem.monitoring.repo import Monitors, Standing
 from tandem.observability.content import Subjects
 from tandem.observability.journal import Journal
 from tandem.observability.move import Mover
@@ -142,7 +146,10 @@ class House:
         self.queue = Queue(
             Reviews(self.sql, self.audit, clock), traces=self.traces, subjects=self.subjects, clock=clock, retention_days=90
         )
-        self.monitors, self.requests = Monitors(self.sql, self.audit, clock), Requests(self.sql, self.audit, clock)
+        self.monitors, self.rules = Monitors(self.sql, self.audit, clock), Approvals(self.sql, self.audit, clock)
+        promoting = Promoting(self.registry, Promotions(self.registry, self.evaluations, clock))
+        acts = {PROMOTE: promoting, rules.SET: rules.Changes(self.rules), rules.DROP: rules.Changes(self.rules)}
+        self.requests = Requests(self.sql, self.audit, clock, self.rules, acts)
         self.outside = Outside()
         self.alerts = Alerts(
             self.sql, self.audit, self.vault, clock, address="http://console", channel=lambda kind: self.outside, environment={}
@@ -189,7 +196,8 @@ class House:
             sessions=self.sessions,
             current=self.compiler.current,
             monitors=self.monitors,
-            decisions=Decisions(self.requests, Promotions(self.registry, self.evaluations, self.clock)),
+            requests=self.requests,
+            rules=rules.Rules(self.sql, self.rules, self.requests),
             queue=self.queue,
             alerts=self.alerts,
             price=self.compiler.price,
@@ -470,7 +478,7 @@ class House:
                 )
             )  # fmt: skip
             if state == "declined":
-                self.requests.decide(f"req_{number}", "declined", by=by, note=EVIL)
+                self.requests.decline(f"req_{number}", by=replace(by, role="approver"), note=EVIL)
 
         Courier(self.alerts, self.clock, start=lambda work: work()).step()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tandem.core.approval import Request
 from tandem.core.asset import Ref
 from tandem.core.endpoint import Endpoint, Target
-from tandem.core.monitor import Request
 from tandem.core.principal import LOCAL
 from tandem.gateway.routing.board import Told
 from tandem.gateway.routing.health import Resting
@@ -688,3 +688,28 @@ async def test_words_about_an_erased_person_are_not_shown(house: House) -> None:
         shown = await page(client, f"/reviews/{house.marks['reviewed-erased']}")
     assert "Erased." in shown.text
     assert "It is 43." not in shown.text
+
+
+async def test_a_rule_is_set_and_a_request_under_it_says_who_may_approve(house: House) -> None:
+    async with house.client("grace") as client:
+        refused = await client.post("/approvals", data={"action": "release"})
+    async with house.client("ops") as client:
+        made = await client.post("/approvals", data={"action": "release", "people": "2", "team": "risk", "hours": "5"})
+        assert (made.status_code, made.headers["location"]) == (303, "/requests")
+        dropped = await client.post("/approvals/drop", data={"action": "release", "team": "risk"})
+        shown = await page(client, "/requests")
+        odd = await client.post("/approvals", data={"action": "dance"})
+    assert (refused.status_code, dropped.status_code, odd.status_code) == (403, 303, 400)
+    (request,) = (each for each in house.requests.list(Scope("risk")) if each.does == "approval.drop")
+    assert f"/requests/{request.id}/decline" in {str(each.get("action")) for each in shown.all("form")}
+    assert f"/requests/{request.id}/approve" not in {str(each.get("action")) for each in shown.all("form")}, "ops asked for it"
+    assert "0 of 2" in shown.text
+    async with house.client("grace") as client:
+        seen = await page(client, "/requests")
+        done = await client.post(f"/requests/{request.id}/approve")
+        again = await page(client, "/requests")
+    assert f"/requests/{request.id}/approve" in {str(each.get("action")) for each in seen.all("form")}
+    assert done.status_code == 303
+    assert "1 of 2" in again.text
+    assert f"/requests/{request.id}/approve" not in {str(each.get("action")) for each in again.all("form")}
+    house.requests.decline(request.id, by=LOCAL)

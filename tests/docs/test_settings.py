@@ -25,6 +25,7 @@ TABLES: Mapping[str, Any] = {
     "### `route = [{ … }]`": Target,
     "### `timeouts = { … }`": Timeouts,
     "## `[alerts.NAME]`": settings.AlertOptions,
+    "## `[approvals.NAME]`": settings.ApprovalOptions,
 }
 
 

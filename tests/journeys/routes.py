@@ -17,6 +17,8 @@ RAW = (
     ("GET", "/alerts"),
     ("GET", "/alerts/{name}/test"),
     ("POST", "/alerts/{name}/test"),
+    ("POST", "/approvals"),
+    ("POST", "/approvals/drop"),
     ("GET", "/assets"),
     ("GET", "/assets/{kind}/{name}"),
     ("GET", "/assets/{kind}/{name}/{version}"),

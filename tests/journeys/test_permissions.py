@@ -167,6 +167,9 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("DELETE", "/monitors/{name}"): Rule(may=WRITE, path="/monitors/gone-{role}", stranger=404),
     ("POST", "/monitors/{name}/check"): Rule(may=WRITE, path="/monitors/red/check", stranger=404),
     ("GET", "/monitors/{name}/reports"): Rule(may=READ, path="/monitors/red/reports", stranger=404),
+    ("GET", "/approvals"): Rule(may=READ),
+    ("PUT", "/approvals/{action}"): Rule(may=ADMINS, path="/approvals/promote", json={"people": 2, "team": "none"}, stranger=403),
+    ("DELETE", "/approvals/{action}"): Rule(may=ADMINS, ok=NONE_SUCH, path="/approvals/release", stranger=403),
     ("GET", "/requests"): Rule(may=READ),
     ("GET", "/requests/{identifier}"): Rule(may=READ, ok=NONE_SUCH, path="/requests/req_none", stranger=404),
     ("POST", "/requests/{identifier}/approve"): Rule(

@@ -12,6 +12,7 @@ from tests.sdk.watched import ALERT, MONITOR, REPORT, REQUEST
 import tandem
 import tandem_sdk
 from tandem_sdk import (
+    ApprovalNeeded,
     Asking,
     Choosing,
     Client,
@@ -622,6 +623,40 @@ def test_requests(platform: FakePlatform, client: Client) -> None:
     assert done.promotion is not None
     assert done.promotion.version == 2
     assert client.requests.decline("req_1").state == "declined"
+
+
+def test_approvals(platform: FakePlatform, client: Client) -> None:
+    rule = {"action": "promote", "people": 2, "role": "approver", "team": None, "hours": 72, "managed": None}
+    platform.on("PUT", "/api/v1/approvals/promote", rule)
+    platform.on("GET", "/api/v1/approvals", [rule])
+    platform.on("DELETE", "/api/v1/approvals/promote", {"action": "promote", "team": "risk"})
+    assert client.approvals.set("promote", people=2).people == 2
+    assert platform.asked[0].json() == {"people": 2, "role": "approver", "team": None, "hours": 72}
+    assert client.approvals.list()[0].action == "promote"
+    client.approvals.drop("promote", "risk")
+    assert platform.asked[-1].query == {"team": "risk"}
+
+
+def test_a_deed_that_waits_for_people_is_not_done(platform: FakePlatform, client: Client) -> None:
+    headers = {"x-tandem-request": "req_1"}
+    waiting = {**REQUEST, "people": 2, "waits_for": "2 people", "author": "ci"}
+    platform.on("PUT", "/api/v1/budgets/team/risk", Canned(status=202, body=waiting, headers=headers))
+    with pytest.raises(ApprovalNeeded, match="req_1 waits for 2 people") as caught:
+        client.budgets.set("team/risk", "5")
+    assert (caught.value.request.people, caught.value.request.author, caught.value.status) == (2, "ci", 202)
+    asked = {**waiting, "deed": {"principal": {"name": "boss", "role": "admin"}}, "key": "tdm_canary"}
+    platform.on(
+        "POST", "/api/v1/keys", Canned(status=202, body=asked, headers=headers), Canned(status=202, body=waiting, headers=headers)
+    )
+    made = client.keys.create("boss", role="admin")
+    assert (made.key, made.principal.role) == ("tdm_canary", "admin")
+    assert made.request is not None
+    assert "canary" not in repr(made)
+    with pytest.raises(ApprovalNeeded):
+        client.keys.create("boss", role="admin")
+    platform.on("DELETE", "/api/v1/budgets/org", Canned(status=202, body=[1], headers=headers))
+    with pytest.raises(ApprovalNeeded, match="a request waits for people"):
+        client.budgets.drop("org")
 
 
 def test_alerts(platform: FakePlatform, client: Client) -> None:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from tandem.api.approvals import waits
 from tandem.api.wire import Caller, answer, usd
 from tandem.core.asset import NAME, Ref
 from tandem.core.clock import Clock
@@ -19,6 +20,7 @@ from tandem.core.policy import Budget, Gate, Window
 from tandem.core.principal import Principal
 from tandem.evaluation.look import gate_metric
 from tandem.evaluation.suite import MARGIN
+from tandem.governance.approvals.budgets import Raises
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, authorise, scope_of
 from tandem.governance.ledger import Account, Ledger
@@ -62,7 +64,7 @@ def check_scope(scope: str) -> str:
     raise Invalid(f"'{scope}' has no budgets.", hint="Scopes are org, team/NAME and key/NAME.", field="scope")
 
 
-def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Clock) -> APIRouter:
+def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Clock, raises: Raises) -> APIRouter:
     """The routes of Policy."""
     router = APIRouter(tags=["policy"])
 
@@ -77,6 +79,8 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
         """Sets or replaces a cap; it holds on every worker within a second."""
         authorise(by, "admin")
         budget = Budget(scope=check_scope(scope), cap=nano(body.cap), window=body.window)
+        if (waiting := raises.ask(scope, budget.window, budget, by=by)) is not None:
+            return waits(waiting)
         with sql.write() as conn:
             audit.append(
                 conn,
@@ -93,6 +97,8 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
     def drop_budget(scope: Scoped, by: Caller, window: Window = "day") -> Response:
         """Removes a cap."""
         authorise(by, "admin")
+        if (waiting := raises.ask(check_scope(scope), window, None, by=by)) is not None:
+            return waits(waiting)
         ledger.drop_budget(check_scope(scope), window)
         with sql.write() as conn:
             audit.append(conn, actor=by.name, action="budget.drop", subject=scope, team=by.team, detail={"window": window})

@@ -9,8 +9,11 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from tandem.api.approvals import waits
 from tandem.api.wire import Caller, answer
 from tandem.core.principal import Role
+from tandem.governance.approvals.keys import ask_key
+from tandem.governance.approvals.requests import Requests
 from tandem.governance.keys import Keys
 
 YEAR_9999 = 253_402_300_799_000_000
@@ -30,7 +33,7 @@ class KeyIn(BaseModel):
     expires_at: int | None = Field(None, ge=0, le=YEAR_9999)
 
 
-def routes(keys: Keys) -> APIRouter:
+def routes(keys: Keys, requests: Requests) -> APIRouter:
     """The routes of Principal."""
     router = APIRouter(tags=["principals"])
 
@@ -41,8 +44,11 @@ def routes(keys: Keys) -> APIRouter:
 
     @router.post("/keys", status_code=201)
     def create(body: KeyIn, by: Caller) -> Response:
-        """Makes a key; it is shown in this answer and never again."""
-        principal, secret = keys.create(
+        """Makes a key; it is shown in this answer and never again.
+
+        Where a rule asks for people, it is refused until they approved: 202, with the request that waits for them.
+        """
+        draft = keys.draft(
             body.name,
             team=body.team,
             role=body.role,
@@ -51,7 +57,11 @@ def routes(keys: Keys) -> APIRouter:
             expires_at=body.expires_at,
             by=by,
         )
-        return answer({"key": secret.reveal(), "principal": asdict(principal)}, 201)
+        shown = {"key": draft.secret.reveal(), "principal": asdict(draft.principal)}
+        if (waiting := ask_key(requests, draft, by=by)) is not None:
+            return waits(waiting, shown)
+        keys.add(draft, by=by)
+        return answer(shown, 201)
 
     @router.get("/keys")
     def list_keys(by: Caller) -> Response:

@@ -6,6 +6,7 @@ import time
 
 import click
 
+from tandem.cli.fail import WAITS
 from tandem.cli.options import as_json, bare, platform, seconds
 from tandem.cli.show import emit, moment, table
 
@@ -25,7 +26,9 @@ def key() -> None:
 @click.option("--scope", "scopes", multiple=True, metavar="NAME", help="An extra right, such as any-version.")
 @click.option("--expires", metavar="SPAN", help="When it ends: 90m, 12h, 30d, 2w.")
 @as_json
+@click.pass_context
 def create(
+    ctx: click.Context,
     name: str,
     team: str | None,
     role: str | None,
@@ -38,12 +41,15 @@ def create(
     ends = None if expires is None else time.time_ns() // 1000 + seconds(expires) * 1_000_000
     with platform() as tandem:
         made = tandem.keys.create(name, team=team, role=role, endpoints=endpoints, scopes=scopes, expires_at=ends)
+    who, waiting = made.principal, made.request
     if as_json:
-        emit({"key": made.key, "principal": made.principal})
-        return
-    click.echo(made.key)
-    who = made.principal
-    click.echo(f"The key '{who.name}' ({who.role}, team {who.team}) is shown only this once.", err=True)
+        emit({"key": made.key, "principal": who, **({} if waiting is None else {"request": waiting})})
+    else:
+        click.echo(made.key)
+        click.echo(f"The key '{who.name}' ({who.role}, team {who.team}) is shown only this once.", err=True)
+    if waiting is not None:
+        click.echo(f"It is refused until {waiting.id} is approved: by {waiting.waits_for}.", err=True)
+        ctx.exit(WAITS)
 
 
 @key.command("list")

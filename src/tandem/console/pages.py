@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import alerts, assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
+from tandem.console import alerts, approvals, assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, Seen
 from tandem.console.traces import Pricing
@@ -15,6 +15,8 @@ from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
 from tandem.evaluation.reviews.queue import Queue
 from tandem.governance.alerts.alerts import Alerts
+from tandem.governance.approvals.requests import Requests
+from tandem.governance.approvals.rules import Rules
 from tandem.governance.audit import Audit
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
@@ -22,7 +24,6 @@ from tandem.governance.ledger import Ledger
 from tandem.governance.sessions import Sessions
 from tandem.jobs.repo import Runs
 from tandem.monitoring.repo import Monitors
-from tandem.monitoring.retrain import Decisions
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Traces
 from tandem.registry.registry import Registry
@@ -47,7 +48,8 @@ class Sources:
     current: Current
     """Gives the compiled snapshot."""
     monitors: Monitors
-    decisions: Decisions
+    requests: Requests
+    rules: Rules
     queue: Queue
     """Reviews."""
     alerts: Alerts
@@ -69,7 +71,8 @@ def routes(sources: Sources) -> APIRouter:
         assets.routes(desk, s.registry, s.look, s.indexes),
         traces.routes(desk, s.traces, s.subjects, s.current, s.price),
         runs.routes(desk, s.runs, s.registry, s.look),
-        monitors.routes(desk, s.monitors, s.decisions),
+        monitors.routes(desk, s.monitors),
+        approvals.routes(desk, s.requests, s.rules),
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
         principals.routes(desk, s.keys),

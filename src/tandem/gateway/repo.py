@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
@@ -78,16 +79,33 @@ class Routes:
             Invalid: the name, the kind, the route or a bound is wrong.
             Conflict: the name is another team's, the file manages it, or it was changed since `expected_etag`.
         """
+        with self._sql.write() as conn:
+            return self.put_endpoint_in(conn, endpoint, by=by, expected_etag=expected_etag)
+
+    def put_endpoint_in(
+        self,
+        conn: Connection,
+        endpoint: Endpoint,
+        *,
+        by: Principal,
+        expected_etag: int | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> int:
+        """`put_endpoint` in a transaction that is under way; `detail` is what else the audit says of it."""
         authorise(by, "write", endpoint.team)
         check_endpoint(endpoint)
-        with self._sql.write() as conn:
-            present = _row(conn, endpoints, endpoint.name)
-            if present is not None:
-                if not scope_of(by).admits(present.team):
-                    raise Conflict(f"The name '{endpoint.name}' is taken by another team.", hint="Choose another name.")
-                authorise(by, "write", present.team)
-                _need_approval(_noun(present, Endpoint), endpoint.guards, by)
-            return self._put(conn, endpoints, endpoint, by, expected_etag, team=endpoint.team)
+        present = _row(conn, endpoints, endpoint.name)
+        if present is not None:
+            if not scope_of(by).admits(present.team):
+                raise Conflict(f"The name '{endpoint.name}' is taken by another team.", hint="Choose another name.")
+            authorise(by, "write", present.team)
+            _need_approval(_noun(present, Endpoint), endpoint.guards, by)
+        return self._put(conn, endpoints, endpoint, by, expected_etag, team=endpoint.team, detail=detail)
+
+    def standing(self, conn: Connection, name: str) -> tuple[Endpoint, int] | None:
+        """An Endpoint and its etag as a transaction that is under way sees it, of whatever team; None when there is none."""
+        row = _row(conn, endpoints, name)
+        return None if row is None else (_noun(row, Endpoint), row.etag)
 
     def provider(self, name: str, scope: Scope) -> tuple[Provider, int]:
         """A Provider and its etag; its key references are shown to those who see all teams.
@@ -148,12 +166,18 @@ class Routes:
         """
         authorise(by, "write")
         with self._sql.write() as conn:
-            row = _must(conn, endpoints, name)
-            if not scope_of(by).admits(row.team):
-                raise _none(endpoints, name)
-            authorise(by, "write", row.team)
-            _need_approval(_noun(row, Endpoint), None, by)
-            self._delete(conn, endpoints, row, by, through, team=row.team)
+            self.delete_endpoint_in(conn, name, by=by, through=through)
+
+    def delete_endpoint_in(
+        self, conn: Connection, name: str, *, by: Principal, through: Hand = "api", detail: Mapping[str, object] | None = None
+    ) -> None:
+        """`delete_endpoint` in a transaction that is under way; `detail` is what else the audit says of it."""
+        row = _must(conn, endpoints, name)
+        if not scope_of(by).admits(row.team):
+            raise _none(endpoints, name)
+        authorise(by, "write", row.team)
+        _need_approval(_noun(row, Endpoint), None, by)
+        self._delete(conn, endpoints, row, by, through, team=row.team, detail=detail)
 
     def woken(self, name: str | None, *, by: Principal) -> None:
         """Keeps who asked that a target, a provider or a key (or, None, everything) be asked again before its rest is over.
@@ -167,7 +191,17 @@ class Routes:
                 conn, actor=by.name, action="target.wake", subject=f"target/{name or '*'}", team=by.team, detail={}
             )
 
-    def _put(self, conn: Connection, table: Table, noun: Noun, by: Principal, expected: int | None, *, team: str | None) -> int:
+    def _put(
+        self,
+        conn: Connection,
+        table: Table,
+        noun: Noun,
+        by: Principal,
+        expected: int | None,
+        *,
+        team: str | None,
+        detail: Mapping[str, object] | None = None,
+    ) -> int:
         row = _row(conn, table, noun.name)
         if row is not None and noun.managed is None:
             _check_managed(table, row)
@@ -194,14 +228,25 @@ class Routes:
         else:
             conn.execute(update(table).where(table.c.name == noun.name).values(state))
         # The body holds references only; what a reference leads to is never here.
-        self._record(conn, table, "put", noun.name, by, team or by.team, {"etag": etag + 1, "body": msgspec.to_builtins(noun)})
+        told = {"etag": etag + 1, "body": msgspec.to_builtins(noun), **(detail or {})}
+        self._record(conn, table, "put", noun.name, by, team or by.team, told)
         return etag + 1
 
-    def _delete(self, conn: Connection, table: Table, row: Row[Any], by: Principal, through: Hand, *, team: str) -> None:
+    def _delete(
+        self,
+        conn: Connection,
+        table: Table,
+        row: Row[Any],
+        by: Principal,
+        through: Hand,
+        *,
+        team: str,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
         if through == "api":
             _check_managed(table, row)
         conn.execute(delete(table).where(table.c.name == row.name))
-        self._record(conn, table, "delete", row.name, by, team, {"through": through})
+        self._record(conn, table, "delete", row.name, by, team, {"through": through, **(detail or {})})
 
     def _record(
         self, conn: Connection, table: Table, verb: str, name: str, by: Principal, team: str, detail: dict[str, object]

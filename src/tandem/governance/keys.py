@@ -6,7 +6,8 @@ Every change raises the version of the key feed in its own transaction; the door
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 from sqlalchemy import Connection
@@ -25,6 +26,15 @@ from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
 ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A key that nobody knows yet: it can be shown, and is refused until it is admitted."""
+
+    principal: Principal
+    secret: Secret
+    digest: bytes
 
 
 class Keys:
@@ -51,6 +61,34 @@ class Keys:
         by: Principal,
     ) -> tuple[Principal, Secret]:
         """Makes a key, and its team if there is none. The Secret is the only copy there will ever be.
+
+        Args, Raises: as `draft`.
+        """
+        draft = self.draft(name, team=team, role=role, endpoints=endpoints, scopes=scopes, expires_at=expires_at, by=by)
+        self.add(draft, by=by)
+        return draft.principal, draft.secret
+
+    def add(self, draft: Draft, *, by: Principal) -> None:
+        """Lets a drafted key in.
+
+        Raises:
+            Conflict: an active key has this name.
+        """
+        with self._sql.write() as conn:
+            self.admit(conn, draft.principal, draft.digest, by=by)
+
+    def draft(
+        self,
+        name: str,
+        *,
+        team: str = "default",
+        role: Role = "viewer",
+        endpoints: tuple[str, ...] = (),
+        scopes: tuple[str, ...] = (),
+        expires_at: int | None = None,
+        by: Principal,
+    ) -> Draft:
+        """A key that is not admitted yet; nothing is stored.
 
         Args:
             name: how the key is called in traces, budgets and the audit; unique among the active ones.
@@ -81,13 +119,33 @@ class Keys:
             expires_at=expires_at,
         )
         token = new_token()
-        with self._sql.write() as conn:
-            if self._rows.active(conn, name):
-                raise Conflict(
-                    f"There is an active key '{name}'.", hint=f"Choose another name, or revoke it: tandem key revoke {name}."
-                )
-            self._add(conn, principal, token, action="key.create", by=by)
-        return principal, Secret(token)
+        with self._sql.read() as conn:
+            self._check_free(conn, name)
+        return Draft(principal=principal, secret=Secret(token), digest=self.digest(token))
+
+    def admit(
+        self, conn: Connection, principal: Principal, digest: bytes, *, by: Principal, detail: Mapping[str, object] | None = None
+    ) -> None:
+        """Lets a drafted key in, in a transaction that is under way; doors know it as soon as they have read the feed.
+
+        Args:
+            detail: what else the audit says of it.
+
+        Raises:
+            Conflict: an active key has this name.
+        """
+        self._check_free(conn, principal.name)
+        self._add(conn, principal, digest, action="key.create", by=by, detail=detail)
+
+    def taken(self, conn: Connection, name: str) -> bool:
+        """Whether an active key has this name."""
+        return self._rows.active(conn, name) is not None
+
+    def _check_free(self, conn: Connection, name: str) -> None:
+        if self.taken(conn, name):
+            raise Conflict(
+                f"There is an active key '{name}'.", hint=f"Choose another name, or revoke it: tandem key revoke {name}."
+            )
 
     def adopt(self, token: str, name: str = "admin", role: Role = "admin") -> Principal:
         """Makes a token that the operator chose (`TANDEM_ADMIN_KEY`) the key of this name; the same token again changes nothing.
@@ -111,7 +169,7 @@ class Keys:
             if present is not None:
                 self._revoke(conn, present, by=LOCAL)
             principal = Principal(id=new_id("key"), name=name, team="default", role=_checked(role))
-            self._add(conn, principal, token, action="key.adopt", by=LOCAL)
+            self._add(conn, principal, self.digest(token), action="key.adopt", by=LOCAL)
         return principal
 
     def first(self, given: str | None) -> str | None:
@@ -183,11 +241,20 @@ class Keys:
         with self._sql.read() as conn:
             return self._rows.changes(conn, after_version)
 
-    def _add(self, conn: Connection, principal: Principal, token: str, *, action: str, by: Principal) -> None:
+    def _add(
+        self,
+        conn: Connection,
+        principal: Principal,
+        digest: bytes,
+        *,
+        action: str,
+        by: Principal,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
         now = self._clock.now()
         if self._rows.ensure_team(conn, principal.team, now, by.name):
             self._audit.append(conn, actor=by.name, action="team.create", subject=f"team/{principal.team}", team=principal.team)
-        self._rows.add(conn, principal, self.digest(token), now, by.name)
+        self._rows.add(conn, principal, digest, now, by.name)
         self._audit.append(
             conn,
             actor=by.name,
@@ -200,6 +267,7 @@ class Keys:
                 "endpoints": principal.endpoints,
                 "scopes": principal.scopes,
                 "expires_at": principal.expires_at,
+                **(detail or {}),
             },
         )
 
