@@ -130,6 +130,9 @@ def app(settings: Settings) -> App:
         runs,
         traces,
     )
+    from tandem.api import (
+        audit as trail,
+    )
     from tandem.api import subjects as persons
     from tandem.api.server import Face, build
     from tandem.batches.batches import KIND as BATCH
@@ -313,6 +316,7 @@ def app(settings: Settings) -> App:
         erasures=erasures,
         ledger=ledger,
         audit=audit,
+        sql=sql,
         keys=keys,
         sessions=sessions,
         current=compiler.current,
@@ -331,6 +335,7 @@ def app(settings: Settings) -> App:
             principals.routes(keys, requests),
             policy.routes(ledger, registry, audit, sql, clock, caps.Raises(requests, ledger, keys)),
             approvals.routes(ruled, requests),
+            trail.routes(audit, sql, clock),
             assets.routes(registry, promotions, moves),
             makers.routes(registry),
             guards.routes(registry),

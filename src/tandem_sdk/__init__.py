@@ -15,7 +15,7 @@ wrong is a `TandemError` with code, status, hint, field and trace id.
 
 from tandem_sdk.alerts import Alert, Delivery
 from tandem_sdk.assets import Alias, AliasState, Asset, AssetSummary, Lineage, Move, Node, Version, VersionDetail
-from tandem_sdk.audit import AuditReport, AuditRow
+from tandem_sdk.audit import AuditKey, AuditReport, AuditRow
 from tandem_sdk.batches import Batch, Counts, Problem, Problems
 from tandem_sdk.budgets import Budget, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
@@ -65,6 +65,7 @@ __all__ = [
     "Asset",
     "AssetSummary",
     "Attempt",
+    "AuditKey",
     "AuditReport",
     "AuditRow",
     "Batch",

@@ -131,14 +131,15 @@ class Wire:
         return self._ask("POST", path, content=form, kind=kind, length=length, patient=True, retries=0)
 
     @contextmanager
-    def download(self, path: str) -> Iterator[Iterator[bytes]]:
+    def download(self, path: str, query: Query | None = None) -> Iterator[Iterator[bytes]]:
         """The body of an answer, piece by piece.
 
         Raises:
             TandemError: refused, or the connection broke.
         """
+        params = {name: value for name, value in (query or {}).items() if value is not None}
         with self._translated():
-            with self._http.stream("GET", self.url + path, timeout=PATIENT) as response:
+            with self._http.stream("GET", self.url + path, params=params or None, timeout=PATIENT) as response:
                 if response.status_code >= 400:
                     raise _error(response, response.read())
                 yield response.iter_bytes(PIECE)

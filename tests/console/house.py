@@ -192,6 +192,7 @@ class House:
             erasures=self.erasures,
             ledger=self.ledger,
             audit=self.audit,
+            sql=self.sql,
             keys=self.keys,
             sessions=self.sessions,
             current=self.compiler.current,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+import tandem_audit
 from tandem.core.approval import Request
 from tandem.core.asset import Ref
 from tandem.core.endpoint import Endpoint, Target
@@ -713,3 +715,15 @@ async def test_a_rule_is_set_and_a_request_under_it_says_who_may_approve(house: 
     assert "1 of 2" in again.text
     assert f"/requests/{request.id}/approve" not in {str(each.get("action")) for each in again.all("form")}
     house.requests.decline(request.id, by=LOCAL)
+
+
+async def test_the_audit_leaves_as_a_file_that_proves_itself(house: House) -> None:
+    async with house.client("grace") as client:
+        refused = await client.get("/audit/export")
+    async with house.client("ops") as client:
+        file = await client.get("/audit/export")
+        shown = await page(client, "/audit")
+    assert refused.status_code == 403
+    assert "attachment" in file.headers["content-disposition"]
+    assert tandem_audit.check(io.BytesIO(file.content), key=tandem_audit.read_key(house.audit.signer.public))["trusted"]
+    assert house.audit.signer.public in shown.text

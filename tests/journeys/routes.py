@@ -26,6 +26,7 @@ RAW = (
     ("GET", "/audit"),
     ("GET", "/audit/erase"),
     ("POST", "/audit/erase"),
+    ("GET", "/audit/export"),
     ("GET", "/audit/verify"),
     ("POST", "/audit/verify"),
     ("GET", "/budgets"),

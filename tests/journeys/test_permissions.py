@@ -88,6 +88,8 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("PUT", "/gates/{kind}/{name}"): Rule(may=ADMINS, path="/gates/model/red", json={"minimum": 0.6}, stranger=403),
     ("GET", "/audit"): Rule(may=AUDIT, stranger=403),
     ("POST", "/audit/verify"): Rule(may=AUDIT, stranger=403),
+    ("GET", "/audit/export"): Rule(may=AUDIT, stranger=403),
+    ("GET", "/audit/key"): Rule(may=READ),
     ("GET", "/doctor"): Rule(may=AUDIT, stranger=403),
     ("GET", "/assets"): Rule(may=READ),
     ("GET", "/assets/{kind}/{name}"): Rule(may=READ, path="/assets/dataset/red", stranger=404),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -623,6 +624,15 @@ def test_requests(platform: FakePlatform, client: Client) -> None:
     assert done.promotion is not None
     assert done.promotion.version == 2
     assert client.requests.decline("req_1").state == "declined"
+
+
+def test_the_audit_is_written_to_a_file(platform: FakePlatform, client: Client) -> None:
+    platform.on("GET", "/api/v1/audit/export", Canned(body=b'{"a":1}\n'))
+    platform.on("GET", "/api/v1/audit/key", {"key": "ed25519:x", "fingerprint": "f"})
+    file = io.BytesIO()
+    assert client.audit.export(file, since=5) == 8
+    assert (file.getvalue(), platform.asked[0].query) == (b'{"a":1}\n', {"since": "5"})
+    assert client.audit.key().key == "ed25519:x"
 
 
 def test_approvals(platform: FakePlatform, client: Client) -> None:

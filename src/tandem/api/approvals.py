@@ -17,6 +17,8 @@ from tandem.governance.authorise import authorise, scope_of
 
 WAITS = "x-tandem-request"
 """The header of an answer that says: nothing was done yet, this request waits for people."""
+WAITING: dict[int | str, dict[str, Any]] = {202: {"description": "Nothing was done yet: the request that waits for people"}}
+"""What OpenAPI says of a route whose deed may need people."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Team = Annotated[str | None, Query(max_length=64)]
 
@@ -47,14 +49,14 @@ def routes(rules: Rules, requests: Requests) -> APIRouter:
         """Which deeds need how many people."""
         return answer([asdict(rule) for rule in requests.approvals.list(by)])
 
-    @router.put("/approvals/{action}")
+    @router.put("/approvals/{action}", responses=WAITING)
     def set_approval(action: Action, body: ApprovalIn, by: Caller) -> Response:
         """Sets a rule; one that weakens the rule that holds needs the people which that rule names (202)."""
         rule = Approval(action=action, team=body.team, people=body.people, role=body.role, hours=body.hours)
         waiting = rules.put(rule, by=by)
         return answer(asdict(rule)) if waiting is None else waits(waiting)
 
-    @router.delete("/approvals/{action}")
+    @router.delete("/approvals/{action}", responses=WAITING)
     def drop_approval(action: Action, by: Caller, team: Team = None) -> Response:
         """Drops a rule; that needs the people it names (202)."""
         waiting = rules.drop(action, team, by=by)

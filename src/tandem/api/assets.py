@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tandem.api.approvals import waits
+from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer
 from tandem.core.asset import Kind, Ref, Version
 from tandem.core.principal import Principal
@@ -98,7 +98,7 @@ def routes(registry: Registry, promotions: Promotions, moves: Moves) -> APIRoute
         headers = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
         return Response(registry.member(found, member), headers=headers, media_type=media)
 
-    @router.post("/assets/{kind}/{name}/promote")
+    @router.post("/assets/{kind}/{name}/promote", responses=WAITING)
     def promote(kind: Kind, name: str, body: PromoteIn, by: Caller) -> Response:
         """Moves an alias to a version, if the gate lets it; the evidence is made and judged here, by the server.
 
@@ -110,7 +110,7 @@ def routes(registry: Registry, promotions: Promotions, moves: Moves) -> APIRoute
         done = promotions.promote(ref, body.alias, by=by, expected_etag=body.etag)
         return answer(done)
 
-    @router.post("/assets/{kind}/{name}/rollback")
+    @router.post("/assets/{kind}/{name}/rollback", responses=WAITING)
     def rollback(kind: Kind, name: str, body: RollbackIn, by: Caller) -> Response:
         """Moves an alias back to where it was before; of a policy only after people approved, where a rule asks for them."""
         ref = Ref.parse(f"{kind}/{name}")

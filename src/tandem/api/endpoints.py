@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tandem.api.approvals import waits
+from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer, bearer
 from tandem.core.clock import Clock
 from tandem.core.endpoint import Ability, Endpoint, EndpointKind, Provider, Role, Strategy, Target, Timeouts
@@ -134,7 +134,7 @@ def routes(
         scope = scope_of(by)
         return answer([asdict(e) for e in snapshot.endpoints.values() if e.team == "default" or scope.admits(e.team)])
 
-    @router.put("/endpoints/{name}")
+    @router.put("/endpoints/{name}", responses=WAITING)
     def put_endpoint(name: str, body: EndpointIn, by: Caller) -> Response:
         """Adds or replaces an endpoint; where its guards change and a rule asks for people, once they approved (202)."""
         endpoint = Endpoint(
@@ -165,7 +165,7 @@ def routes(
         etag = table.put_endpoint(endpoint, by=by)
         return answer({**asdict(endpoint), "etag": etag})
 
-    @router.delete("/endpoints/{name}")
+    @router.delete("/endpoints/{name}", responses=WAITING)
     def delete_endpoint(name: str, by: Caller) -> Response:
         """Removes an endpoint; where it has guards and a rule asks for people, once they approved (202)."""
         if (waiting := ask_guards(requests, table, name, None, by=by)) is not None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tandem.api.approvals import waits
+from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer, usd
 from tandem.core.asset import NAME, Ref
 from tandem.core.clock import Clock
@@ -74,7 +74,7 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
         authorise(by, "read")
         return answer([_account(account) for account in ledger.accounts() if _sees(by, account.scope)])
 
-    @router.put("/budgets/{scope:path}")
+    @router.put("/budgets/{scope:path}", responses=WAITING)
     def set_budget(scope: Scoped, body: BudgetIn, by: Caller) -> Response:
         """Sets or replaces a cap; it holds on every worker within a second."""
         authorise(by, "admin")
@@ -93,7 +93,7 @@ def routes(ledger: Ledger, registry: Registry, audit: Audit, sql: Sql, clock: Cl
         ledger.set_budget(budget)
         return answer(next(_account(a) for a in ledger.accounts() if (a.scope, a.window) == (scope, body.window)))
 
-    @router.delete("/budgets/{scope:path}")
+    @router.delete("/budgets/{scope:path}", responses=WAITING)
     def drop_budget(scope: Scoped, by: Caller, window: Window = "day") -> Response:
         """Removes a cap."""
         authorise(by, "admin")

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tandem.api.approvals import waits
+from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer
 from tandem.core.principal import Role
 from tandem.governance.approvals.keys import ask_key
@@ -42,7 +42,7 @@ def routes(keys: Keys, requests: Requests) -> APIRouter:
         """Who this key is and what it may."""
         return answer(asdict(by))
 
-    @router.post("/keys", status_code=201)
+    @router.post("/keys", status_code=201, responses=WAITING)
     def create(body: KeyIn, by: Caller) -> Response:
         """Makes a key; it is shown in this answer and never again.
 

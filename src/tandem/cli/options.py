@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import click
 
@@ -16,6 +18,7 @@ from tandem_sdk import Client
 
 F = TypeVar("F", bound=Callable[..., object])
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+MICROS = 1_000_000
 _SPAN = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -53,6 +56,46 @@ def seconds(text: str) -> int:
     if found is None:
         raise wrong(f"'{text}' is no span of time; write it like 90m, 12h, 30d or 2w.")
     return int(found[1]) * SECONDS[found[2]]
+
+
+def instant(text: str) -> int:
+    """UTC microseconds of `2026-01-31`, `2026-01-31T12:30`, or of a span that ended just now, such as `30d`.
+
+    Raises:
+        click.UsageError: it is none of them.
+
+    >>> instant("1970-01-02")
+    86400000000
+    """
+    if _SPAN.fullmatch(text):
+        return time.time_ns() // 1000 - seconds(text) * MICROS
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        raise wrong(f"'{text}' is no time; write it like 2026-01-31, 2026-01-31T12:30 (UTC), or 30d.") from None
+    return round((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() * MICROS)
+
+
+def saved(to: Path | None, write: Callable[[IO[bytes]], int]) -> int | None:
+    """Writes to a file in one step, or without one to standard output; returns the bytes of the file.
+
+    Raises:
+        click.UsageError: it cannot be written.
+    """
+    if to is None:
+        sys.stdout.flush()
+        write(sys.stdout.buffer)
+        return None
+    part = to.with_name(f"{to.name}.part")
+    try:
+        with part.open("wb") as file:
+            count = write(file)
+        part.replace(to)
+    except OSError as error:
+        raise wrong(f"'{to}' cannot be written: {error.strerror}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return count
 
 
 def assignments(words: Sequence[str]) -> dict[str, str | int | float | bool]:

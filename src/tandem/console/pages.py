@@ -27,6 +27,7 @@ from tandem.monitoring.repo import Monitors
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Traces
 from tandem.registry.registry import Registry
+from tandem.store.sql import Sql
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Sources:
     erasures: Erasures
     ledger: Ledger
     audit: Audit
+    sql: Sql
     keys: Keys
     sessions: Sessions
     current: Current
@@ -76,7 +78,7 @@ def routes(sources: Sources) -> APIRouter:
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
         principals.routes(desk, s.keys),
-        policy.routes(desk, s.ledger, s.audit, s.erasures),
+        policy.routes(desk, s.ledger, s.audit, s.sql, s.erasures),
         files.routes(desk),
         home.nothing(desk),
     ):

@@ -34,6 +34,8 @@ DEEDS: dict[str, Deed] = {
     "approval.drop": Deed("{actor} dropped the rule for {name}", "/requests", "tandem approval list"),
     "approval.set": Deed("{actor} set the rule for {name}", "/requests", "tandem approval list"),
     "asset.publish": Deed("{actor} published {subject}", "/assets/{path}", "tandem asset show {subject}"),
+    "audit.checkpoint": Deed("The audit was signed up to here", "/audit", "tandem audit list"),
+    "audit.export": Deed("{actor} exported the audit", "/audit", "tandem audit list"),
     "budget.drop": Deed("{actor} removed a cap of {subject}", "/budgets", "tandem budget list"),
     "budget.set": Deed("{actor} set a cap for {subject}", "/budgets", "tandem budget list"),
     "contract.set": Deed("{actor} changed the contract of {subject}", "/assets/{path}", "tandem data show {subject}"),
