@@ -129,6 +129,7 @@ def app(settings: Settings) -> App:
         reviews,
         runs,
         traces,
+        usage,
     )
     from tandem.api import (
         audit as trail,
@@ -187,6 +188,7 @@ def app(settings: Settings) -> App:
     from tandem.observability.content import Subjects
     from tandem.observability.move import Mover, Rule
     from tandem.observability.traces import Traces
+    from tandem.observability.usage import Usages
     from tandem.registry.registry import Registry
     from tandem.store.blobs import Blobs
     from tandem.store.sql import Sql, migrate
@@ -206,6 +208,7 @@ def app(settings: Settings) -> App:
     registry = Registry(sql, blobs, audit, clock)
     ledger, subjects = Ledger(home / "ledger.db", clock), Subjects(home / "subjects.db", vault)
     recorded = Traces(home / "traces")
+    usages = Usages(recorded)
     recorded.adopt(subjects)
     mover = Mover(
         home / "journal",
@@ -326,6 +329,7 @@ def app(settings: Settings) -> App:
         queue=queue,
         alerts=told_of,
         price=compiler.price,
+        usages=usages,
         resting=lambda: board.read(home / BOARD, clock.now()),
         clock=clock,
     )
@@ -344,6 +348,7 @@ def app(settings: Settings) -> App:
             runs.routes(past, jobs, registry, looked),
             endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD, requests),
             traces.routes(recorded, subjects, compiler.price),
+            usage.routes(usages, audit, sql),
             persons.routes(erasures),
             monitors.routes(watch),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),

@@ -52,6 +52,7 @@ from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
 from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
 from tandem_sdk.traces import Attempt, Call, Content, Routed, Span, Trace, TraceRow, Usage, Weighed
+from tandem_sdk.usage import Use, Using
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
 from tandem_sdk.waiting import Approval, Request, Voice
 
@@ -149,6 +150,8 @@ __all__ = [
     "Unreachable",
     "Upstream",
     "Usage",
+    "Use",
+    "Using",
     "Verdict",
     "Version",
     "VersionDetail",

@@ -54,6 +54,24 @@ def test_an_export_is_written_and_checked(tandem, platform: FakePlatform, tmp_pa
     assert len(platform.asked) == asked, "nothing asks the platform"
 
 
+def test_usage_is_listed_and_written(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    row = {"at": 5, "call": "cal_1", "trace": "trc_1", "principal": "app", "targets": ["mock/small"], "documents": ["a.md"]}
+    platform.on("GET", "/api/v1/usage", [row])
+    platform.on("GET", "/api/v1/usage/export", Canned(body=b"{}\n"))
+    words = ("--principal", "app", "--endpoint", "chat", "--asset", "model/m", "--document", "a.md", "--since", "1970-01-02")
+    listed = tandem("audit", "usage", *words)
+    assert "mock/small" in listed.out, listed.err
+    assert "a.md" in listed.out
+    assert platform.asked[0].query == {
+        "principal": "app", "endpoint": "chat", "asset": "model/m", "document": "a.md", "since": "86400000000", "limit": "20",
+    }  # fmt: skip
+    assert tandem("audit", "usage", "--json").json()[0]["call"] == "cal_1"  # type: ignore[index]
+    file = tmp_path / "used.csv"
+    assert tandem("audit", "usage", "-o", str(file)).out == f"{file}: 3 bytes\n"
+    assert platform.asked[-1].query == {"format": "csv"}
+    assert tandem("audit", "usage", "-o", str(tmp_path / "used.txt")).code == 2
+
+
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "5x", ""])
 def test_what_is_no_time_is_refused(tandem, platform: FakePlatform, text: str) -> None:
     assert tandem("audit", "export", "--since", text).code == 2

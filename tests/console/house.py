@@ -68,6 +68,7 @@ from tandem.observability.content import Subjects
 from tandem.observability.journal import Journal
 from tandem.observability.move import Mover
 from tandem.observability.traces import Traces
+from tandem.observability.usage import Usages
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs, digest_of
 from tandem.store.search import Chunk, Document, Refresh
@@ -201,6 +202,7 @@ class House:
             rules=rules.Rules(self.sql, self.rules, self.requests),
             queue=self.queue,
             alerts=self.alerts,
+            usages=Usages(self.traces),
             price=self.compiler.price,
             resting=lambda: self.resting,
             clock=self.clock,
@@ -674,5 +676,6 @@ def every_page(house: House) -> Mapping[str, str]:
         "keys": "/keys",
         "budgets": "/budgets",
         "audit": "/audit",
+        "usage": "/audit/usage",
         "missing": "/runs/run_nothing",
     }

@@ -727,3 +727,23 @@ async def test_the_audit_leaves_as_a_file_that_proves_itself(house: House) -> No
     assert "attachment" in file.headers["content-disposition"]
     assert tandem_audit.check(io.BytesIO(file.content), key=tandem_audit.read_key(house.audit.signer.public))["trusted"]
     assert house.audit.signer.public in shown.text
+
+
+async def test_usage_is_filtered_and_leads_to_its_traces(house: House) -> None:
+    async with house.client("ada") as client:
+        all_of_it = await page(client, "/audit/usage")
+        chat = await page(client, "/audit/usage?endpoint=assistant")
+        none = await page(client, "/audit/usage?document=nothing.md")
+        model = await page(client, "/audit/usage?asset=model/tumor")
+    assert f"/traces/{house.marks['plain0']}" in links(all_of_it)
+    assert f"/traces/{house.marks['plain0']}" in links(chat)
+    assert f"/traces/{house.marks['plain0']}" not in links(model)
+    assert "No call used that" in none.text
+    assert "model/tumor@1" in model.text
+    assert "/api/v1/usage/export?format=csv&endpoint=assistant" in links(chat), "the export keeps the filter"
+    async with house.client("otto") as client:
+        assert f"/traces/{house.marks['plain0']}" not in links(await page(client, "/audit/usage"))
+
+
+def links(shown: Page) -> set[str]:
+    return {str(each.get("href")) for each in shown.all("a")}

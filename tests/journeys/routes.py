@@ -27,6 +27,7 @@ RAW = (
     ("GET", "/audit/erase"),
     ("POST", "/audit/erase"),
     ("GET", "/audit/export"),
+    ("GET", "/audit/usage"),
     ("GET", "/audit/verify"),
     ("POST", "/audit/verify"),
     ("GET", "/budgets"),

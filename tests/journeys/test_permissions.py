@@ -196,6 +196,8 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/alerts/{name}/test"): Rule(may=ADMINS, path="/alerts/red/test", stranger=403),
     ("POST", "/subjects/{subject}/erase"): Rule(may=ADMINS, path="/subjects/none/erase", ok=NONE_SUCH, stranger=403),
     ("POST", "/erasures/verify"): Rule(may=AUDIT, json={"mac": "none"}, ok=400, stranger=403),
+    ("GET", "/usage"): Rule(may=READ),
+    ("GET", "/usage/export"): Rule(may=READ),
     ("GET", "/traces"): Rule(may=READ),
     ("GET", "/traces/{identifier}"): Rule(may=READ, path="/traces/{trace}?content=1", stranger=404),
     ("GET", "/traces/{identifier}/route"): Rule(may=READ, path="/traces/{trace}/route", stranger=404),
@@ -390,6 +392,7 @@ def test_the_team_itself_sees_what_the_other_does_not(teams: Teams) -> None:
         ("/monitors", "name"),
         ("/keys", "name"),
         ("/traces", "trace"),
+        ("/usage", "trace"),
         ("/reviews", "id"),
         ("/budgets", "scope"),
     ):

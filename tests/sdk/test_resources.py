@@ -27,6 +27,7 @@ from tandem_sdk import (
     Scoring,
     Target,
     TimedOut,
+    Using,
 )
 from tandem_sdk.assets import split
 from tandem_sdk.calls import tensors
@@ -633,6 +634,20 @@ def test_the_audit_is_written_to_a_file(platform: FakePlatform, client: Client) 
     assert client.audit.export(file, since=5) == 8
     assert (file.getvalue(), platform.asked[0].query) == (b'{"a":1}\n', {"since": "5"})
     assert client.audit.key().key == "ed25519:x"
+
+
+def test_usage(platform: FakePlatform, client: Client) -> None:
+    row = {"at": 5, "call": "cal_1", "trace": "trc_1", "assets": ["model/m@1"], "documents": [], "cost_usd": "0.1"}
+    platform.on("GET", "/api/v1/usage", [row])
+    platform.on("GET", "/api/v1/usage/export", Canned(body=b"at\n5\n"))
+    (first,) = client.usage.list(Using(asset="model/m", since=3), limit=7)
+    assert first.assets == ("model/m@1",)
+    assert platform.asked[0].query == {"asset": "model/m", "since": "3", "limit": "7"}
+    client.usage.list(after=first)
+    assert platform.asked[-1].query == {"limit": "100", "before": "5", "call": "cal_1"}
+    file = io.BytesIO()
+    assert client.usage.export(file, Using(endpoint="chat"), format="csv") == 5
+    assert platform.asked[-1].query == {"endpoint": "chat", "format": "csv"}
 
 
 def test_approvals(platform: FakePlatform, client: Client) -> None:

@@ -12,8 +12,9 @@ import click
 import tandem_audit
 from tandem.cli.options import as_json, instant, platform, saved, wrong
 from tandem.cli.show import clean, emit, moment, table
-from tandem_sdk import AuditRow
+from tandem_sdk import AuditRow, Use, Using
 
+FORMATS = (".jsonl", ".csv")
 BROKEN = 5
 """Exit code of a verification that failed."""
 
@@ -112,6 +113,52 @@ def key(to: Path | None, as_json: bool) -> None:
         click.echo(found.key)
     else:
         click.echo(f"{to}: {found.fingerprint}")
+
+
+@audit.command()
+@click.option("--principal", help="Of this key or person.")
+@click.option("--endpoint", help="At this endpoint.")
+@click.option("--asset", help="With this asset: model/NAME, model/NAME@3, or a target such as openai/gpt-4o-mini.")
+@click.option("--document", help="Where this document (name or doc_…) was shown to whoever wrote the answer.")
+@click.option("--since", help="From then on: 2026-01-31, 2026-01-31T12:30 (UTC), or 30d ago.")
+@click.option("--until", help="Up to then.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many, newest first.")
+@click.option("-o", "--to", type=click.Path(path_type=Path), metavar="FILE", help="Write all of them to FILE.jsonl or FILE.csv.")
+@as_json
+def usage(
+    principal: str | None,
+    endpoint: str | None,
+    asset: str | None,
+    document: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    to: Path | None,
+    as_json: bool,
+) -> None:
+    """Tell who used which endpoint, asset and document, and when."""
+    begins, ends = (None if text is None else instant(text) for text in (since, until))
+    using = Using(principal=principal, endpoint=endpoint, asset=asset, document=document, since=begins, until=ends)
+    if to is not None and to.suffix not in FORMATS:
+        raise wrong(f"'{to}' says no format; end it with {' or '.join(FORMATS)}.")
+    with platform() as tandem:
+        if to is None:
+            found = tandem.usage.list(using, limit=limit)
+            count = None
+        else:
+            count = saved(to, lambda file: tandem.usage.export(file, using, format=to.suffix[1:]))
+            found = ()
+    if as_json:
+        emit(found if to is None else {"file": str(to), "bytes": count})
+    elif to is not None:
+        click.echo(f"{to}: {count} bytes")
+    else:
+        table(("when", "who", "team", "endpoint", "assets", "documents", "outcome", "trace"), [_use(use) for use in found])
+
+
+def _use(use: Use) -> tuple[object, ...]:
+    who = (moment(use.at), use.principal, use.team, use.endpoint)
+    return (*who, use.assets or use.targets, use.documents, use.outcome, use.trace)
 
 
 def _row(row: AuditRow) -> tuple[object, ...]:

@@ -6,7 +6,21 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from tandem.console import alerts, approvals, assets, endpoints, files, home, monitors, policy, principals, reviews, runs, traces
+from tandem.console import (
+    alerts,
+    approvals,
+    assets,
+    endpoints,
+    files,
+    home,
+    monitors,
+    policy,
+    principals,
+    reviews,
+    runs,
+    traces,
+    usage,
+)
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, Seen
 from tandem.console.traces import Pricing
@@ -26,6 +40,7 @@ from tandem.jobs.repo import Runs
 from tandem.monitoring.repo import Monitors
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Traces
+from tandem.observability.usage import Usages
 from tandem.registry.registry import Registry
 from tandem.store.sql import Sql
 
@@ -55,6 +70,7 @@ class Sources:
     queue: Queue
     """Reviews."""
     alerts: Alerts
+    usages: Usages
     price: Pricing
     """The price row of a target at a time."""
     resting: Seen
@@ -79,6 +95,7 @@ def routes(sources: Sources) -> APIRouter:
         alerts.routes(desk, s.alerts),
         principals.routes(desk, s.keys),
         policy.routes(desk, s.ledger, s.audit, s.sql, s.erasures),
+        usage.routes(desk, s.usages),
         files.routes(desk),
         home.nothing(desk),
     ):

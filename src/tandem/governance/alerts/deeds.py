@@ -62,6 +62,7 @@ DEEDS: dict[str, Deed] = {
     "review.decide": Deed("{actor} judged a call", "/reviews/{name}", "tandem review show {name}"),
     "subject.erase": Deed("{actor} erased a person", "/audit", "tandem audit list"),
     "target.wake": Deed("{actor} had targets asked again: {name}", "/endpoints", "tandem endpoint resting"),
+    "usage.export": Deed("{actor} exported who used what", "/audit", "tandem audit list"),
     "team.create": Deed("{actor} made the {subject}", "/keys", "tandem key list"),
 }
 """Action → how it is told. A test compares it with what the code writes into the audit."""
