@@ -135,6 +135,7 @@ def app(settings: Settings) -> App:
         audit as trail,
     )
     from tandem.api import subjects as persons
+    from tandem.api import vault as keeping
     from tandem.api.server import Face, build
     from tandem.batches.batches import KIND as BATCH
     from tandem.batches.batches import Batches
@@ -177,6 +178,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
+    from tandem.governance.rotation import Resealing, Rotation, Sealing, SubjectKeys
     from tandem.governance.sessions import Sessions
     from tandem.jobs import staging
     from tandem.jobs.repo import Runs
@@ -299,6 +301,12 @@ def app(settings: Settings) -> App:
     told_of = Alerts(sql, audit, vault, clock, address=settings.server.console, tell=teller(watched, requests))
     told_of.declare(settings.alerts)
     courier = Courier(told_of, clock)
+    sealed: dict[str, Sealing] = {
+        "providers": Resealing(table, vault),
+        "alerts": Resealing(told_of, vault),
+        "subjects": SubjectKeys(subjects),
+    }
+    rotation = Rotation(home, vault, sql, audit, clock, sealed)
     watch = Watch(
         watched,
         Retraining(registry, past, jobs),
@@ -330,6 +338,7 @@ def app(settings: Settings) -> App:
         alerts=told_of,
         price=compiler.price,
         usages=usages,
+        rotation=rotation,
         resting=lambda: board.read(home / BOARD, clock.now()),
         clock=clock,
     )
@@ -349,6 +358,7 @@ def app(settings: Settings) -> App:
             endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD, requests),
             traces.routes(recorded, subjects, compiler.price),
             usage.routes(usages, audit, sql),
+            keeping.routes(rotation),
             persons.routes(erasures),
             monitors.routes(watch),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
@@ -362,7 +372,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, requests, queue, courier, upkeep, mover, compiler):
+        for part in (watch, requests, rotation, queue, courier, upkeep, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -393,6 +403,7 @@ def app(settings: Settings) -> App:
         "reviews": lambda: queue.run(told),
         "alerts": lambda: courier.run(told),
         "requests": lambda: requests.run(told),
+        "vault": lambda: rotation.run(told),
         "files": keep_up,
         "jobs": work,
     }

@@ -30,7 +30,17 @@ from tandem.governance.approvals.check import check_approval
 PREFIX = "TANDEM_"
 LISTS = frozenset({"keys", "trusted_proxies", "on", "to"})
 """Keys whose values are separated by commas in the environment."""
-RESERVED = frozenset({"TANDEM_ADMIN_KEY", "TANDEM_MASTER_KEY", "TANDEM_URL", "TANDEM_KEY", "TANDEM_HOME", "TANDEM_CONFIG"})
+RESERVED = frozenset(
+    {
+        "TANDEM_ADMIN_KEY",
+        "TANDEM_MASTER_KEY",
+        "TANDEM_MASTER_KEY_BEFORE",
+        "TANDEM_URL",
+        "TANDEM_KEY",
+        "TANDEM_HOME",
+        "TANDEM_CONFIG",
+    }
+)
 """Environment names that are not settings."""
 SECTIONS = ("server", "decisions", "traces", "retention", "providers", "endpoints", "alerts", "approvals")
 

@@ -53,6 +53,7 @@ from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
 from tandem_sdk.traces import Attempt, Call, Content, Routed, Span, Trace, TraceRow, Usage, Weighed
 from tandem_sdk.usage import Use, Using
+from tandem_sdk.vault import MasterKey
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
 from tandem_sdk.waiting import Approval, Request, Voice
 
@@ -108,6 +109,7 @@ __all__ = [
     "KeyCopy",
     "KnownHost",
     "Lineage",
+    "MasterKey",
     "Message",
     "Model",
     "Monitor",

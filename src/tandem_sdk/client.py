@@ -29,6 +29,7 @@ from tandem_sdk.subjects import Subjects
 from tandem_sdk.suites import Suites
 from tandem_sdk.traces import Traces
 from tandem_sdk.usage import Usages
+from tandem_sdk.vault import Vault
 from tandem_sdk.wire import API, Wire, read_replies, read_reply
 
 __version__ = "0.1.0"
@@ -76,6 +77,7 @@ class Client:
         self.alerts = Alerts(self._wire)
         self.traces = Traces(self._wire)
         self.usage = Usages(self._wire)
+        self.vault = Vault(self._wire)
         self.audit = AuditLog(self._wire)
         self.subjects = Subjects(self._wire)
 

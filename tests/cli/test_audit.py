@@ -72,6 +72,15 @@ def test_usage_is_listed_and_written(tandem, platform: FakePlatform, tmp_path: P
     assert tandem("audit", "usage", "-o", str(tmp_path / "used.txt")).code == 2
 
 
+def test_the_master_key_is_shown_and_replaced(tandem, platform: FakePlatform) -> None:
+    told = {"fingerprint": "a1b2c3d4", "before": ["00000000"], "left": {"subjects": 3, "alerts": 0}, "outside": False}
+    platform.on("GET", "/api/v1/vault", {**told, "before": [], "left": {}, "outside": True})
+    platform.on("POST", "/api/v1/vault/rotate", Canned(status=202, body=told))
+    assert "the environment" in tandem("vault", "show").out
+    assert "3 subjects, 0 alerts" in tandem("vault", "rotate").out
+    assert tandem("vault", "rotate", "--json").json()["before"] == ["00000000"]  # type: ignore[index]
+
+
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "5x", ""])
 def test_what_is_no_time_is_refused(tandem, platform: FakePlatform, text: str) -> None:
     assert tandem("audit", "export", "--since", text).code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -59,6 +60,7 @@ from tandem.governance.digest import PEPPER
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.rotation import Rotation, SubjectKeys
 from tandem.governance.sessions import Sessions
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.repo import Runs
@@ -73,7 +75,7 @@ from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs, digest_of
 from tandem.store.search import Chunk, Document, Refresh
 from tandem.store.sql import Sql
-from tandem.store.vault import Vault
+from tandem.store.vault import Vault, replace_file
 from tandem.training.fit import fit
 from tandem.training.task import AlgorithmName, Task
 from tests.evaluation.place import Fake, reader
@@ -119,7 +121,8 @@ class House:
 
     def __post_init__(self) -> None:
         home, clock = self.home, self.clock
-        self.vault = Vault(bytes(range(32)))
+        replace_file(home / "master.key", base64.b64encode(bytes(range(32))) + b"\n")
+        self.vault = Vault.load(home, {})
         url = f"sqlite:///{home / 'control.db'}"
         migrated(url)
         self.sql, self.blobs = Sql(url), Blobs(home / "blobs")
@@ -152,6 +155,8 @@ class House:
         acts = {PROMOTE: promoting, rules.SET: rules.Changes(self.rules), rules.DROP: rules.Changes(self.rules)}
         self.requests = Requests(self.sql, self.audit, clock, self.rules, acts)
         self.outside = Outside()
+        keys = {"subjects": SubjectKeys(self.subjects)}
+        self.rotation = Rotation(home, self.vault, self.sql, self.audit, clock, keys, environment={})
         self.alerts = Alerts(
             self.sql, self.audit, self.vault, clock, address="http://console", channel=lambda kind: self.outside, environment={}
         )
@@ -203,6 +208,7 @@ class House:
             queue=self.queue,
             alerts=self.alerts,
             usages=Usages(self.traces),
+            rotation=self.rotation,
             price=self.compiler.price,
             resting=lambda: self.resting,
             clock=self.clock,

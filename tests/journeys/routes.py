@@ -27,6 +27,7 @@ RAW = (
     ("GET", "/audit/erase"),
     ("POST", "/audit/erase"),
     ("GET", "/audit/export"),
+    ("POST", "/audit/rotate"),
     ("GET", "/audit/usage"),
     ("GET", "/audit/verify"),
     ("POST", "/audit/verify"),

@@ -196,6 +196,8 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/alerts/{name}/test"): Rule(may=ADMINS, path="/alerts/red/test", stranger=403),
     ("POST", "/subjects/{subject}/erase"): Rule(may=ADMINS, path="/subjects/none/erase", ok=NONE_SUCH, stranger=403),
     ("POST", "/erasures/verify"): Rule(may=AUDIT, json={"mac": "none"}, ok=400, stranger=403),
+    ("GET", "/vault"): Rule(may=AUDIT, stranger=403),
+    ("POST", "/vault/rotate"): Rule(may=ADMINS, ok=202, stranger=403),
     ("GET", "/usage"): Rule(may=READ),
     ("GET", "/usage/export"): Rule(may=READ),
     ("GET", "/traces"): Rule(may=READ),

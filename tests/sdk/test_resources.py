@@ -636,6 +636,14 @@ def test_the_audit_is_written_to_a_file(platform: FakePlatform, client: Client) 
     assert client.audit.key().key == "ed25519:x"
 
 
+def test_the_master_key(platform: FakePlatform, client: Client) -> None:
+    told = {"fingerprint": "a1b2c3d4", "before": ["00000000"], "left": {"subjects": 3}, "outside": False}
+    platform.on("GET", "/api/v1/vault", told)
+    platform.on("POST", "/api/v1/vault/rotate", Canned(status=202, body=told))
+    assert client.vault.show() == client.vault.rotate()
+    assert client.vault.show().left == {"subjects": 3}
+
+
 def test_usage(platform: FakePlatform, client: Client) -> None:
     row = {"at": 5, "call": "cal_1", "trace": "trc_1", "assets": ["model/m@1"], "documents": [], "cost_usd": "0.1"}
     platform.on("GET", "/api/v1/usage", [row])

@@ -31,9 +31,11 @@ class PromoteIn(BaseModel):
     """Which version an alias shall move to."""
 
     model_config = ConfigDict(extra="forbid")
-    version: int = Field(ge=1, le=10**9)
+    version: int = Field(ge=1, le=10**9, strict=True)
     alias: str = Field("production", pattern="^[a-z][a-z0-9._-]{0,62}$")
-    etag: int | None = Field(None, ge=0, le=2**62, description="The alias's etag you have seen; another one gives 409")
+    etag: int | None = Field(
+        None, ge=0, le=2**62, strict=True, description="The alias's etag you have seen; another one gives 409"
+    )
 
 
 class RollbackIn(BaseModel):

@@ -68,6 +68,7 @@ SECTIONS = {
         "review": Row("tandem.cli.review:review", "Reviews: calls that wait for a person. List, next, decide, export."),
         "alert": Row("tandem.cli.alert:alert", "Alerts to the outside: webhook, Slack, e-mail. Add, list, show, test, remove."),
         "audit": Row("tandem.cli.audit:audit", "The audit: list, verify, export, check, key, usage."),
+        "vault": Row("tandem.cli.vault:vault", "The master key: show, rotate."),
         "erase": Row("tandem.cli.erase:erase", "Erase a person: nothing kept of them can be read again."),
     },
 }

@@ -35,6 +35,7 @@ from tandem.governance.audit import Audit
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.rotation import Rotation
 from tandem.governance.sessions import Sessions
 from tandem.jobs.repo import Runs
 from tandem.monitoring.repo import Monitors
@@ -71,6 +72,7 @@ class Sources:
     """Reviews."""
     alerts: Alerts
     usages: Usages
+    rotation: Rotation
     price: Pricing
     """The price row of a target at a time."""
     resting: Seen
@@ -94,7 +96,7 @@ def routes(sources: Sources) -> APIRouter:
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
         principals.routes(desk, s.keys),
-        policy.routes(desk, s.ledger, s.audit, s.sql, s.erasures),
+        policy.routes(desk, s.ledger, s.audit, s.sql, s.erasures, s.rotation),
         usage.routes(desk, s.usages),
         files.routes(desk),
         home.nothing(desk),

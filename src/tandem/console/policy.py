@@ -19,6 +19,7 @@ from tandem.governance.erase import Erasure, Erasures
 from tandem.governance.export import begin, stream
 from tandem.governance.ledger import Account, Ledger
 from tandem.governance.repo import Entry
+from tandem.governance.rotation import Rotation
 from tandem.store.sql import Sql
 
 PAGE = 100
@@ -77,7 +78,7 @@ def _spent(scope: str, spend: tuple[int, int, int]) -> Spent:
     return Spent(scope=scope, cost=spend[0], attempts=spend[1], unpriced=spend[2])
 
 
-def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasures) -> APIRouter:
+def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasures, rotation: Rotation) -> APIRouter:
     """The pages of Policy."""
     router = desk.router()
 
@@ -118,6 +119,14 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasure
             raise Invalid("Nothing was erased: the box was not ticked.", hint="Go back and tick it; nothing brings it back.")
         return _page(request, None, report=None, erasure=erasures.erase(subject, by))
 
+    @router.post("/audit/rotate")
+    def rotate(request: Request, sure: Annotated[bool, Form()] = False) -> Response:
+        by = desk.enter(request, "admin")
+        if not sure:
+            raise Invalid("Nothing was replaced: the box was not ticked.", hint="Go back and tick it.")
+        rotation.begin(by)
+        return RedirectResponse("/audit", 303)
+
     @router.get("/audit/erase")
     def erased(request: Request) -> Response:
         """Where a browser comes back to that reloads the answer."""
@@ -133,6 +142,7 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasure
             "before": before,
             "report": report,
             "key": audit.signer.public,
+            "master": rotation.standing(by),
             "erasure": erasure,
             "proof": None if erasure is None else json.dumps(asdict(erasure), indent=2, ensure_ascii=False),
             "may_erase": by.may("admin"),

@@ -11,14 +11,15 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, Row, Table, Text
 
 from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, Provider
-from tandem.core.errors import Conflict, NotFound
+from tandem.core.errors import Conflict, NotFound, TandemError
 from tandem.core.principal import Principal
 from tandem.gateway.check import check_endpoint, check_provider
 from tandem.governance.audit import Audit
-from tandem.governance.authorise import Scope, authorise, scope_of
+from tandem.governance.authorise import ALL, Scope, authorise, scope_of
 from tandem.registry.repo import bump
 from tandem.store.canonical import canonical
 from tandem.store.sql import Sql, metadata
+from tandem.store.vault import Vault
 
 providers = Table(
     "providers",
@@ -43,6 +44,9 @@ endpoints = Table(
     Column("changed_by", Text, nullable=False),
 )
 
+SEALED = "sealed:"
+SEALED_KEY = "provider-key"
+"""The vault's purpose for a provider's key that was given as a literal."""
 Noun = TypeVar("Noun", Provider, Endpoint)
 Hand = Literal["api", "file"]
 """Through what a change comes: a caller, or the settings file."""
@@ -179,6 +183,24 @@ class Routes:
         _need_approval(_noun(row, Endpoint), None, by)
         self._delete(conn, endpoints, row, by, through, team=row.team, detail=detail)
 
+    def stale(self, vault: Vault) -> int:
+        """Providers' keys that are sealed under another master key than the present one."""
+        return sum(_is_stale(key, vault) for provider in self.providers(ALL) for key in provider.keys)
+
+    def reseal(self, vault: Vault) -> int:
+        """Seals providers' keys anew under the present master key, and has the doors be told; returns how many."""
+        with self._sql.write() as conn:
+            count = 0
+            for row in conn.execute(select(providers)).all():
+                provider = _noun(row, Provider)
+                keys = tuple(_anew(key, provider.name, vault) for key in provider.keys)
+                count += sum(old != new for old, new in zip(provider.keys, keys, strict=True))
+                if keys != provider.keys:
+                    body = canonical(msgspec.to_builtins(replace(provider, keys=keys)))
+                    conn.execute(update(providers).where(providers.c.name == row.name).values(body=body))
+            bump(conn)  # the keys in the snapshot are sealed too, those of the environment as well
+        return count
+
     def woken(self, name: str | None, *, by: Principal) -> None:
         """Keeps who asked that a target, a provider or a key (or, None, everything) be asked again before its rest is over.
 
@@ -227,8 +249,7 @@ class Routes:
             conn.execute(insert(table).values(name=noun.name, **state))
         else:
             conn.execute(update(table).where(table.c.name == noun.name).values(state))
-        # The body holds references only; what a reference leads to is never here.
-        told = {"etag": etag + 1, "body": msgspec.to_builtins(noun), **(detail or {})}
+        told = {"etag": etag + 1, "body": _told(noun), **(detail or {})}
         self._record(conn, table, "put", noun.name, by, team or by.team, told)
         return etag + 1
 
@@ -254,6 +275,31 @@ class Routes:
         noun = _word(table)
         self._audit.append(conn, actor=by.name, action=f"{noun}.{verb}", subject=f"{noun}/{name}", team=team, detail=detail)
         bump(conn)
+
+
+def _told(noun: Provider | Endpoint) -> object:
+    """A noun as the audit tells it: with references, never with what they lead to, and of a sealed key with its end alone."""
+    if isinstance(noun, Provider):
+        noun = replace(noun, keys=tuple(f"{SEALED}…{key[-6:]}" if key.startswith(SEALED) else key for key in noun.keys))
+    return msgspec.to_builtins(noun)
+
+
+def _is_stale(key: str, vault: Vault) -> bool:
+    scheme, _, rest = key.partition(":")
+    try:
+        return scheme == "sealed" and vault.stale(bytes.fromhex(rest))
+    except ValueError:  # damaged: nobody can seal it anew
+        return False
+
+
+def _anew(key: str, provider: str, vault: Vault) -> str:
+    """A key's reference, sealed under the present master key; one that nobody can open stays as it is."""
+    if not _is_stale(key, vault):
+        return key
+    try:
+        return SEALED + vault.anew(SEALED_KEY, bytes.fromhex(key.removeprefix(SEALED)), provider.encode()).hex()
+    except TandemError:
+        return key
 
 
 def _need_approval(present: Endpoint, guards: str | None, by: Principal) -> None:

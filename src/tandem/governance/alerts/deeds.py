@@ -64,6 +64,8 @@ DEEDS: dict[str, Deed] = {
     "target.wake": Deed("{actor} had targets asked again: {name}", "/endpoints", "tandem endpoint resting"),
     "usage.export": Deed("{actor} exported who used what", "/audit", "tandem audit list"),
     "team.create": Deed("{actor} made the {subject}", "/keys", "tandem key list"),
+    "vault.rotate": Deed("{actor} replaces the master key", "/audit", "tandem vault show"),
+    "vault.settle": Deed("Everything is sealed under the new master key", "/audit", "tandem vault show"),
 }
 """Action → how it is told. A test compares it with what the code writes into the audit."""
 
