@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.postgres import postgres
+
+__all__ = ["postgres"]
+
 SLOW = (
     "tests/console/test_pages.py",
     "tests/data/test_tasks.py",

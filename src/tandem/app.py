@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tandem.core.clock import SystemClock
 from tandem.core.errors import TandemError, Unavailable
+from tandem.core.money import nano
 from tandem.settings import Settings
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def app(settings: Settings) -> App:
         approvals,
         assets,
         batches,
+        budgets,
         datasets,
         doctor,
         endpoints,
@@ -168,13 +170,14 @@ def app(settings: Settings) -> App:
     from tandem.governance import lend
     from tandem.governance.alerts.alerts import Alerts
     from tandem.governance.alerts.send import Courier
-    from tandem.governance.approvals import budgets as caps
+    from tandem.governance.approvals import budgets as cap_deeds
     from tandem.governance.approvals import keys as key_deeds
     from tandem.governance.approvals import rules as rule_deeds
     from tandem.governance.approvals.act import Act
     from tandem.governance.approvals.approvals import Approvals
     from tandem.governance.approvals.requests import Requests
     from tandem.governance.audit import Audit
+    from tandem.governance.caps import Caps
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
@@ -242,6 +245,7 @@ def app(settings: Settings) -> App:
         replica=home / "replica.db",
         served=home / "served",
         max_age=settings.server.max_snapshot_age,
+        hour_price=nano(settings.server.hour_price or "0"),
         environment=os.environ,
     )
     compiler.publish()
@@ -273,12 +277,11 @@ def app(settings: Settings) -> App:
     promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=home / "lake"))
     rules = Approvals(sql, audit, clock)
     rules.declare(settings.approvals)
-    spending, ruling, guarding = caps.Caps(ledger, audit), rule_deeds.Changes(rules), endpoints_approved.Guarding(table)
+    ruling, guarding = rule_deeds.Changes(rules), endpoints_approved.Guarding(table)
     acts: dict[str, Act] = {
         PROMOTE: Promoting(registry, promotions),
         ROLLBACK: RollingBack(registry),
-        caps.SET: spending,
-        caps.DROP: spending,
+        **dict.fromkeys(cap_deeds.DEEDS, cap_deeds.Raising(ledger, audit)),
         key_deeds.CREATE: key_deeds.Admissions(keys),
         rule_deeds.SET: ruling,
         rule_deeds.DROP: ruling,
@@ -287,7 +290,7 @@ def app(settings: Settings) -> App:
     }
     requests = Requests(sql, audit, clock, rules, acts)
     requests.sweep()  # what was approved before the last process died is done before anything else is asked
-    moves = Moves(registry, promotions, requests)
+    moves, raised = Moves(registry, promotions, requests), cap_deeds.Raises(requests, ledger, keys)
     jobs.register("retrain", make_retrain(train, promotions, moves))
     sessions, ruled = Sessions(keys, vault, clock), rule_deeds.Rules(sql, rules, requests)
     queue = Queue(
@@ -297,6 +300,7 @@ def app(settings: Settings) -> App:
         clock=clock,
         retention_days=settings.traces.retention_days,
     )
+    caps = Caps(ledger, sql, audit)
     watched = Monitors(sql, audit, clock)
     told_of = Alerts(sql, audit, vault, clock, address=settings.server.console, tell=teller(watched, requests))
     told_of.declare(settings.alerts)
@@ -346,7 +350,8 @@ def app(settings: Settings) -> App:
         sessions=sessions,
         routers=[
             principals.routes(keys, requests),
-            policy.routes(ledger, registry, audit, sql, clock, caps.Raises(requests, ledger, keys)),
+            budgets.routes(caps, ledger, clock, raised),
+            policy.routes(registry, audit),
             approvals.routes(ruled, requests),
             trail.routes(audit, sql, clock),
             assets.routes(registry, promotions, moves),
@@ -372,7 +377,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, requests, rotation, queue, courier, upkeep, mover, compiler):
+        for part in (watch, requests, rotation, queue, courier, upkeep, caps, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -405,6 +410,7 @@ def app(settings: Settings) -> App:
         "requests": lambda: requests.run(told),
         "vault": lambda: rotation.run(told),
         "files": keep_up,
+        "caps": lambda: caps.run(told),
         "jobs": work,
     }
     return App(build(face), background, close, admin)

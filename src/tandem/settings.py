@@ -62,6 +62,8 @@ class ServerOptions:
     """How long running streams may go on after SIGTERM."""
     max_snapshot_age: float | None = None
     """Seconds after which a door that cannot reach control refuses; unset: never."""
+    hour_price: str = ""
+    """US dollars that an hour of a prediction's or decision's own work costs, for budgets and bills; empty: nothing."""
     public_url: str | None = None
     """Where people find the console, for links in alerts; unset: this machine's own address."""
 
@@ -142,6 +144,8 @@ class EndpointOptions:
     past_refusals: bool = False
     retries: int = 1
     max_output_tokens: int = 4096
+    hour_price: str = ""
+    """Of predictions and decisions: US dollars an hour, instead of the platform's."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     cache_seconds: int = 0
     record_content: bool = True
@@ -451,6 +455,7 @@ def _endpoint(name: str, options: EndpointOptions, text: str, path: Path) -> End
         past_refusals=options.past_refusals,
         retries=options.retries,
         max_output_tokens=options.max_output_tokens,
+        hour_price=options.hour_price,
         timeouts=options.timeouts,
         cache_seconds=options.cache_seconds,
         record_content=options.record_content,

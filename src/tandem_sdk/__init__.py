@@ -17,7 +17,7 @@ from tandem_sdk.alerts import Alert, Delivery
 from tandem_sdk.assets import Alias, AliasState, Asset, AssetSummary, Lineage, Move, Node, Version, VersionDetail
 from tandem_sdk.audit import AuditKey, AuditReport, AuditRow
 from tandem_sdk.batches import Batch, Counts, Problem, Problems
-from tandem_sdk.budgets import Budget, Spend
+from tandem_sdk.budgets import Budget, Limit, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
 from tandem_sdk.client import Client, __version__
 from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Target, Timeouts
@@ -108,6 +108,7 @@ __all__ = [
     "Key",
     "KeyCopy",
     "KnownHost",
+    "Limit",
     "Lineage",
     "MasterKey",
     "Message",

@@ -11,7 +11,7 @@ from tandem_sdk.approvals import Approvals, Requests
 from tandem_sdk.assets import Assets
 from tandem_sdk.audit import AuditLog
 from tandem_sdk.batches import Batches
-from tandem_sdk.budgets import Budgets
+from tandem_sdk.budgets import Budgets, Limits
 from tandem_sdk.calls import Chat, Decision, Message, Piece, Prediction, Row
 from tandem_sdk.datasets import Datasets
 from tandem_sdk.decisions import Decisions
@@ -69,6 +69,7 @@ class Client:
         self.providers = Providers(self._wire)
         self.keys = Keys(self._wire)
         self.budgets = Budgets(self._wire)
+        self.limits = Limits(self._wire)
         self.gates = Gates(self._wire)
         self.monitors = Monitors(self._wire)
         self.approvals = Approvals(self._wire)

@@ -68,6 +68,8 @@ class Endpoint:
     """Whether the next target is asked when one refused for the sake of safety."""
     retries: int = 1
     max_output_tokens: int = 4096
+    hour_price: str = ""
+    """US dollars that an hour of a prediction's or decision's own work costs; empty: the platform's price."""
     timeouts: Timeouts = Timeouts()
     cache_seconds: int = 0
     """How long an answer may be given again to the same question of the same team; 0: never."""
@@ -128,6 +130,7 @@ class Endpoints:
         team: str | None = None,
         choosing: Choosing | None = None,
         max_output_tokens: int | None = None,
+        hour_price: str | None = None,
         timeouts: Timeouts | None = None,
         cache_seconds: int | None = None,
         record_content: bool | None = None,
@@ -143,7 +146,8 @@ class Endpoints:
         told = {
             "kind": kind, "route": [plain(target) for target in route], "team": team,
             **asdict(choosing or Choosing()),
-            "max_output_tokens": max_output_tokens, "timeouts": plain(timeouts), "cache_seconds": cache_seconds,
+            "max_output_tokens": max_output_tokens, "hour_price": hour_price,
+            "timeouts": plain(timeouts), "cache_seconds": cache_seconds,
             "record_content": record_content,
             "guards": guards,
             "model": model,

@@ -497,6 +497,36 @@ def test_budgets(tandem, platform: FakePlatform) -> None:
     assert tandem("budget", "set", "key/app", "--cap", "much").code == 1
 
 
+def test_budgets_that_only_tell_are_prepaid_or_shared_out(tandem, platform: FakePlatform) -> None:
+    budget = {"scope": "org", "window": "rolling-24h", "cap": 1, "mode": "soft", "fair": True, "ends": 1_750_000_000_000_000}
+    platform.on("PUT", "/api/v1/budgets/org", budget)
+    out = tandem("budget", "set", "org", "--cap", "9", "--window", "rolling-24h", "--soft", "--fair", "--alert", "50").out
+    assert out.splitlines()[1].endswith("soft, fair, until 2025-06-15 15:06:40")
+    told = {"cap": "9", "window": "rolling-24h", "mode": "soft", "fair": True, "alerts": [50]}
+    assert platform.asked[0].json() == told
+    platform.on("POST", "/api/v1/budgets/key/shop/credits", {**budget, "mode": "prepaid"})
+    assert "prepaid" in tandem("budget", "credit", "key/shop", "--amount", "25", "--reference", "inv-1").out
+    assert platform.asked[-1].json() == {"amount": "25", "reference": "inv-1"}
+    platform.on("DELETE", "/api/v1/budgets/run/red/nightly", {})
+    assert "is over" in tandem("budget", "drop", "run/red/nightly").out
+
+
+def test_limits(tandem, platform: FakePlatform) -> None:
+    limit = {"scope": "key/app", "unit": "requests", "window": "minute", "cap": 60, "settled": 12, "reserved": 8}
+    at_once = {"scope": "team/red", "unit": "calls", "window": "total", "cap": 8, "settled": 0, "reserved": 2, "fair": True}
+    platform.on("PUT", "/api/v1/limits/key/app", limit)
+    platform.on("GET", "/api/v1/limits", [limit, at_once], [])
+    platform.on("DELETE", "/api/v1/limits/key/app", {})
+    out = tandem("limit", "set", "key/app", "--unit", "requests", "--cap", "60").out
+    assert out.splitlines()[1].split() == ["key/app", "requests", "minute", "60", "12", "8", "40"]
+    assert platform.asked[0].json() == {"unit": "requests", "cap": 60, "window": "minute"}
+    assert tandem("limit", "list").out.splitlines()[2].split() == ["team/red", "calls", "at", "once", "8", "0", "2", "6", "fair"]
+    assert "No limit is set" in tandem("limit", "list").out
+    assert "no limit of requests a minute" in tandem("limit", "drop", "key/app", "--unit", "requests").out
+    assert platform.asked[-1].query == {"unit": "requests", "window": "minute"}
+    assert tandem("limit", "set", "key/app", "--unit", "bytes", "--cap", "1").code == 2
+
+
 def test_audit(tandem, platform: FakePlatform) -> None:
     platform.on(
         "GET",

@@ -109,7 +109,7 @@ async def admitted(call: Call) -> None:
     """Reserves for a call as the door does: awaiting only what the purse does not hold."""
     owed = call.admit(100, 160, call.endpoint.route if call.endpoint else ())
     if owed:
-        await call.reserve(owed)
+        await call.reserve()
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from tandem.core.clock import FixedClock
 from tandem.core.errors import OverBudget
 from tandem.core.policy import Budget
-from tandem.governance.admit import FREE, NeedsLease, Purse, Reservation
+from tandem.governance.admit import FREE, Need, NeedsLease, Purse, Reservation
 from tandem.governance.ledger import LEASE_SECONDS, Ledger
 
 SCOPES = ("org", "team/t", "key/demo")
@@ -36,19 +36,20 @@ def office(tmp_path: Path) -> Office:
     return Office(tmp_path)
 
 
-async def take(purse: Purse, amount: int) -> Reservation:
+async def take(purse: Purse, amount: int, tokens: int = 0) -> Reservation:
+    accounts, need = purse.accounts(SCOPES, CAPS), Need(amount, tokens)
     while True:
         try:
-            return purse.admit(SCOPES, CAPS, amount)  # type: ignore[arg-type]
+            return purse.admit(accounts, need)
         except NeedsLease:
-            await purse.top_up(SCOPES, CAPS, amount)  # type: ignore[arg-type]
+            await purse.top_up(purse.wants(accounts, need))
 
 
 async def test_without_a_cap_nothing_is_leased(office: Office) -> None:
     purse = office.purse()
-    assert purse.admit(SCOPES, {}, 0) is FREE
-    assert purse.admit(SCOPES, CAPS, 0) is FREE  # type: ignore[arg-type]
-    assert purse.admit(SCOPES, {"key/other": ("day",)}, 7) == Reservation(7)
+    assert purse.admit(purse.accounts(SCOPES, {}), Need(0)) is FREE
+    assert purse.admit(purse.accounts(SCOPES, CAPS), Need(0)) is FREE
+    assert purse.admit(purse.accounts(SCOPES, {"key/other": ("day",)}), Need(7)) == Reservation(7)
     assert purse.slices == {}
 
 
@@ -57,7 +58,7 @@ async def test_far_from_a_cap_one_lease_serves_many_calls(office: Office) -> Non
     first = await take(purse, 10)
     assert {hold.scope for hold in first.holds} == {"org", "key/demo"}
     for _ in range(40):
-        assert purse.admit(SCOPES, CAPS, 10).amount == 10  # type: ignore[arg-type]  # synchronous: the slice holds enough
+        assert purse.admit(purse.accounts(SCOPES, CAPS), Need(10)).amount == 10  # synchronous: the slice holds enough
 
 
 async def test_what_is_not_used_comes_back(office: Office) -> None:
@@ -118,7 +119,7 @@ async def test_nothing_is_spent_from_a_lease_near_its_end(office: Office) -> Non
     office.clock.advance(LEASE_SECONDS - 1)
     assert not purse.fresh(held)
     with pytest.raises(NeedsLease):
-        purse.admit(SCOPES, CAPS, 10)  # type: ignore[arg-type]
+        purse.admit(purse.accounts(SCOPES, CAPS), Need(10))
 
 
 async def test_a_used_lease_is_renewed(office: Office) -> None:
@@ -127,7 +128,7 @@ async def test_a_used_lease_is_renewed(office: Office) -> None:
     for _ in range(10):
         office.clock.advance(LEASE_SECONDS / 3)
         await purse.tend()
-        office.ledger.expire(office.clock.now())
+        office.ledger.expire(office.ledger.tick(), ["a"])
         assert purse.fresh(held)
 
 

@@ -83,6 +83,12 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/budgets"): Rule(may=READ),
     ("PUT", "/budgets/{scope}"): Rule(may=ADMINS, path="/budgets/team/red", json={"cap": "5"}, stranger=403),
     ("DELETE", "/budgets/{scope}"): Rule(may=ADMINS, path="/budgets/key/gone-{role}", stranger=403),
+    ("POST", "/budgets/{scope}/credits"): Rule(
+        may=ADMINS, ok=201, path="/budgets/team/red/credits", json={"amount": "5", "reference": "inv-1"}, stranger=403
+    ),
+    ("GET", "/limits"): Rule(may=READ),
+    ("PUT", "/limits/{scope}"): Rule(may=ADMINS, path="/limits/team/red", json={"unit": "requests", "cap": 100000}, stranger=403),
+    ("DELETE", "/limits/{scope}"): Rule(may=ADMINS, path="/limits/key/gone-{role}?unit=tokens", stranger=403),
     ("GET", "/spend"): Rule(may=READ, path="/spend?scope=team/red", stranger=403),
     ("GET", "/gates"): Rule(may=READ),
     ("PUT", "/gates/{kind}/{name}"): Rule(may=ADMINS, path="/gates/model/red", json={"minimum": 0.6}, stranger=403),
@@ -305,10 +311,12 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
         red("POST", "/monitors", json={"name": f"gone-{role}", "endpoint": "red", "question": "scores"})
         key(f"gone-{role}", "red", "viewer")
         ask("PUT", f"/budgets/key/gone-{role}", ADMIN, json={"cap": "1"})
+        ask("PUT", f"/limits/key/gone-{role}", ADMIN, json={"unit": "tokens", "cap": 1})
         ask("PUT", f"/providers/gone-{role}", ADMIN, json={"protocol": "openai", "base_url": "http://127.0.0.1:9"})
         ask("PUT", f"/alerts/gone-{role}", ADMIN, json=ALERT)
     ask("PUT", "/alerts/red", ADMIN, json=ALERT)
     ask("PUT", "/budgets/team/red", ADMIN, json={"cap": "5"})
+    ask("PUT", "/limits/team/red", ADMIN, json={"unit": "requests", "cap": 100_000})
     ask("PUT", "/gates/model/red", ADMIN, json={"minimum": 0.6})
     run = red("POST", "/runs", json={"kind": "train", "name": "red", "inputs": {"data": "dataset/red", "target": "y"}})["id"]
     red("POST", f"/runs/{run}/cancel")
@@ -397,6 +405,7 @@ def test_the_team_itself_sees_what_the_other_does_not(teams: Teams) -> None:
         ("/usage", "trace"),
         ("/reviews", "id"),
         ("/budgets", "scope"),
+        ("/limits", "scope"),
     ):
         seen = {row[member] for row in teams.get(path, own)}
         assert seen, path

@@ -182,14 +182,14 @@ def test_a_killed_worker_is_buried_with_its_books_straight(office: Office) -> No
     from tandem.governance.ledger import Want
 
     office.ledger.set_budget(Budget(scope="key/demo", cap=5000))
-    given = office.ledger.lease("later", [Want(scope="key/demo", window="day", need=2000, like=2000)])
+    given = office.ledger.lease("later", [Want(scope="key/demo", meter="day", need=2000, like=2000)])
     assert isinstance(given, list)
     root = str(Path(__file__).parents[2])
     code = CHILD.format(root=root, folder=str(office.folder), lease=given[0].lease)
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert child.returncode == -signal.SIGKILL, child.stderr
     boot, _, left_call, left_trace = child.stdout.split()
-    office.ledger._db.execute("UPDATE leases SET boot = ?", (boot,))
+    office.ledger._rows.run("UPDATE leases SET boot = ?", (boot,))
     office.mover.step()
     (account,) = office.ledger.accounts()
     assert (account.settled, account.reserved) == (600, 0)  # 100 as told, 500 as reserved
@@ -381,7 +381,7 @@ def test_old_days_leave_with_everything_about_them(office: Office) -> None:
     office.clock.advance(40 * 86_400)
     assert office.mover.keep(30) == [day]
     assert office.traces.days() == []
-    assert office.ledger._db.execute("SELECT count(*) FROM booked").fetchone()[0] == 0
+    assert office.ledger._rows.all("SELECT * FROM booked") == []
     assert office.ledger.spend("org", since=0, until=2**60) == (100, 1, 0)  # the sums stay
     journal.close()
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -29,94 +24,17 @@ from tandem.governance.keys import Keys
 from tandem.jobs.repo import Runs
 from tandem.store.sql import Sql, metadata, migrate
 from tandem.store.vault import Vault
-from tests.ports import free_port
+from tests.postgres import Server, needed
 from tests.registry.conftest import House, house, person
 
-PLACES = os.pathsep.join([os.environ.get("PATH", ""), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))])
-INITDB, SERVER = shutil.which("initdb", path=PLACES), shutil.which("postgres", path=PLACES)
-
-pytestmark = pytest.mark.skipif(INITDB is None or SERVER is None, reason="needs PostgreSQL's initdb and postgres")
-
-
-def unprivileged(folder: Path) -> Callable[[], None] | None:
-    """PostgreSQL refuses to run as root, so root hands the folder to somebody else and becomes them."""
-    if os.geteuid() != 0:
-        return None
-    entry = pwd.getpwnam("postgres" if any(each.pw_name == "postgres" for each in pwd.getpwall()) else "nobody")
-    os.chown(folder, entry.pw_uid, entry.pw_gid)
-
-    def become() -> None:
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
-
-    return become
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="tandem-pg-", dir="/tmp"))
-    become = unprivileged(folder)
-    assert INITDB is not None
-    assert SERVER is not None
-    subprocess.run(
-        [INITDB, "-D", str(folder / "data"), "-U", "tandem", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        preexec_fn=become,
-        cwd="/",
-    )
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            SERVER,
-            "-D",
-            str(folder / "data"),
-            "-p",
-            str(port),
-            "-k",
-            str(folder),
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            "fsync=off",
-        ],
-        stderr=subprocess.DEVNULL,
-        preexec_fn=become,
-        cwd="/",
-    )
-    base = f"postgresql+psycopg://tandem@127.0.0.1:{port}"
-    try:
-        wait(f"{base}/postgres", process)
-        yield base
-    finally:
-        process.terminate()
-        process.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    pause = threading.Event()
-    for _ in range(400):
-        assert process.poll() is None, "PostgreSQL did not start"
-        sql = Sql(url)
-        try:
-            with sql.read():
-                return
-        except Unavailable:
-            pause.wait(0.05)
-        finally:
-            sql.close()
-    raise AssertionError("PostgreSQL did not answer")
+pytestmark = needed
 
 
 @pytest.fixture
-def here(server: str, tmp_path: Path) -> Iterator[House]:
+def here(postgres: Server, tmp_path: Path) -> Iterator[House]:
     name = f"t{abs(hash(str(tmp_path)))}"
-    admin = Sql(f"{server}/postgres")
-    with admin._writes.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        conn.execute(text(f"CREATE DATABASE {name}"))
-    admin.close()
-    made = house(tmp_path, f"{server}/{name}")
+    postgres.database(name)
+    made = house(tmp_path, postgres.url(name, driver="+psycopg"))
     yield made
     made.sql.close()
 

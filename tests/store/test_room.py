@@ -96,7 +96,7 @@ def test_a_held_file_is_no_full_disk(tmp_path: Path) -> None:
 def test_the_ledger_lends_nothing_without_room_and_goes_on_with_it(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db", FixedClock())
     ledger.set_budget(Budget(scope="org", cap=1000))
-    want = Want(scope="org", window="day", need=100, like=100)
+    want = Want(scope="org", meter="day", need=100, like=100)
     with no_room(), pytest.raises(Unavailable, match="The ledger cannot be written"):
         ledger.lease("a", [want])
     assert ledger.accounts()[0].reserved == 0

@@ -75,6 +75,7 @@ class EndpointIn(BaseModel):
     past_refusals: bool = False
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    hour_price: Annotated[str, Field(max_length=32)] = ""
     timeouts: TimeoutsIn = TimeoutsIn()
     cache_seconds: Annotated[int, Field(ge=0, le=30 * 86_400)] = 0
     record_content: bool = True
@@ -150,6 +151,7 @@ def routes(
             past_refusals=body.past_refusals,
             retries=body.retries,
             max_output_tokens=body.max_output_tokens,
+            hour_price=body.hour_price,
             route=tuple(_target(target) for target in body.route),
             timeouts=Timeouts(**body.timeouts.model_dump()),
             cache_seconds=body.cache_seconds,

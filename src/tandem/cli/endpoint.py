@@ -71,6 +71,7 @@ def list_endpoints(as_json: bool) -> None:
 )
 @click.option("--retries", type=click.IntRange(0, 10), help="Further attempts after the first.")
 @click.option("--max-output-tokens", type=click.IntRange(1), help="For requests that declare no bound of their own.")
+@click.option("--hour-price", metavar="USD", help="What an hour of a prediction's or decision's own work costs.")
 @click.option(
     "--cache-seconds", type=click.IntRange(0), help="How long an answer may be given again to the same question of the same team."
 )
@@ -92,6 +93,7 @@ def set_endpoint(
     past_refusals: bool | None,
     retries: int | None,
     max_output_tokens: int | None,
+    hour_price: str | None,
     cache_seconds: int | None,
     record_content: bool | None,
     guards: str | None,
@@ -116,6 +118,7 @@ def set_endpoint(
                 retries=retries,
             ),
             max_output_tokens=max_output_tokens,
+            hour_price=hour_price,
             cache_seconds=cache_seconds,
             record_content=record_content,
             guards=guards,

@@ -60,7 +60,8 @@ SECTIONS = {
     },
     "Govern": {
         "key": Row("tandem.cli.key:key", "Keys: create, list, revoke."),
-        "budget": Row("tandem.cli.budget:budget", "Budgets: hard caps. Set, list, drop."),
+        "budget": Row("tandem.cli.budget:budget", "Budgets: caps in dollars. Set, credit, list, drop."),
+        "limit": Row("tandem.cli.limit:limit", "Limits: caps in tokens and calls. Set, list, drop."),
         "trace": Row("tandem.cli.trace:trace", "Traces: explain one call, list the newest."),
         "monitor": Row("tandem.cli.monitor:monitor", "Monitors: drift and scores. Add, list, show, check, remove."),
         "approval": Row("tandem.cli.approval:approval", "Approvals: deeds that need people. Set, list, drop."),

@@ -159,3 +159,15 @@ def decoded(text: str, what: str) -> object:
         return json.loads(text)
     except ValueError as error:
         raise wrong(f"{what} is not JSON: {error}.") from None
+
+
+class WindowText(click.ParamType[str]):
+    """A window of a cap, as far as its form tells; the platform knows the time zones."""
+
+    name = "window"
+    form = re.compile(r"(minute|hour|total)|(day|week|month|quarter|year)(@[\w/+-]+)?|rolling-[1-9][0-9]{0,5}[smhd]")
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if self.form.fullmatch(str(value)) is None:
+            self.fail(f"'{value}' is no window: write day, month@Europe/Berlin, rolling-24h or total.", param, ctx)
+        return str(value)

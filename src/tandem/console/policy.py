@@ -10,11 +10,13 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 from tandem.console.desk import HEADERS, Desk
-from tandem.console.words import percent
+from tandem.console.words import money, number, percent
 from tandem.core.errors import Invalid
 from tandem.core.principal import Principal
+from tandem.core.window import rolling
 from tandem.governance.audit import Audit, AuditReport
 from tandem.governance.authorise import ALL
+from tandem.governance.caps import may_see
 from tandem.governance.erase import Erasure, Erasures
 from tandem.governance.export import begin, stream
 from tandem.governance.ledger import Account, Ledger
@@ -33,6 +35,13 @@ class Bar:
     account: Account
     settled: float
     reserved: float
+    used: str
+    held: str
+    cap: str
+    span: str
+    """Over which span, in words."""
+    until: int | None
+    """When it begins anew, where it does at once; UTC microseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,25 +62,50 @@ class Deed:
     detail: object
 
 
-def sees(by: Principal, scope: str) -> bool:
-    """Whether a budget's scope is this principal's business."""
-    return by.may("audit") or scope in by.budget_scopes[1:]
-
-
-def bars(ledger: Ledger, by: Principal) -> list[Bar]:
-    """The caps that the principal sees, with what stands against them now."""
-    return [_bar(account) for account in ledger.accounts() if sees(by, account.scope)]
+def bars(ledger: Ledger, by: Principal, *, dollars: bool = True) -> list[Bar]:
+    """The budgets, or else the limits, that the principal sees, with what stands against them now."""
+    accounts = [each for each in ledger.accounts() if (each.unit == "usd") == dollars]
+    return [_bar(account) for account in accounts if may_see(by, account.scope)]
 
 
 def spent_today(ledger: Ledger, by: Principal, now: int) -> list[Spent]:
     """What the widest scope of the principal, and it itself, spent today."""
-    scopes = [scope for scope in by.budget_scopes if sees(by, scope)]
+    scopes = [scope for scope in by.budget_scopes if may_see(by, scope)]
     return [_spent(scope, ledger.spend(scope, since=now, until=now)) for scope in scopes]
 
 
 def _bar(account: Account) -> Bar:
     settled = percent(account.settled, account.cap)
-    return Bar(account=account, settled=settled, reserved=min(100 - settled, percent(account.reserved, account.cap)))
+    moves = account.window == "total" or rolling(account.window) is not None
+    return Bar(
+        account=account,
+        settled=settled,
+        reserved=min(100 - settled, percent(account.reserved, account.cap)),
+        used=_amount(account, account.settled if account.unit != "calls" else account.reserved),
+        held=_amount(account, account.reserved),
+        cap=_amount(account, account.cap),
+        span=_span(account),
+        until=account.ends if account.ends is not None else None if moves else account.end,
+    )
+
+
+def _amount(account: Account, amount: int) -> str:
+    if account.unit == "usd":
+        return money(amount)
+    return number(amount)
+
+
+def _span(account: Account) -> str:
+    """Over which span a cap counts, for people."""
+    unit = "" if account.unit == "usd" else f"{account.unit} "
+    if account.unit == "calls":
+        return "calls at once"
+    if account.window == "total":
+        return f"{unit}in all"
+    name, _, zone = account.window.partition("@")
+    if rolling(account.window) is not None:
+        return f"{unit}in any {name.removeprefix('rolling-')}"
+    return f"{unit}a {name}" + (f" in {zone}" if zone else "")
 
 
 def _spent(scope: str, spend: tuple[int, int, int]) -> Spent:
@@ -85,7 +119,11 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasure
     @router.get("/budgets")
     def budgets(request: Request) -> Response:
         by = desk.enter(request)
-        values = {"budgets": bars(ledger, by), "spent": spent_today(ledger, by, desk.clock.now())}
+        values = {
+            "budgets": bars(ledger, by),
+            "limits": bars(ledger, by, dollars=False),
+            "spent": spent_today(ledger, by, desk.clock.now()),
+        }
         return desk.page(request, "budgets.html", "Budgets", values, by=by)
 
     @router.get("/audit")

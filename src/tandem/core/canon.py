@@ -36,6 +36,8 @@ _ROWS = (
     Fault(code="unauthenticated", side="caller", told="no key, or one nobody knows"),
     Fault(code="forbidden", side="policy", told="a known key without the right"),
     Fault(code="over_budget", side="policy", told="a cap has no room for the call"),
+    Fault(code="over_limit", side="policy", told="a limit of tokens or calls has no room for the call"),
+    Fault(code="run_over", side="policy", told="the run that the call names is over"),
     Fault(code="unpriced_under_cap", side="policy", told="the call has no price, so a hard cap could not be kept"),
     Fault(code="blocked", side="policy", told="a guard or a gate refused the content"),
     Fault(code="guard_blocked", side="policy", told="a guard refused what the model wrote"),

@@ -80,6 +80,8 @@ class Endpoint:
     """Whether prompts and answers are kept (encrypted) for the trace."""
     guards: str | None = None
     """`policy/NAME@ALIAS` that looks at what comes in and goes out; None: `policy/default@production`, where there is one."""
+    hour_price: str = ""
+    """US dollars, as a decimal, that an hour of a prediction's or decision's own work costs; empty: the platform's price."""
     model: str = ""
     """Of a route into an index: who writes the answers, `provider/model` or a chat endpoint; empty: `extractive`."""
     managed: str | None = None

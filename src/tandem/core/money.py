@@ -11,6 +11,7 @@ from tandem.core.errors import Invalid
 NANO = 1_000_000_000
 """Nano-dollars in a dollar."""
 PICO_PER_NANO = 1_000
+HOUR_MICROS = 3_600_000_000
 LARGEST = 2**63 - 1
 """Nano-dollars that a column of every store can hold."""
 
@@ -36,6 +37,8 @@ class Usage:
     output_image: int = 0
     searches: int = 0
     """Searches that the provider made, a number: of the web, or the units that a reranker bills."""
+    compute: int = 0
+    """Microseconds of this platform's own work: a prediction, a decision."""
     source: Literal["provider", "estimated", "none"] = "none"
 
     @property
@@ -67,6 +70,8 @@ class Price:
     """Nano-dollars a search."""
     request: int = 0
     """Nano-dollars per attempt, whatever its size."""
+    compute: int = 0
+    """Nano-dollars per hour of this platform's own work."""
     longer: tuple[tuple[int, Price], ...] = ()
     """(input tokens, row) ascending: above that many input tokens the row holds for all tokens of the attempt."""
     source: str = ""
@@ -90,6 +95,8 @@ class Price:
             pico += usage.reasoning * _or(self.reasoning, self.output)
         if usage.total_input > usage.input + usage.cache_read or usage.total_output > usage.output + usage.reasoning:
             pico += self._rare(usage)
+        if usage.compute:
+            pico += -(-usage.compute * self.compute * PICO_PER_NANO // HOUR_MICROS)
         return -(-pico // PICO_PER_NANO) + usage.searches * self.search + self.request
 
     def _rare(self, usage: Usage) -> int:

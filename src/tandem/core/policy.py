@@ -5,18 +5,69 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Window = Literal["minute", "hour", "day", "month", "total"]
+from tandem.core.window import Window
+
+Unit = Literal["usd", "tokens", "requests", "calls"]
+"""What a cap counts: nano-dollars, tokens in and out, calls that were let in, or calls that run at once."""
+Mode = Literal["hard", "soft", "prepaid"]
+SCOPES = ("org", "team", "person", "key", "endpoint", "tag", "run")
+"""Whose use a cap can bound; all but `org` are written `kind/NAME`."""
+ALERTS = (80, 100)
+"""Percent of a cap at which the audit notes it, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A hard cap on what one scope may spend in one window (UTC calendar)."""
+    """A cap on what one scope may use in one window. In dollars it is called a budget, in anything else a limit."""
 
     scope: str
-    """`org`, `team/T` or `key/N`."""
+    """`org`, `team/T`, `person/P`, `key/N`, `endpoint/E`, `tag/T`, or `run/TEAM/NAME` for what one run may spend."""
     cap: int
-    """Nano-dollars."""
+    """Nano-dollars, or however many of the unit."""
     window: Window = "day"
+    """See `core.window`; calls that run at once are counted over `total`, which for them means now."""
+    unit: Unit = "usd"
+    mode: Mode = "hard"
+    """A soft cap only tells; of a prepaid one the cap is what was paid in, and it grows with every credit."""
+    fair: bool = False
+    """Whether each key that uses it is left its even share, whatever the others ask for."""
+    alerts: tuple[int, ...] = ALERTS
+    """Percent of the cap at which the audit notes it, once a window each."""
+    ends: int | None = None
+    """UTC microseconds after which a run's budget lets nothing through any more."""
+
+    @property
+    def meter(self) -> str:
+        """Unit and window in one word: under it accounts are kept."""
+        return meter_of(self.unit, self.window)
+
+
+def meter_of(unit: Unit, window: Window) -> str:
+    """The word under which a unit is counted over a window; of dollars it is the window alone.
+
+    >>> meter_of("usd", "day"), meter_of("requests", "minute")
+    ('day', 'requests/minute')
+    """
+    return window if unit == "usd" else f"{unit}/{window}"
+
+
+def unit_of(meter: str) -> Unit:
+    """The unit that a meter counts.
+
+    >>> unit_of("day@Europe/Berlin"), unit_of("tokens/day")
+    ('usd', 'tokens')
+    """
+    unit, slash, _ = meter.partition("/")
+    return unit if slash and unit in ("tokens", "requests", "calls") else "usd"  # type: ignore[return-value]  # checked
+
+
+def window_in(meter: str) -> Window:
+    """The window over which a meter counts.
+
+    >>> window_in("day@Europe/Berlin"), window_in("requests/minute")
+    ('day@Europe/Berlin', 'minute')
+    """
+    return meter if unit_of(meter) == "usd" else meter.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,10 +240,16 @@ def subject_of(call: Call) -> str:
     return call.subject or f"principal:{call.principal.name}"
 
 
-def give(call: Call, kept: Kept, reply: Reply) -> None:
-    """Answers a call with a kept answer: admitted, recorded, at its true cost, which is nothing."""
+async def give(call: Call, kept: Kept, reply: Reply) -> None:
+    """Answers a call with a kept answer: admitted, recorded, at its true cost, which is nothing.
+
+    Raises:
+        RateLimited: a limit of calls has no room.
+    """
     now = call.door.clock.now()
-    call.admit(0, 0, ())
+    if call.admit(0, 0, ()):
+        await call.reserve()
+    call.answered_before = True
     call.stage("cache", now)
     call.attributes["tandem.cache"] = _told(kept)
     call.keep(kept.recorded)

@@ -15,19 +15,22 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tandem.core.clock import Clock
+from tandem.core.clock import MICROS, Clock
 from tandem.core.endpoint import HOSTED, Endpoint, EndpointKind, Target
 from tandem.core.errors import Forbidden, TandemError, Unavailable
 from tandem.core.ids import CallId, TraceId, new_call, new_trace
 from tandem.core.money import Price, Usage
+from tandem.core.policy import Budget
 from tandem.core.principal import Principal
 from tandem.core.trace import Attempt, Span, Trace
+from tandem.gateway.billed import Billed
 from tandem.gateway.metrics import Metrics
 from tandem.gateway.snapshot import Replica, Snapshot
-from tandem.governance.admit import FREE, NeedsLease, Purse, Reservation, unpriced
+from tandem.governance.admit import FREE, NOTHING, UNCAPPED, Accounts, Need, NeedsLease, Purse, Reservation
+from tandem.governance.refusal import unpriced
 from tandem.observability.content import SegmentSeal, Vault
 from tandem.observability.journal import Journal
-from tandem.observability.record import Begun, Closed, Ended
+from tandem.observability.record import Begun, Closed, Ended, Hold
 
 CONTENT_BYTES = 256 * 1024
 """Bytes of a request or an answer that are kept for the trace; the rest is cut, and the trace says so."""
@@ -76,6 +79,8 @@ class Running:
     target: str
     price: Price | None
     reservation: Reservation
+    holds: tuple[Hold, ...]
+    """All that is on record as held: the reservation's, and with the first attempt the call's own."""
     span: Span
 
 
@@ -104,15 +109,30 @@ class Call:
     attempts: list[Attempt] = field(default_factory=list)
     attributes: dict[str, object] = field(default_factory=dict)
     reservation: Reservation = FREE
+    """Of the next attempt."""
+    place: Reservation = FREE
+    """What the call itself holds from its admission to its end: its place among those that run, and that it counts as one."""
     paid_by: tuple[str, ...] = ()
-    """The caller's scopes with budgets, widest first."""
+    """The caller's scopes, widest first; of a nested call, all those of the one around it."""
+    inside: bool = False
+    """Whether it is made by another call, which was counted already."""
+    billed: Billed | None = None
+    """What its caller names for the bill: tags, a run."""
+    run: Budget | None = None
+    """The budget of the run it belongs to, where its caller brings one."""
+    answered_before: bool = False
+    """Whether its answer was kept from an earlier call, so that nobody is asked."""
     reported: str = "endpoint"
     """Under which kind of scope the spend of its endpoint is reported: `shadow/NAME` is no one's bill but the trial's."""
     anew: bool = False
     """Whether the caller wants no answer that was given before."""
     closed: bool = False
     _running: Running | None = None
-    _pending: list[Ended] = field(default_factory=list)
+    _pending: list[tuple[Ended, Reservation, int | None]] = field(default_factory=list)
+    """Attempts that ended and are not on record yet, each with what it held and the tokens it used."""
+    _need: Need = NOTHING
+    _accounts: Accounts | None = None
+    _places: Accounts = UNCAPPED
     _kept: int = 0
 
     # --- the law, in the order it is asked
@@ -137,6 +157,9 @@ class Call:
                 f"The role '{principal.role}' of the key '{principal.name}' may not call.", hint="Use a viewer's or editor's key."
             )
         self.paid_by = principal.budget_scopes
+        if self.billed is not None:
+            self.paid_by = (*self.paid_by, *self.billed.scopes(principal))
+            self.run = self.billed.budget(principal, self.start)
         self.spans.append(Span(name="identify", start=self.start, end=self.door.clock.now()))
         return principal
 
@@ -153,66 +176,102 @@ class Call:
         self.spans.append(Span(name="resolve", start=start, end=self.door.clock.now(), attributes={"endpoint": endpoint.name}))
         return endpoint
 
-    def admit(self, tokens_in: int, tokens_out: int, candidates: Sequence[Target]) -> int:
+    def admit(self, tokens_in: int, tokens_out: int, candidates: Sequence[Target]) -> bool:
         """Reserves the upper bound of what any candidate may cost; tokens are upper bounds too.
 
         Returns:
-            nano-dollars that are still to be reserved, by awaiting `reserve`; 0 where the purse held enough.
+            Whether `reserve` has to be awaited, because the purse held too little.
 
         Raises:
-            OverBudget: a cap has no room.
             Unavailable: a hard cap applies and a candidate has no known price.
         """
-        assert self.principal is not None
-        assert self.endpoint is not None
-        start = self.door.clock.now()
-        budgets, scopes = self.snapshot.budgets, self.paid_by
-        capped = next((scope for scope in scopes if scope in budgets), None)
-        amount = 0
+        accounts, amount = self._capped(), 0
         for target in candidates:
             price = self.snapshot.prices.get(target.target)
             if price is not None:
                 amount = max(amount, price.bound(tokens_in, tokens_out))
-            elif capped is not None:
-                raise unpriced(target.target, capped)
-        span = Span(name="admit", start=start, attributes={"reserved_nano_usd": amount})
-        self.spans.append(span)
-        try:
-            self.reservation = self.door.purse.admit(scopes, budgets, amount)
-        except NeedsLease:
-            return amount
-        span.end = self.door.clock.now()
-        return 0
+            elif accounts.attempt:
+                scope = next((account[0] for account, tokens in accounts.attempt if not tokens), None)
+                if scope is not None:
+                    raise unpriced(target.target, scope)
+        return self._admit(Need(amount, tokens_in + tokens_out))
 
-    async def reserve(self, amount: int) -> None:
-        """Holds `amount` nano-dollars for the next attempt; awaits only when the purse holds too little."""
-        assert self.principal is not None
-        scopes = self.paid_by
+    def admit_seconds(self, seconds: float, price: Price | None) -> bool:
+        """Reserves what an answer of our own may cost that takes so many seconds at most; else as `admit`."""
+        self._capped()
+        return self._admit(Need(0 if price is None else price.cost(Usage(compute=round(seconds * MICROS)))))
+
+    def _capped(self) -> Accounts:
+        """The accounts of this call that have a cap, found once."""
+        assert self.endpoint is not None
+        if self._accounts is None:
+            purse, caps, scopes = self.door.purse, self.snapshot.budgets, self.scopes
+            accounts = purse.accounts(scopes, caps) if caps else UNCAPPED
+            self._places = accounts
+            if self.inside:  # the call around it was let in as one, and has a place
+                self._places = purse.accounts([scope for scope in scopes if scope not in self.paid_by], caps)
+            run = next((scope for scope in self.paid_by if scope.startswith("run/")), None)
+            if run is not None:
+                accounts = Accounts((*accounts.attempt, ((run, "total"), False)), accounts.call)
+            self._accounts = accounts
+        return self._accounts
+
+    def _admit(self, need: Need) -> bool:
+        span = Span(name="admit", start=self.door.clock.now(), attributes={"reserved_nano_usd": need.amount})
+        self.spans.append(span)
+        self._need = need
+        try:
+            self._reserve()
+        except NeedsLease:
+            return True
+        span.end = self.door.clock.now()
+        return False
+
+    def _reserve(self) -> None:
+        assert self._accounts is not None
+        self._record()  # what an earlier attempt left is room for this one
+        if self.place is FREE and self._places.call:
+            self.place = self.door.purse.enter(self._places)
+        self.reservation = self.door.purse.admit(self._accounts, self._need)
+
+    async def reserve(self) -> None:
+        """Holds for the next attempt what `admit` found; awaits only when the purse holds too little.
+
+        Raises:
+            OverBudget, RateLimited: a cap has no room.
+            Forbidden: the run is over.
+        """
+        assert self._accounts is not None
+        purse = self.door.purse
         while True:
-            budgets = self.snapshot.budgets
             try:
-                self.reservation = self.door.purse.admit(scopes, budgets, amount)
+                self._reserve()
                 return
             except NeedsLease:
-                await self.door.purse.top_up(scopes, budgets, amount)
+                wants = purse.wants(self._accounts, self._need)
+                if self.place is FREE:
+                    wants += purse.wants(self._places, None)
+                await purse.top_up(wants, self.run)
 
     # --- attempts: what is priced and booked
 
-    def begin(self, target: str, name: str, attributes: dict[str, object]) -> Running:
+    def begin(self, target: str, name: str, attributes: dict[str, object], price: Price | None = None) -> Running:
         """Writes *begun*; no byte may go upstream before this returns.
+
+        Args:
+            price: of what has no row of its own in the price list: an answer of ours.
 
         Raises:
             Unavailable: the journal takes nothing, or the lease ran out between admit and now.
         """
         assert self.principal is not None
         assert self.endpoint is not None
-        if self._pending:
-            self.door.journal.write(*self._pending)
-            self._pending.clear()
+        self._record()
         now = self.door.clock.now()
         number = len(self.attempts)
-        price = self.snapshot.prices.get(target)
+        price = price or self.snapshot.prices.get(target)
         reservation = self.reservation
+        holds = reservation.holds if number else (*reservation.holds, *self.place.holds)
         span = Span(name=name, start=now, attributes=attributes)
         self.door.journal.begin(
             Begun(
@@ -228,10 +287,10 @@ class Call:
                 self.principal.name,
                 self.scopes,
                 None if price is None and self.kind in HOSTED else reservation.amount,
-                reservation.holds,
+                holds,
             )
         )
-        self._running = Running(number, target, price, reservation, span)
+        self._running = Running(number, target, price, reservation, holds, span)
         self.spans.append(span)
         self.reservation = FREE
         if not self.door.purse.fresh(reservation):
@@ -240,7 +299,7 @@ class Call:
         return self._running
 
     def end(self, outcome: str, usage: Usage, error: str | None = None) -> None:
-        """Prices and settles the attempt that is under way; the record is written with the next one."""
+        """Prices the attempt that is under way; it is settled when its record is written, with the next one."""
         running = self._running
         assert running is not None
         self._running = None
@@ -250,7 +309,7 @@ class Call:
         if outcome != "ok":
             running.span.attributes["error.type"] = outcome
         self.door.metrics.attempted(outcome)
-        priced = self.kind in HOSTED
+        priced = self.kind in HOSTED or running.price is not None
         if usage.source == "none" or not priced:
             cost: int | None = 0
         elif running.price is None:
@@ -270,13 +329,30 @@ class Call:
             start=running.span.start,
             end=now,
         )
-        self.door.purse.settle(running.reservation, cost or 0)
+        tokens = None if usage.source == "estimated" else usage.total_input + usage.total_output
         self.attempts.append(attempt)
-        self._pending.append(Ended(self.trace, attempt, running.reservation.holds, self.scopes))
+        self._pending.append((Ended(self.trace, attempt, running.holds, self.scopes), running.reservation, tokens))
+
+    def _record(self, *closed: Closed) -> None:
+        """Writes what ended, and only then lets go of what it held.
+
+        In the other order a worker that is killed in between would be booked at a reservation that others spend already.
+        """
+        if not self._pending and not closed:
+            return
+        self.door.journal.write(*[ended for ended, _, _ in self._pending], *closed)
+        for ended, reservation, tokens in self._pending:
+            self.door.purse.settle(reservation, ended.attempt.cost or 0, tokens)
+        self._pending.clear()
 
     def stage(self, name: str, start: int) -> None:
         """Notes a stage that began at `start` and ends now."""
         self.spans.append(Span(name=name, start=start, end=self.door.clock.now()))
+
+    @property
+    def has_caps(self) -> bool:
+        """Whether a cap bounds what an attempt may use, so that its output needs a bound too."""
+        return bool(self._capped().attempt)
 
     @property
     def capped(self) -> bool:
@@ -307,7 +383,8 @@ class Call:
         """Every scope this call's spend is reported under."""
         assert self.principal is not None
         assert self.endpoint is not None
-        return (*self.paid_by, f"{self.reported}/{self.endpoint.name}")
+        own = f"{self.reported}/{self.endpoint.name}"
+        return self.paid_by if own in self.paid_by else (*self.paid_by, own)
 
     # --- the end
 
@@ -351,8 +428,10 @@ class Call:
             attributes=self.attributes,
             subject=self.subject,
         )
-        self.door.journal.write(*self._pending, Closed(trace, self._content()))
-        self._pending.clear()
+        counted = (self.place.holds, self.scopes) if self.answered_before else ((), ())
+        self._record(Closed(trace, self._content(), *counted))
+        if self.place is not FREE:
+            self.door.purse.settle(self.place, 0, entered=bool(self.attempts) or self.answered_before)
         self.door.metrics.count(self.kind, outcome, (now - self.start) / 1e6, trace.cost or 0)
 
     def _content(self) -> bytes:
@@ -386,7 +465,9 @@ def open_nested(parent: Call, kind: EndpointKind, attributes: Mapping[str, objec
         trace=parent.trace,
         parent=parent.id,
         principal=parent.principal,
-        paid_by=parent.paid_by,
+        paid_by=parent.scopes,
+        inside=True,
+        run=parent.run,
         subject=parent.subject,
         attributes=dict(attributes),
     )

@@ -172,6 +172,10 @@ def _check_routing(endpoint: Endpoint, who: str) -> None:
             bound = 0
         if bound <= 0:
             raise Invalid(f"{who} may cost '{endpoint.max_cost}'.", hint="Write US dollars, such as 0.05.", field="max_cost")
+    if endpoint.hour_price:
+        nano(endpoint.hour_price)
+        if endpoint.kind in HOSTED:
+            raise Invalid(f"{who} answers {endpoint.kind} calls, which are paid for by the token.", field="hour_price")
     asks = [
         name
         for name, said in (

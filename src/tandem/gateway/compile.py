@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tandem.core.clock import MICROS, Clock
 from tandem.core.endpoint import HOSTED, Endpoint, EndpointKind, Provider, Target
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
 from tandem.core.money import Price
-from tandem.core.policy import Window
+from tandem.core.policy import Budget
 from tandem.gateway.prices import VENDORS, context_of, models_of, price_of
 from tandem.gateway.publish import Publisher
 from tandem.gateway.repo import Routes
@@ -27,6 +27,7 @@ from tandem.gateway.snapshot import Host, Served, Snapshot
 from tandem.governance.authorise import ALL
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.standing import MEMBER
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
 from tandem.store.vault import Vault
@@ -54,9 +55,17 @@ class Compiler:
     """Keeps `replica.db` equal to what control knows; one per control process."""
 
     def __init__(
-        self, sources: Sources, *, replica: Path, served: Path, max_age: float | None, environment: Mapping[str, str]
+        self,
+        sources: Sources,
+        *,
+        replica: Path,
+        served: Path,
+        max_age: float | None,
+        environment: Mapping[str, str],
+        hour_price: int = 0,
     ) -> None:
         self._s = sources
+        self._hour_price = hour_price
         served.mkdir(parents=True, exist_ok=True)
         self._publisher = Publisher(replica)
         self._served = served
@@ -100,17 +109,14 @@ class Compiler:
             day = self._s.clock.now() // 86_400_000_000  # dated prices change at midnight
             if self._seen is None or self._seen[2] != day:
                 self._prices.clear()
-            seen = (version, tuple(budgets), day)
+            seen = (version, tuple(budget for budget in budgets if not budget.scope.startswith("run/")), day)
             after = self._publisher.key_version()
             key_version, changes = self._s.keys.changes(after)
             number = self._publisher.snapshot_version()
             snapshot = None
             if seen != self._seen:
-                windows: dict[str, tuple[Window, ...]] = {}
-                for budget in budgets:
-                    windows[budget.scope] = (*windows.get(budget.scope, ()), budget.window)
                 number += 1
-                snapshot = self._snapshot = self._compile(number, windows)
+                snapshot = self._snapshot = self._compile(number, _caps(budgets))
             if snapshot is not None or changes:
                 self._publisher.write(snapshot, key_version, changes)
             self._seen = seen
@@ -141,7 +147,7 @@ class Compiler:
     def close(self) -> None:
         self._publisher.close()
 
-    def _compile(self, version: int, budgets: Mapping[str, tuple[Window, ...]]) -> Snapshot:
+    def _compile(self, version: int, caps: Mapping[str, tuple[str, ...]]) -> Snapshot:
         providers = {provider.name: provider for provider in self._s.routes.providers(ALL)}
         served = self._served_versions()
         endpoints = self._endpoints(served)
@@ -157,7 +163,8 @@ class Compiler:
             prompts=self._named("prompt"),
             policies=self._named("policy"),
             routers=self._named("router"),
-            budgets=budgets,
+            budgets=caps,
+            hour_price=self._hour_price,
         )
 
     def _host(self, provider: Provider) -> Host:
@@ -329,6 +336,17 @@ class Compiler:
         if key not in self._prices:
             self._prices[key] = price_of(model, vendor, self._s.clock.now())
         return self._prices[key]
+
+
+def _caps(budgets: Sequence[Budget]) -> dict[str, tuple[str, ...]]:
+    """The caps that refuse, as a purse reads them; those of runs come with their calls."""
+    caps: dict[str, tuple[str, ...]] = {}
+    for budget in budgets:
+        if budget.mode == "soft" or budget.scope.startswith("run/"):
+            continue
+        for scope in (budget.scope, budget.scope + MEMBER) if budget.fair else (budget.scope,):
+            caps[scope] = (*caps.get(scope, ()), budget.meter)
+    return caps
 
 
 def seal_keys(provider: Provider, vault: Vault) -> Provider:

@@ -15,12 +15,13 @@ import msgspec
 from tandem.core.endpoint import HOSTED, EndpointKind, Timeouts
 from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable, Upstream
 from tandem.gateway.asked import Fields
+from tandem.gateway.billed import billed
 from tandem.gateway.call import Call, Door, open_call
 from tandem.gateway.http1 import Reply, Request
 from tandem.gateway.routing.board import Board
 from tandem.gateway.transport import CONNECT, Pool, Response
 from tandem.gateway.wires import anthropic, openai, responses, served
-from tandem.gateway.wires.answer import Spoken, answer, fault
+from tandem.gateway.wires.answer import Spoken, answer, told
 from tandem.gateway.wires.served import Answering
 from tandem.governance.lend import PREFIX
 
@@ -122,10 +123,11 @@ class Handler:
         """A call of a language model, in the words of one wire."""
         call = open_call(self.door, kind, attributes=_origin(request))
         call.subject, call.anew = request.header(b"x-tandem-subject"), _anew(request)
+        call.billed = billed(request.fields)
         error = _too_many() if self.running > CALLS_LIMIT else _encoded() if b"content-encoding" in request.fields else None
         if error is not None:
             status, headers, body = spoken.refusal(error, call.trace)
-            headers.append(fault(error))
+            headers += told(error)
             call.close(error.code, status, error)
             reply.send(status, headers, body)
             return
@@ -161,13 +163,13 @@ class Handler:
         status, headers, body = (openai if call.kind in HOSTED else served).refusal(error, call.trace)
         if allow is not None:
             headers.append((b"allow", allow.encode()))
-        headers.append(fault(error))
+        headers += told(error)
         call.close(error.code, status, error)
         reply.send(status, headers, body)
 
     async def _served(self, kind: EndpointKind, verb: str, address: str, request: Request, reply: Reply) -> None:
         call = open_call(self.door, kind, address, attributes=_origin(request))
-        call.subject = request.header(b"x-tandem-subject")
+        call.subject, call.billed = request.header(b"x-tandem-subject"), billed(request.fields)
         try:
             self._busy()
             call.identify(bearer(request))
@@ -341,8 +343,8 @@ class Handler:
         fields = [JSON]
         if error.retry_after is not None:
             fields.append((b"retry-after", b"%d" % max(0, round(error.retry_after + 0.5))))
-        told = {"code": error.code, "message": error.said, "hint": error.hint, "field": error.field}
-        reply.send(error.status, fields, msgspec.json.encode({"error": told}))
+        body = {"code": error.code, "message": error.said, "hint": error.hint, "field": error.field}
+        reply.send(error.status, fields, msgspec.json.encode({"error": body}))
 
 
 def _encoded() -> Invalid:

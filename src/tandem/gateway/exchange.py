@@ -186,7 +186,7 @@ class Request:
 class Reply:
     """What goes back to the caller. After the caller has gone every method does nothing."""
 
-    __slots__ = ("_chunked", "_keep", "_left", "_line", "_mute", "_old", "ended", "gone", "intake", "started")
+    __slots__ = ("_chunked", "_keep", "_left", "_line", "_mute", "_old", "begun", "ended", "gone", "intake", "started")
 
     def __init__(self, line: Line, *, mute: bool, old: bool, keep: bool) -> None:
         self._line = line
@@ -200,6 +200,8 @@ class Reply:
         """Bytes that a declared content-length still owes."""
         self.intake: Intake | None = None
         """The body of the request, if it is streamed."""
+        self.begun = False
+        """Its handler has taken its first step."""
         self.gone = False
         """The caller vanished before the reply was complete."""
         self.started = False

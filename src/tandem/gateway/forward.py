@@ -38,7 +38,7 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
     owed = call.admit(asked.tokens_in, asked.tokens_out, made.candidates)
     if owed:
         try:
-            await call.reserve(owed)
+            await call.reserve()
         finally:
             call.spans[-1].end = call.door.clock.now()
     await _Sending(hosts, call, asked, made, reply, guards).send()
@@ -89,7 +89,7 @@ class _Sending:
     async def send(self) -> None:
         call = self.call
         assert call.endpoint is not None
-        tries, amount = Tries.of(call.endpoint, self.made.candidates), call.reservation.amount
+        tries = Tries.of(call.endpoint, self.made.candidates)
         target, number, first = tries.target, 0, None
         while True:
             try:
@@ -111,7 +111,7 @@ class _Sending:
                 if wait:
                     await asyncio.sleep(wait)
                 if call.reservation is FREE:  # spent by the attempt; one that could not be asked spends nothing
-                    await call.reserve(amount)
+                    await call.reserve()
                 target = following
 
     def _fault(self, error: TandemError) -> Fault:
@@ -193,7 +193,7 @@ def _as_shadow(hosts: Hosts, target: Target) -> shadow.Ask:
         candidates: Sequence[Target] = [target]
         owed = call.admit(asked.tokens_in, asked.tokens_out, candidates)
         if owed:
-            await call.reserve(owed)
+            await call.reserve()
         name = target.target.partition("/")[0]
         host = call.snapshot.hosts.get(name)
         if host is None:

@@ -124,7 +124,7 @@ class Server:
             connection.cut(reset=True)
         for task in self._tasks:
             if task is not None:
-                task.cancel()
+                asyncio.get_running_loop().call_soon(task.cancel)
         await self._settle(1.0)
 
     async def _settle(self, seconds: float) -> None:
@@ -262,7 +262,10 @@ class _Connection(asyncio.Protocol):
             if reply.intake is not None:
                 reply.intake.finish(Invalid("The request body ended early.", code="truncated_body"))
             if self._task is not None:
-                self._task.cancel()
+                if reply.begun:
+                    self._task.cancel()
+                else:  # a handler that was never begun would leave no trace
+                    self.loop.call_soon(self._task.cancel)
         self._stuck = False
         self._corked.clear()
         self._wake()
@@ -390,6 +393,7 @@ class _Connection(asyncio.Protocol):
             self._fault(Broken("The handler returned without a reply."), reply)
 
     async def _run(self, work: Coroutine[Any, Any, None], reply: Reply) -> None:
+        reply.begun = True
         try:
             await work
             if not reply.ended and not reply.gone:

@@ -20,7 +20,6 @@ from tandem.core.clock import Clock
 from tandem.core.endpoint import HOSTED, Endpoint, EndpointKind, Target
 from tandem.core.errors import Forbidden, NotFound, Unauthenticated
 from tandem.core.money import Price
-from tandem.core.policy import Window
 from tandem.core.principal import Principal
 from tandem.governance.digest import digest as digest_of
 from tandem.governance.lend import PREFIX, lent
@@ -91,8 +90,10 @@ class Snapshot:
     """Learned routers, by every name they answer to: `router/tasks@2`, `router/tasks@production`."""
     policies: Mapping[str, Served] = field(default_factory=dict)
     """Policies with guards, by every name they answer to: `policy/strict@1`, `policy/strict@production`."""
-    budgets: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
-    """Scopes with a cap, and over which windows."""
+    budgets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Scopes with a hard cap, and by which meters; `governance.admit.Caps`."""
+    hour_price: int = 0
+    """Nano-dollars an hour of what this platform computes itself: predictions, decisions."""
 
     def resolve(self, address: str, principal: Principal, kind: EndpointKind) -> Endpoint:
         """The Endpoint an address means for this principal.

@@ -1,9 +1,9 @@
 """Admit and settle: the purse of one door worker.
 
-The purse holds slices of every capped account this worker has business with. `admit` reserves from
-them in memory; when a slice is too small it raises `NeedsLease`, and `top_up` fetches more on a
-thread of its own, so that the event loop never waits for the ledger file. `settle` puts back what an
-attempt did not use. It knows nothing of prices or wires.
+The purse holds slices of every capped account this worker has business with: of dollars and tokens, which an attempt
+reserves, and of calls, which a call does. `admit` reserves from them in memory; when a slice is too small it raises
+`NeedsLease`, and `top_up` fetches more on a thread of its own, so that the event loop never waits for the ledger.
+`settle` puts back what was not used. It knows nothing of prices or wires.
 
 Nothing is spent from a slice in the last two seconds of its lease, by the worker's own monotonic
 clock: a worker that was stopped past its lease finds that out before it sends a byte.
@@ -20,11 +20,13 @@ from typing import TypeVar
 
 import msgspec
 
-from tandem.core.clock import MICROS, Clock, iso
-from tandem.core.errors import OverBudget, Unavailable
-from tandem.core.money import dollars
-from tandem.core.policy import Window
+from tandem.core.clock import Clock
+from tandem.core.errors import TandemError, Unavailable
+from tandem.core.policy import Budget, unit_of
+from tandem.core.window import NEVER
 from tandem.governance.ledger import LEASE_SECONDS, Lease, Ledger, NoRoom, Want
+from tandem.governance.refusal import refused
+from tandem.governance.standing import MEMBER
 from tandem.observability.record import Hold
 
 SAFETY_SECONDS = 2.0
@@ -33,6 +35,8 @@ CALLS_AHEAD, MOST_AHEAD = 64, 65_536
 TENDS_AHEAD = 20
 """A busy worker's slices hold what it admits between so many looks of `tend`: about two seconds."""
 IDLE_SECONDS = 0.5
+UNCAPPED_SECONDS = 0.25
+"""How long an account is taken to have no cap after the ledger had none."""
 ACCOUNTS_LIMIT = 10_000
 """Callers whose accounts are remembered."""
 RECALL_SECONDS = 2.0
@@ -41,12 +45,36 @@ RECALL_PAUSE = 0.05
 
 T = TypeVar("T")
 
-Account = tuple[str, Window]
+Account = tuple[str, str]
+"""Scope and meter."""
+Caps = Mapping[str, tuple[str, ...]]
+"""Scopes with a hard cap, and by which meters. Under `team/T>` stand those of which each key has a fair share."""
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    """The capped accounts of some scopes, by when they are reserved."""
+
+    attempt: tuple[tuple[Account, bool], ...] = ()
+    """Each with whether it counts tokens; the others count nano-dollars."""
+    call: tuple[Account, ...] = ()
+    """Of calls, and of those that run at once."""
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What an attempt may use at most."""
+
+    amount: int
+    """Nano-dollars."""
+    tokens: int = 0
+
+
+UNCAPPED = Accounts()
+NOTHING = Need(0)
 
 
 @dataclass(slots=True)
 class Slice:
-    """Money of one account lent to this worker."""
+    """A piece of one account lent to this worker."""
 
     lease: str
     start: int
@@ -55,10 +83,10 @@ class Slice:
     deadline: float
     """Monotonic second after which nothing more is spent from it."""
     held: int = 0
-    """Nano-dollars reserved by calls that run."""
+    """Reserved by calls that run."""
     used_at: float = 0.0
     last: int = 0
-    """Nano-dollars that the newest call reserved in it."""
+    """What the newest call reserved in it."""
     tight: bool = False
     """The ledger gave less than was asked for, so the cap is near: no more is fetched before a call needs it."""
 
@@ -67,22 +95,23 @@ class Reservation(msgspec.Struct, frozen=True):  # not a dataclass, for speed: o
     """What one attempt holds: an upper bound of its cost, in every capped account it touches."""
 
     amount: int
+    """Nano-dollars."""
     holds: tuple[Hold, ...] = ()
     slices: tuple[Slice, ...] = ()
     """Where the holds come from; one that the purse has let go of takes back what nobody counts any more."""
 
 
 FREE = Reservation(0)
-"""The reservation of a call that no cap concerns."""
+"""The reservation of what no cap concerns."""
 
 
 class NeedsLease(Exception):  # not an error: it tells the caller to await `top_up`
-    """The purse holds too little; `await purse.top_up(accounts, amount)` and admit again."""
+    """The purse holds too little; `await purse.top_up(…)` and admit again."""
 
 
 @dataclass(slots=True)
 class Purse:
-    """The slices of one worker. Slices change on the event loop only; the thread speaks to the ledger file."""
+    """The slices of one worker. Slices change on the event loop only; the thread speaks to the ledger."""
 
     ledger: Ledger
     boot: str
@@ -90,50 +119,61 @@ class Purse:
     slices: dict[Account, Slice] = field(default_factory=dict)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="purse"))
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _asking: set[asyncio.Task[NoRoom | None]] = field(default_factory=set)
     _renewed: float = 0.0
     _ahead: int = CALLS_AHEAD
     _admitted: int = 0
     """Calls since `tend` looked last."""
-    _budgets: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
-    _accounts: dict[tuple[str, ...], tuple[Account, ...]] = field(default_factory=dict)
-    """Capped accounts by scopes, for the budgets above."""
+    _skew: int = 0
+    """Microseconds that the ledger's clock is ahead of this machine's."""
+    _caps: Caps = field(default_factory=dict)
+    _accounts: dict[tuple[str, ...], Accounts] = field(default_factory=dict)
+    """Capped accounts by scopes, for the caps above."""
 
-    def accounts(self, scopes: Sequence[str], budgets: Mapping[str, tuple[Window, ...]]) -> tuple[Account, ...]:
+    def accounts(self, scopes: Sequence[str], caps: Caps) -> Accounts:
         """The capped accounts of the scopes, worked out once per snapshot."""
-        if budgets is not self._budgets or len(self._accounts) > ACCOUNTS_LIMIT:
-            self._budgets, self._accounts = budgets, {}
+        if caps is not self._caps or len(self._accounts) > ACCOUNTS_LIMIT:
+            self._caps, self._accounts = caps, {}
         key = tuple(scopes)
         found = self._accounts.get(key)
         if found is None:
-            found = self._accounts[key] = tuple([(scope, window) for scope in key for window in budgets.get(scope, ())])
+            found = self._accounts[key] = _accounts(key, caps)
         return found
 
-    def admit(self, scopes: Sequence[str], budgets: Mapping[str, tuple[Window, ...]], amount: int) -> Reservation:
-        """Reserves `amount` nano-dollars in every capped account of the scopes.
+    def admit(self, accounts: Accounts, need: Need) -> Reservation:
+        """Reserves what an attempt may use, in every account that counts it.
 
         Raises:
             NeedsLease: at least one slice holds too little or is too old.
         """
-        if amount == 0:  # what costs nothing needs no room
-            return FREE
-        if not budgets:
-            return Reservation(amount)
-        accounts = self.accounts(scopes, budgets)
-        if not accounts:
-            return Reservation(amount)
-        now, tick, known = self.clock.now(), self.clock.monotonic(), self.slices
+        if not accounts.attempt or (need.amount == 0 and need.tokens == 0):  # what uses nothing needs no room
+            return FREE if need.amount == 0 else Reservation(need.amount)
+        wanted = [(account, need.tokens if tokens else need.amount) for account, tokens in accounts.attempt]
+        return self._reserve([each for each in wanted if each[1]], need.amount)
+
+    def enter(self, accounts: Accounts) -> Reservation:
+        """Reserves one call in every account that counts calls.
+
+        Raises:
+            NeedsLease: at least one slice holds too little or is too old.
+        """
+        return self._reserve([(account, 1) for account in accounts.call], 0)
+
+    def _reserve(self, wanted: Sequence[tuple[Account, int]], amount: int) -> Reservation:
+        now, tick, known = self.clock.now() + self._skew, self.clock.monotonic(), self.slices
         slices, holds = [], []
-        for account in accounts:
+        for account, need in wanted:
             piece = known.get(account)
-            if piece is None or piece.free < amount or tick >= piece.deadline or not piece.start <= now < piece.end:
+            if piece is None or piece.free < need or tick >= piece.deadline or not piece.start <= now < piece.end:
                 raise NeedsLease
             slices.append(piece)
-            holds.append(Hold(piece.lease, account[0], account[1], amount))
-        for piece in slices:
-            piece.free -= amount
-            piece.held += amount
+            holds.append(Hold(piece.lease, account[0], account[1], need))
+        for piece, hold in zip(slices, holds, strict=True):
+            need = hold.amount
+            piece.free -= need
+            piece.held += need
             piece.used_at = tick
-            piece.last = amount
+            piece.last = need
         self._admitted += 1
         return Reservation(amount, tuple(holds), tuple(slices))
 
@@ -142,68 +182,116 @@ class Purse:
         tick = self.clock.monotonic()
         return all(tick < piece.deadline for piece in reservation.slices)
 
-    def settle(self, reservation: Reservation, cost: int) -> None:
-        """Puts back what an attempt did not use; a slice that is gone meanwhile is the mover's business."""
-        amount = reservation.amount
-        for piece in reservation.slices:
-            piece.held -= amount
-            piece.free += amount - cost
+    def settle(self, reservation: Reservation, cost: int, tokens: int | None = 0, *, entered: bool = True) -> None:
+        """Puts back what was not used; a slice that is gone meanwhile is the mover's business.
 
-    async def top_up(self, scopes: Sequence[str], budgets: Mapping[str, tuple[Window, ...]], amount: int) -> None:
-        """Leases enough for a call of `amount` in all its accounts.
+        Args:
+            reservation: an attempt's, or a call's.
+            cost: nano-dollars used.
+            tokens: used; None where nobody told, so that all that was held counts.
+            entered: of a call's: whether it counts as one.
+        """
+        for piece, hold in zip(reservation.slices, reservation.holds, strict=True):
+            match unit_of(hold.window):
+                case "usd":
+                    used = cost
+                case "tokens":
+                    used = hold.amount if tokens is None else tokens
+                case "requests":
+                    used = int(entered)
+                case "calls":
+                    used = 0
+            piece.held -= hold.amount
+            piece.free += hold.amount - used
+
+    async def top_up(self, wants: Sequence[tuple[Account, int]], opens: Budget | None = None) -> None:
+        """Leases enough for a call in all the accounts.
+
+        Args:
+            wants: each account with what is needed of it.
+            opens: the budget of the run that the call belongs to, which its first call brings along.
 
         Raises:
-            OverBudget: a fresh read of the ledger shows that a cap has no room.
+            OverBudget, RateLimited: a fresh read of the ledger shows that a cap has no room.
+            Forbidden: the run is over.
             Unavailable: the ledger cannot be written.
         """
         waited = 0.0
         while True:
-            async with self._turn:
-                room = await self._lease(self.accounts(scopes, budgets), amount)
+            asking = asyncio.create_task(self._in_turn(wants, opens))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+            room = await asyncio.shield(asking)  # a caller that leaves meanwhile must not leave a lease that nobody knows
             if room is None:
                 return
             if not room.elsewhere or waited >= RECALL_SECONDS:
-                own = self.slices.get((room.scope, room.window))
-                raise _over(room, amount, 0 if own is None else max(0, own.free), self.clock.now())
+                raise self._refusal(room, wants)
             await asyncio.sleep(RECALL_PAUSE)
             waited += RECALL_PAUSE
 
-    async def _lease(self, accounts: Sequence[Account], amount: int) -> NoRoom | None:
-        tick, now = self.clock.monotonic(), self.clock.now()
+    def _refusal(self, room: NoRoom, wants: Sequence[tuple[Account, int]]) -> TandemError:
+        account = (room.scope, room.meter)
+        own = self.slices.get(account)
+        free = 0 if own is None else max(0, own.free)
+        return refused(room, dict(wants).get(account, 0), free, self.clock.now() + self._skew)
+
+    def wants(self, accounts: Accounts, need: Need | None) -> list[tuple[Account, int]]:
+        """What `top_up` has to see to before `admit`, or before `enter` where nothing is needed of an attempt."""
+        if need is None:
+            return [(account, 1) for account in accounts.call]
+        wanted = [(account, need.tokens if tokens else need.amount) for account, tokens in accounts.attempt]
+        return [each for each in wanted if each[1]]
+
+    async def _in_turn(self, wanted: Sequence[tuple[Account, int]], opens: Budget | None) -> NoRoom | None:
+        async with self._turn:
+            return await self._lease(wanted, opens)
+
+    async def _lease(self, wanted: Sequence[tuple[Account, int]], opens: Budget | None) -> NoRoom | None:
+        tick, now = self.clock.monotonic(), self.clock.now() + self._skew
         stale: list[tuple[str, str, str, int]] = []
         wants: list[Want] = []
-        for account in accounts:
+        for account, need in wanted:
             piece = self.slices.get(account)
             if piece is not None and not (tick < piece.deadline and piece.start <= now < piece.end):
                 stale.append((piece.lease, account[0], account[1], max(0, piece.free)))
                 self._drop(account)
                 piece = None
             free = 0 if piece is None else piece.free
-            if free < amount:
+            if free < need:
                 own = None if piece is None else piece.lease
-                wants.append(Want(scope=account[0], window=account[1], lease=own, need=amount - free, like=amount * self._ahead))
+                opened = opens if opens is not None and (opens.scope, opens.meter) == account else None
+                like = need * self._ahead
+                wants.append(Want(scope=account[0], meter=account[1], lease=own, need=need - free, like=like, opens=opened))
         if not wants and not stale:
             return None
-        outcome = await self._on_thread(lambda: self._exchange(stale, wants))
+        outcome, skew = await self._on_thread(lambda: self._exchange(stale, wants))
+        self._skew = skew
         if isinstance(outcome, NoRoom):
             return outcome
+        given = {(lease.scope, lease.meter) for lease in outcome}
         for lease in outcome:
             self._take_in(lease, tick)
+        for want in wants:  # a cap that is gone: the call goes on without it, until the snapshot says so too
+            if (want.scope, want.meter) not in given:
+                self.slices[want.scope, want.meter] = Slice(
+                    lease="", start=0, end=NEVER, free=NEVER, deadline=tick + UNCAPPED_SECONDS, used_at=tick
+                )
         return None
 
-    def _exchange(self, back: Sequence[tuple[str, str, str, int]], wants: Sequence[Want]) -> list[Lease] | NoRoom:
+    def _exchange(self, back: Sequence[tuple[str, str, str, int]], wants: Sequence[Want]) -> tuple[list[Lease] | NoRoom, int]:
         if back:
             self.ledger.give_back(self.boot, back)
-        return self.ledger.lease(self.boot, wants) if wants else []
+        outcome = self.ledger.lease(self.boot, wants) if wants else []
+        return outcome, self.ledger.now() - self.clock.now()
 
     def _take_in(self, lease: Lease, tick: float) -> None:
         deadline = tick + LEASE_SECONDS - SAFETY_SECONDS
-        piece = self.slices.get((lease.scope, lease.window))
+        piece = self.slices.get((lease.scope, lease.meter))
         if piece is not None and piece.lease == lease.lease:
             piece.free += lease.amount
             piece.deadline = deadline
             return
-        self.slices[lease.scope, lease.window] = Slice(
+        self.slices[lease.scope, lease.meter] = Slice(
             lease=lease.lease, start=lease.start, end=lease.end, free=lease.amount, deadline=deadline, used_at=tick
         )
 
@@ -218,8 +306,8 @@ class Purse:
             return
         async with self._turn:
             await self._refill()
-            recalled = {(scope, window) for _, scope, window in await self._on_thread(lambda: self.ledger.recalled(self.boot))}
-            tick, now = self.clock.monotonic(), self.clock.now()
+            recalled = {(scope, meter) for _, scope, meter in await self._on_thread(lambda: self.ledger.recalled(self.boot))}
+            tick, now = self.clock.monotonic(), self.clock.now() + self._skew
             back: list[tuple[str, str, str, int]] = []
             for account, piece in list(self.slices.items()):
                 over = now >= piece.end or tick >= piece.deadline
@@ -230,6 +318,7 @@ class Purse:
                 piece.free = min(0, piece.free)
                 if over or piece.held == 0:
                     self._drop(account)
+            back = [piece for piece in back if piece[0]]
             if back:
                 await self._on_thread(lambda: self.ledger.give_back(self.boot, back))
             if self.slices and tick - self._renewed >= LEASE_SECONDS / 4:
@@ -239,24 +328,24 @@ class Purse:
     async def _refill(self) -> None:
         """Fetches more for slices that are half used, before a call has to wait for it; no room is no fault here."""
         tick, wants = self.clock.monotonic(), []
-        for (scope, window), piece in self.slices.items():
+        for (scope, meter), piece in self.slices.items():
             like = piece.last * self._ahead
             busy = tick - piece.used_at < IDLE_SECONDS / 2
-            if busy and not piece.tight and piece.free < like // 2:
-                wants.append(Want(scope=scope, window=window, lease=piece.lease, need=1, like=like))
+            if busy and not piece.tight and piece.free < like // 2 and piece.lease:
+                wants.append(Want(scope=scope, meter=meter, lease=piece.lease, need=1, like=like))
         if not wants:
             return
         outcome = await self._on_thread(lambda: self.ledger.lease(self.boot, wants))
-        given = {} if isinstance(outcome, NoRoom) else {(lease.scope, lease.window): lease for lease in outcome}
+        given = {} if isinstance(outcome, NoRoom) else {(lease.scope, lease.meter): lease for lease in outcome}
         for want in wants:
-            found, account = given.get((want.scope, want.window)), (want.scope, want.window)
+            found, account = given.get((want.scope, want.meter)), (want.scope, want.meter)
             if found is not None:
                 self._take_in(found, tick)
             if account in self.slices:
                 self.slices[account].tight = found is None or found.amount < want.like
 
     async def _renew(self, tick: float) -> None:
-        leases = {piece.lease for piece in self.slices.values()}
+        leases = {piece.lease for piece in self.slices.values() if piece.lease}
         alive = await self._on_thread(lambda: self.ledger.renew(self.boot, leases))
         for account, piece in list(self.slices.items()):
             if piece.lease in alive:
@@ -270,8 +359,10 @@ class Purse:
 
     def close(self) -> None:
         """Hands everything back and ends the thread; what the ledger does not take now is free when its lease ends."""
+        for asking in self._asking:  # what it was given meanwhile is freed with everything else that this worker held
+            asking.cancel()
         self._thread.shutdown(wait=True)
-        back = [(p.lease, scope, window, max(0, p.free)) for (scope, window), p in self.slices.items()]
+        back = [(p.lease, scope, meter, max(0, p.free)) for (scope, meter), p in self.slices.items() if p.lease]
         self.slices.clear()
         with suppress(Unavailable):
             if back:
@@ -279,22 +370,15 @@ class Purse:
         self.ledger.close()
 
 
-def _over(room: NoRoom, amount: int, own: int, now: int) -> OverBudget:
-    left = max(0, room.cap - room.settled - room.leased + own)
-    resets = "" if room.window == "total" else f" It resets at {iso(room.end)}."
-    return OverBudget(
-        f"The budget of {room.scope} ({dollars(room.cap)} USD a {room.window}) has {dollars(left)} USD left;"
-        f" this call may cost up to {dollars(amount)} USD.{resets}",
-        hint="Ask for a smaller max_tokens, or raise the cap with `tandem budget set`.",
-        retry_after=None if room.window == "total" else (room.end - now) / MICROS,
-    )
-
-
-def unpriced(target: str, scope: str) -> Unavailable:
-    """The refusal of a call whose cost cannot be bounded under a hard cap."""
-    return Unavailable(
-        f"No price is known for {target}, so the hard cap of {scope} cannot be kept; the call was not sent.",
-        hint="Name its price source in the provider's settings, or call an endpoint with a priced model.",
-        status=403,
-        code="unpriced_under_cap",
+def _accounts(scopes: tuple[str, ...], caps: Caps) -> Accounts:
+    key = next((scope for scope in scopes if scope.startswith("key/")), None)
+    found: list[Account] = []
+    for scope in dict.fromkeys(scopes):
+        found += [(scope, meter) for meter in caps.get(scope, ())]
+        if key is not None:
+            found += [(f"{scope}{MEMBER}{key}", meter) for meter in caps.get(scope + MEMBER, ())]
+    units = [(account, unit_of(account[1])) for account in dict.fromkeys(found)]
+    return Accounts(
+        attempt=tuple([(account, unit == "tokens") for account, unit in units if unit in ("usd", "tokens")]),
+        call=tuple([account for account, unit in units if unit in ("requests", "calls")]),
     )

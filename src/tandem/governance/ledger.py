@@ -1,94 +1,50 @@
-"""The ledger: what was spent, what is reserved, and how much of each cap is lent to which worker.
+"""The ledger: what was used, what is reserved, and how much of each cap is lent to which worker.
 
-One SQLite file, raw driver, integer nano-dollars. For every account (a budget's scope in one window)
+One SQLite file, or a PostgreSQL server; integers only: nano-dollars, tokens, calls. For every account (a cap's scope and
+meter in one window)
 
     settled + leased <= cap      holds in every committed state
 
 A worker leases slices of all the accounts of a call in one transaction, spends them from memory, and
-hands back what it does not need. Booking moves money from leased to settled; it happens when the
+hands back what it does not need. Booking moves what was used from leased to settled; it happens when the
 mover posts the journal, once per (call, attempt). It knows nothing of HTTP, prices or policies.
 
 A lease ends in one of three ways. *Returned*: its worker gave back what was free, so what is left is
 spent and will be booked at cost. *Reaped*: its time ran out or its worker died; the mover has read
 everything begun under it, so what is left is exactly those holds, and each is released whole when
 its attempt is booked. *Renewed*: by a worker that lives.
+
+A rolling window has one account for what is lent and one for each step of what was used; a step counts
+until all of it is older than the window. Of a fair cap each key has an account of its own below it,
+`team/T>key/N`, whose room leaves every other key its even share (max-min fairness).
 """
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from tandem.core.clock import MICROS, Clock
-from tandem.core.errors import NotFound
+from tandem.core.errors import Conflict, NotFound, Unavailable
 from tandem.core.ids import new_id
-from tandem.core.policy import Budget, Window
+from tandem.core.policy import Budget, Mode, Unit, window_in
+from tandem.core.secret import Secret
+from tandem.core.window import NEVER, Window, rolling, since_of, window_of
+from tandem.governance import booking
+from tandem.governance.booking import DAY_MICROS, OPEN
+from tandem.governance.standing import COLUMNS, Standing, Standings, budget_of
+from tandem.governance.tables import make
 from tandem.observability.move import Batch
-from tandem.observability.record import Begun, Ended
-from tandem.store.room import transaction, translated
+from tandem.observability.record import Begun
+from tandem.store.raw import PostgresRows, Rows, SqliteRows
 
 LEASE_SECONDS = 15
-OPEN, REAPED = 0, 1
-
-SCHEMA = """
-PRAGMA journal_mode=WAL;
-PRAGMA synchronous=NORMAL;
-PRAGMA busy_timeout=10000;
-CREATE TABLE IF NOT EXISTS budgets (
-    scope TEXT NOT NULL, window TEXT NOT NULL, cap INTEGER NOT NULL CHECK (cap >= 0),
-    PRIMARY KEY (scope, window)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS accounts (
-    scope TEXT NOT NULL, window TEXT NOT NULL, start INTEGER NOT NULL,
-    settled INTEGER NOT NULL DEFAULT 0, leased INTEGER NOT NULL DEFAULT 0 CHECK (leased >= 0),
-    PRIMARY KEY (scope, window, start)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS leases (
-    lease TEXT NOT NULL, scope TEXT NOT NULL, window TEXT NOT NULL, start INTEGER NOT NULL, boot TEXT NOT NULL,
-    amount INTEGER NOT NULL CHECK (amount >= 0), expires INTEGER NOT NULL, state INTEGER NOT NULL,
-    recall INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (lease, scope, window)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS leases_by_account ON leases (scope, window, start);
-CREATE TABLE IF NOT EXISTS booked (
-    call TEXT NOT NULL, attempt INTEGER NOT NULL, cost INTEGER, outcome TEXT NOT NULL, at INTEGER NOT NULL,
-    PRIMARY KEY (call, attempt)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS spend (
-    scope TEXT NOT NULL, day INTEGER NOT NULL, cost INTEGER NOT NULL, attempts INTEGER NOT NULL, unpriced INTEGER NOT NULL,
-    PRIMARY KEY (scope, day)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS running (
-    call TEXT NOT NULL, attempt INTEGER NOT NULL, boot TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (call, attempt)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS running_by_boot ON running (boot);
-CREATE TABLE IF NOT EXISTS journal (segment TEXT PRIMARY KEY, done INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"""
-
-
-def window_of(window: Window, at: int) -> tuple[int, int]:
-    """Start and end (UTC microseconds) of the calendar window that holds `at`."""
-    if window == "total":
-        return 0, 2**62
-    moment = datetime.fromtimestamp(at // MICROS, UTC)
-    if window == "month":
-        start = moment.replace(day=1, hour=0, minute=0, second=0)
-        end = (start + timedelta(days=32)).replace(day=1)
-    else:
-        start = moment.replace(second=0)
-        if window != "minute":
-            start = start.replace(minute=0)
-        if window == "day":
-            start = start.replace(hour=0)
-        end = start + {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}[window]
-    return int(start.timestamp()) * MICROS, int(end.timestamp()) * MICROS
+WHAT = "The ledger"
+SHARES = 4
+"""A slice is at most this part of the room, so that others find some too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +52,15 @@ class Want:
     """What a worker asks for one account."""
 
     scope: str
-    window: Window
+    meter: str
     need: int
-    """Nano-dollars without which the call cannot go, beyond what the worker holds."""
+    """Of the meter's unit, without which the call cannot go, beyond what the worker holds."""
     like: int
-    """Nano-dollars it would like to have, at least `need`."""
+    """What it would like to have, at least `need`."""
     lease: str | None = None
     """The worker's own lease of the account, which grows instead of a second one being opened."""
+    opens: Budget | None = None
+    """The budget of a run, which comes to be with its first call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +69,13 @@ class Lease:
 
     lease: str
     scope: str
-    window: Window
+    meter: str
     start: int
     end: int
     """Of the account's window, UTC microseconds."""
     amount: int
     expires: int
-    """Store time, UTC microseconds."""
+    """By the store's ticks, microseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,386 +83,427 @@ class NoRoom:
     """Why a lease was not given."""
 
     scope: str
-    window: Window
+    meter: str
     cap: int
     settled: int
     leased: int
     end: int
+    """UTC microseconds, when there will be room if nothing more is used; `NEVER` where time alone brings none."""
     elsewhere: bool
     """Whether other workers hold slices of the account, which were recalled just now."""
+    over: bool = False
+    """Whether the run is over that the budget belonged to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A budget with what stands against it in the current window."""
+    """A cap with what stands against it in the current window."""
 
     scope: str
     window: Window
+    unit: Unit
+    mode: Mode
     cap: int
     settled: int
     reserved: int
     """Lent to workers and not yet booked."""
     start: int
     end: int
+    fair: bool = False
+    alerts: tuple[int, ...] = ()
+    ends: int | None = None
 
 
 class Ledger:
-    """One connection to the ledger file. Safe for several threads; several processes share the file.
+    """One connection to the ledger. Safe for several threads; several processes share file or server.
 
-    Whatever writes raises `Unavailable` while the disk is full or the file is held by others for too long.
+    Whatever writes raises `Unavailable` while the disk is full, or the store is away or held by others for too long.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        with translated("The ledger"):
-            self._db.executescript(SCHEMA)
+    def __init__(self, place: Path | Secret | Rows, clock: Clock) -> None:
+        """Opens the ledger, and makes its tables where there are none.
 
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, transaction(self._db, "The ledger"):
-            yield self._db
+        Args:
+            place: a file, or the URL of a PostgreSQL database.
+            clock: of this machine; a server keeps its own time.
+        """
+        if isinstance(place, Path):
+            self._rows: Rows = SqliteRows(place, clock, WHAT)
+        elif isinstance(place, Secret):
+            self._rows = PostgresRows(place, WHAT)
+        else:
+            self._rows = place
+        self._standings = Standings(self._rows)
+        make(self._rows)
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        self._rows.close()
+
+    def now(self) -> int:
+        """The store's UTC microseconds: by them windows begin and end."""
+        return self._rows.now()
 
     # --- caps, for the control plane
 
     def set_budget(self, budget: Budget) -> None:
-        """Sets or replaces a cap; every worker's slice of it is recalled, so that a lower one holds at once."""
-        with self._write() as db:
-            db.execute("INSERT OR REPLACE INTO budgets VALUES (?,?,?)", (budget.scope, budget.window, budget.cap))
-            db.execute("UPDATE leases SET recall = 1 WHERE scope = ? AND window = ?", (budget.scope, budget.window))
+        """Sets or replaces a cap; every worker's slice of it is recalled, so that a lower one holds at once.
 
-    def drop_budget(self, scope: str, window: Window) -> None:
+        What was spent before in a window whose days are known counts, but for credits, which pay for what comes.
+        """
+        rows = self._rows
+        with rows.writing():
+            if budget.mode == "prepaid":
+                paid = rows.one("SELECT CAST(coalesce(sum(amount),0) AS INTEGER) FROM credits WHERE scope = ?", (budget.scope,))
+                budget = replace(budget, cap=paid[0] if paid else 0)
+            known = rows.one("SELECT 1 FROM budgets WHERE scope = ? AND meter = ?", (budget.scope, budget.meter))
+            self._write_budget(budget)
+            if known is None:
+                self._seed(budget)
+            rows.run("UPDATE leases SET recall = 1 WHERE scope = ? AND meter = ?", (budget.scope, budget.meter))
+
+    def _write_budget(self, budget: Budget) -> None:
+        alerts = ",".join(map(str, budget.alerts))
+        self._rows.run(
+            f"INSERT INTO budgets ({COLUMNS}) VALUES (?,?,?,?,?,?,?) ON CONFLICT (scope, meter) DO UPDATE SET"
+            " cap = excluded.cap, mode = excluded.mode, fair = excluded.fair, alerts = excluded.alerts, ends = excluded.ends",
+            (budget.scope, budget.meter, budget.cap, budget.mode, int(budget.fair), alerts, budget.ends),
+        )
+
+    def _seed(self, budget: Budget) -> None:
+        """What a new cap in dollars finds spent already: the whole days of its window, where it begins at a UTC midnight."""
+        if budget.unit != "usd" or budget.mode == "prepaid" or rolling(budget.window) is not None:
+            return
+        start, end = window_of(budget.window, self._rows.now())
+        if start % DAY_MICROS or (end % DAY_MICROS and end != NEVER):
+            return
+        row = self._rows.one(
+            "SELECT CAST(coalesce(sum(cost),0) AS INTEGER) FROM spend WHERE scope = ? AND day >= ? AND day < ?",
+            (budget.scope, start // DAY_MICROS, end // DAY_MICROS),
+        )
+        self._rows.run(
+            "INSERT INTO accounts (scope, meter, start, settled, leased) VALUES (?,?,?,?,0)"
+            " ON CONFLICT (scope, meter, start) DO UPDATE SET settled = excluded.settled",
+            (budget.scope, budget.meter, start, row[0] if row else 0),
+        )
+
+    def credit(self, scope: str, amount: int, *, reference: str, actor: str) -> bool:
+        """Pays nano-dollars into a prepaid budget, which the first payment opens; once per reference.
+
+        Returns:
+            False when the same payment is known already: nothing was changed.
+
+        Raises:
+            Conflict: the reference is known with another amount, or the scope has a total cap that is not prepaid.
+        """
+        rows = self._rows
+        with rows.writing():
+            known = rows.one("SELECT amount FROM credits WHERE scope = ? AND reference = ?", (scope, reference))
+            if known is not None:
+                if known[0] != amount:
+                    raise Conflict(
+                        f"The payment '{reference}' of {scope} is known with another amount.", hint="Give each payment its own."
+                    )
+                return False
+            present = rows.one("SELECT mode FROM budgets WHERE scope = ? AND meter = 'total'", (scope,))
+            if present is not None and present[0] != "prepaid":
+                raise Conflict(f"{scope} has a total cap, which is not prepaid.", hint="Drop it first: tandem budget drop.")
+            rows.run("INSERT INTO credits VALUES (?,?,?,?,?)", (scope, reference, amount, rows.now(), actor))
+            if present is None:
+                self._write_budget(Budget(scope=scope, cap=0, window="total", mode="prepaid"))
+            rows.run("UPDATE budgets SET cap = cap + ? WHERE scope = ? AND meter = 'total'", (amount, scope))
+            return True
+
+    def drop_budget(self, scope: str, meter: str) -> None:
         """Removes a cap.
 
         Raises:
             NotFound: there is none.
         """
-        with self._write() as db:
-            if not db.execute("DELETE FROM budgets WHERE scope = ? AND window = ?", (scope, window)).rowcount:
-                raise NotFound(f"There is no budget for {scope} by {window}.", hint="`tandem budget list` shows them.")
+        with self._rows.writing():
+            if not self._rows.run("DELETE FROM budgets WHERE scope = ? AND meter = ?", (scope, meter)):
+                raise NotFound(f"There is no cap for {scope} by {meter}.", hint="`tandem budget list` shows them.")
+
+    def end_run(self, scope: str) -> None:
+        """Ends a run's budget: nothing is let through under it any more.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._rows.writing():
+            now = self._rows.now()
+            if not self._rows.run(
+                "UPDATE budgets SET ends = ? WHERE scope = ? AND (ends IS NULL OR ends > ?)", (now, scope, now)
+            ):
+                raise NotFound(f"There is no {scope} that goes on.", hint="`tandem budget list` shows them.")
+            self._rows.run("UPDATE leases SET recall = 1 WHERE scope = ?", (scope,))
 
     def budgets(self) -> list[Budget]:
-        with self._lock:
-            rows = self._db.execute("SELECT scope, window, cap FROM budgets ORDER BY scope, window").fetchall()
-        return [Budget(scope=scope, window=window, cap=cap) for scope, window, cap in rows]
+        rows = self._rows.all(f"SELECT {COLUMNS} FROM budgets ORDER BY scope, meter")
+        return [budget_of(row) for row in rows]
 
     def accounts(self) -> list[Account]:
-        """Every budget with its current window."""
-        now, found = self._clock.now(), []
+        """Every cap with its current window."""
+        now, found = self._rows.now(), []
         for budget in self.budgets():
+            standing = self._standings.of(budget.scope, budget.meter, budget, now)
             start, end = window_of(budget.window, now)
-            with self._lock:
-                row = self._db.execute(
-                    "SELECT settled, leased FROM accounts WHERE scope = ? AND window = ? AND start = ?",
-                    (budget.scope, budget.window, start),
-                ).fetchone()
-            settled, leased = row or (0, 0)
+            if rolling(budget.window) is not None:
+                start, end = since_of(budget.window, now), end
             found.append(
                 Account(
                     scope=budget.scope,
                     window=budget.window,
+                    unit=budget.unit,
+                    mode=budget.mode,
                     cap=budget.cap,
-                    settled=settled,
-                    reserved=leased,
+                    settled=standing.settled,
+                    reserved=standing.leased,
                     start=start,
                     end=end,
+                    fair=budget.fair,
+                    alerts=budget.alerts,
+                    ends=budget.ends,
                 )
             )
         return found
 
+    def tell(self, account: Account, percent: int) -> bool:
+        """Notes that somebody was told that an account reached a percentage; False when that was noted before in this window."""
+        # A rolling window has no beginning; it tells once for each length of it.
+        seconds = rolling(account.window)
+        start = account.start if seconds is None else account.end // (seconds * MICROS)
+        key = (account.scope, booking_meter(account), start, percent)
+        if self._rows.one("SELECT 1 FROM told WHERE scope = ? AND meter = ? AND start = ? AND percent = ?", key) is not None:
+            return False
+        with self._rows.writing():
+            return self._rows.run("INSERT INTO told VALUES (?,?,?,?) ON CONFLICT DO NOTHING", key) == 1
+
     def spend(self, scope: str, *, since: int, until: int) -> tuple[int, int, int]:
         """Nano-dollars, attempts, and attempts without a known price of a scope between two UTC times (whole days)."""
-        day = 86_400 * MICROS
-        with self._lock:
-            row = self._db.execute(
-                "SELECT coalesce(sum(cost),0), coalesce(sum(attempts),0), coalesce(sum(unpriced),0) FROM spend"
-                " WHERE scope = ? AND day BETWEEN ? AND ?",
-                (scope, since // day, until // day),
-            ).fetchone()
-        return (row[0], row[1], row[2])
+        row = self._rows.one(
+            "SELECT CAST(coalesce(sum(cost),0) AS INTEGER), CAST(coalesce(sum(attempts),0) AS INTEGER),"
+            " CAST(coalesce(sum(unpriced),0) AS INTEGER) FROM spend WHERE scope = ? AND day BETWEEN ? AND ?",
+            (scope, since // DAY_MICROS, until // DAY_MICROS),
+        )
+        assert row is not None
+        return (int(row[0]), int(row[1]), int(row[2]))
 
     # --- leases, for the workers
 
     def lease(self, boot: str, wants: Sequence[Want]) -> list[Lease] | NoRoom:
         """Lends slices of all the accounts at once, or none of them.
 
-        The caller passes the need beyond what it already holds; a want whose scope has no budget any
-        more is left out of the result.
+        The caller passes the need beyond what it already holds; a want whose scope has no hard cap (any more) is left out
+        of the result.
         """
-        now = self._clock.now()
+        refusal = self._refusal(boot, wants)
+        if refusal is not None and not refusal.elsewhere:
+            return refusal  # found by reading alone: a flood of calls over a cap takes no turn of the writers
+        if not any(want.opens is not None or self._standings.asked(want.scope, want.meter, 0) is not None for want in wants):
+            return []
         identity = new_id("lea")
         leases: list[Lease] = []
-        with self._write() as db:
+        rows = self._rows
+        with rows.writing():
+            if rows.one("SELECT 1 FROM buried WHERE boot = ?", (boot,)) is not None:
+                raise Unavailable("This worker was taken for dead, and gets nothing any more.", hint="Start it again.")
+            refusal = self._refusal(boot, wants)
+            if refusal is not None:
+                self._recall(boot, refusal)
+                return refusal
+            now, expires = rows.now(), rows.tick() + LEASE_SECONDS * MICROS
             for want in wants:
-                row = db.execute("SELECT cap FROM budgets WHERE scope = ? AND window = ?", (want.scope, want.window)).fetchone()
-                if row is None:
-                    continue
-                start, end = window_of(want.window, now)
-                account = (want.scope, want.window, start)
-                db.execute("INSERT OR IGNORE INTO accounts (scope, window, start) VALUES (?,?,?)", account)
-                settled, leased = db.execute(
-                    "SELECT settled, leased FROM accounts WHERE scope = ? AND window = ? AND start = ?", account
-                ).fetchone()
-                room = row[0] - settled - leased
-                if room < want.need:
-                    refusal = self._no_room(db, boot, want, start, end, row[0], settled, leased)
-                    for given in leases:  # none of them: undo what this transaction lent so far
-                        self._take(db, given.lease, given.scope, given.window, given.amount)
-                    return refusal
-                amount = min(want.like, max(want.need, room // 4))
-                expires = now + LEASE_SECONDS * MICROS
-                db.execute(
-                    "UPDATE accounts SET leased = leased + ? WHERE scope = ? AND window = ? AND start = ?", (amount, *account)
-                )
-                grown = (
-                    want.lease is not None
-                    and db.execute(
-                        "UPDATE leases SET amount = amount + ?, expires = ?"
-                        " WHERE lease = ? AND scope = ? AND window = ? AND start = ? AND boot = ? AND state = ? AND expires > ?",
-                        (amount, expires, want.lease, *account, boot, OPEN, now),
-                    ).rowcount
-                )
-                lease = want.lease if grown and want.lease is not None else identity
-                if not grown:
-                    db.execute(
-                        "INSERT INTO leases (lease, scope, window, start, boot, amount, expires, state) VALUES (?,?,?,?,?,?,?,?)",
-                        (identity, *account, boot, amount, expires, OPEN),
-                    )
-                leases.append(
-                    Lease(lease=lease, scope=want.scope, window=want.window, start=start, end=end, amount=amount, expires=expires)
-                )
+                if want.opens is not None and self._standings.cap(want.scope, want.meter) is None:
+                    self._write_budget(want.opens)
+                standing = self._standings.asked(want.scope, want.meter, now, want.opens)
+                if standing is not None:
+                    amount = min(want.like, max(want.need, standing.room // SHARES))
+                    leases.append(self._lent(boot, identity, want, standing, amount, expires))
         return leases
 
-    @staticmethod
-    def _no_room(
-        db: sqlite3.Connection, boot: str, want: Want, start: int, end: int, cap: int, settled: int, leased: int
-    ) -> NoRoom:
-        others = db.execute(
-            "UPDATE leases SET recall = 1 WHERE scope = ? AND window = ? AND start = ? AND boot != ? AND state = ?",
-            (want.scope, want.window, start, boot, OPEN),
-        ).rowcount
-        return NoRoom(
-            scope=want.scope, window=want.window, cap=cap, settled=settled, leased=leased, end=end, elsewhere=others > 0
+    def _lent(self, boot: str, identity: str, want: Want, standing: Standing, amount: int, expires: int) -> Lease:
+        rows, account = self._rows, (want.scope, want.meter, standing.start)
+        rows.run(
+            "INSERT INTO accounts (scope, meter, start, settled, leased) VALUES (?,?,?,0,?)"
+            " ON CONFLICT (scope, meter, start) DO UPDATE SET leased = accounts.leased + excluded.leased",
+            (*account, amount),
+        )
+        grown = want.lease is not None and rows.run(
+            "UPDATE leases SET amount = amount + ?, expires = ?"
+            " WHERE lease = ? AND scope = ? AND meter = ? AND start = ? AND boot = ? AND state = ? AND expires > ?",
+            (amount, expires, want.lease, *account, boot, OPEN, expires - LEASE_SECONDS * MICROS),
+        )
+        lease = want.lease if grown and want.lease is not None else identity
+        if not grown:
+            rows.run(
+                "INSERT INTO leases (lease, scope, meter, start, boot, amount, expires, state) VALUES (?,?,?,?,?,?,?,?)",
+                (identity, *account, boot, amount, expires, OPEN),
+            )
+        return Lease(
+            lease=lease,
+            scope=want.scope,
+            meter=want.meter,
+            start=standing.start,
+            end=standing.end,
+            amount=amount,
+            expires=expires,
         )
 
-    @staticmethod
-    def _take(db: sqlite3.Connection, lease: str, scope: str, window: str, amount: int) -> None:
-        """Lowers a lease and its account; a lease at zero is gone."""
-        row = db.execute(
-            "SELECT start FROM leases WHERE lease = ? AND scope = ? AND window = ?", (lease, scope, window)
-        ).fetchone()
-        if row is None:
-            return
-        db.execute(
-            "UPDATE accounts SET leased = leased - ? WHERE scope = ? AND window = ? AND start = ?",
-            (amount, scope, window, row[0]),
+    def _refusal(self, boot: str, wants: Sequence[Want]) -> NoRoom | None:
+        """Why the wants cannot all be met now; None when they can."""
+        now = self._rows.now()
+        for want in wants:
+            standing = self._standings.asked(want.scope, want.meter, now, want.opens)
+            if standing is None or (standing.room >= want.need and not standing.over):
+                continue
+            row = self._rows.one(
+                "SELECT count(*) FROM leases WHERE scope = ? AND meter = ? AND start = ? AND boot != ? AND state = ?",
+                (want.scope, want.meter, standing.start, boot, OPEN),
+            )
+            return NoRoom(
+                scope=want.scope,
+                meter=want.meter,
+                cap=standing.cap,
+                settled=standing.settled,
+                leased=standing.leased,
+                end=self._standings.until(want.meter, want.scope, want.need, standing, now),
+                elsewhere=not standing.over and row is not None and row[0] > 0,
+                over=standing.over,
+            )
+        return None
+
+    def _recall(self, boot: str, room: NoRoom) -> None:
+        self._rows.run(
+            "UPDATE leases SET recall = 1 WHERE scope = ? AND meter = ? AND boot != ? AND state = ?",
+            (room.scope, room.meter, boot, OPEN),
         )
-        db.execute(
-            "UPDATE leases SET amount = amount - ? WHERE lease = ? AND scope = ? AND window = ?", (amount, lease, scope, window)
-        )
-        db.execute("DELETE FROM leases WHERE lease = ? AND scope = ? AND window = ? AND amount = 0", (lease, scope, window))
 
     def renew(self, boot: str, leases: Iterable[str]) -> dict[str, int]:
         """Moves the expiry of a worker's leases; returns the new expiry of those that still stand."""
-        expires = self._clock.now() + LEASE_SECONDS * MICROS
         alive: dict[str, int] = {}
-        with self._write() as db:
+        with self._rows.writing():
+            tick = self._rows.tick()
+            expires = tick + LEASE_SECONDS * MICROS
             for lease in leases:
-                done = db.execute(
+                if self._rows.run(
                     "UPDATE leases SET expires = ? WHERE lease = ? AND boot = ? AND state = ? AND expires > ?",
-                    (expires, lease, boot, OPEN, self._clock.now()),
-                ).rowcount
-                if done:
+                    (expires, lease, boot, OPEN, tick),
+                ):
                     alive[lease] = expires
         return alive
 
     def give_back(self, boot: str, pieces: Iterable[tuple[str, str, str, int]]) -> None:
-        """Returns unspent money: (lease, scope, window, nano-dollars). A lease reaped meanwhile is left alone."""
-        with self._write() as db:
-            for lease, scope, window, amount in pieces:
-                row = db.execute(
-                    "SELECT state FROM leases WHERE lease = ? AND scope = ? AND window = ? AND boot = ?",
-                    (lease, scope, window, boot),
-                ).fetchone()
+        """Returns what is unspent: (lease, scope, meter, amount). A lease reaped meanwhile is left alone."""
+        with self._rows.writing():
+            for lease, scope, meter, amount in pieces:
+                row = self._rows.one(
+                    "SELECT state FROM leases WHERE lease = ? AND scope = ? AND meter = ? AND boot = ?",
+                    (lease, scope, meter, boot),
+                )
                 if row is not None and row[0] == OPEN:
-                    self._take(db, lease, scope, window, amount)
+                    booking.take(self._rows, (lease, scope, meter), amount)
 
     def recalled(self, boot: str) -> list[tuple[str, str, str]]:
         """Slices of this worker that others wait for; asking clears the mark."""
-        with self._lock:
-            rows = self._db.execute("SELECT lease, scope, window FROM leases WHERE boot = ? AND recall = 1", (boot,)).fetchall()
+        rows = self._rows.all("SELECT lease, scope, meter FROM leases WHERE boot = ? AND recall = 1", (boot,))
         if rows:
-            with self._write() as db:
-                db.execute("UPDATE leases SET recall = 0 WHERE boot = ? AND recall = 1", (boot,))
-        return [(lease, scope, window) for lease, scope, window in rows]
+            with self._rows.writing():
+                self._rows.run("UPDATE leases SET recall = 0 WHERE boot = ? AND recall = 1", (boot,))
+        return [(lease, scope, meter) for lease, scope, meter in rows]
 
     # --- booking, for the mover
 
     def offsets(self) -> dict[str, int]:
-        with self._lock:
-            return dict(self._db.execute("SELECT segment, done FROM journal").fetchall())
+        return {segment: int(done) for segment, done in self._rows.all("SELECT segment, done FROM journal")}
 
     def post(self, batch: Batch) -> None:
         """Books a batch of journal records and remembers how far the journal was read, in one transaction."""
-        with self._write() as db:
-            over = {(ended.attempt.call, ended.attempt.attempt) for ended in batch.ended}
-            db.executemany(
-                "INSERT OR IGNORE INTO running VALUES (?,?,?,?)",
-                [
-                    (begun.call, begun.attempt, batch.boots[begun.call], msgspec.msgpack.encode(begun))
-                    for begun in batch.begun
-                    if (begun.call, begun.attempt) not in over
-                ],
+        over = {(ended.attempt.call, ended.attempt.attempt) for ended in batch.ended}
+        left = [(begun, batch.boots[begun.call]) for begun in batch.begun if (begun.call, begun.attempt) not in over]
+        with self._rows.writing():
+            booking.begin(self._rows, left)
+            booking.book(self._rows, batch.ended, batch.counted)
+            self._rows.many(
+                "INSERT INTO journal VALUES (?,?) ON CONFLICT (segment) DO UPDATE SET done = excluded.done",
+                list(batch.offsets.items()),
             )
-            self._book(db, batch.ended)
-            for segment, done in batch.offsets.items():
-                db.execute("INSERT OR REPLACE INTO journal VALUES (?,?)", (segment, done))
-
-    @staticmethod
-    def _fresh(db: sqlite3.Connection, records: Sequence[Ended]) -> list[Ended]:
-        """Remembers the attempts; returns those that were not known before."""
-        rows = [(e.attempt.call, e.attempt.attempt, e.attempt.cost, e.attempt.outcome, e.attempt.end) for e in records]
-        ask = "SELECT 1 FROM booked WHERE call = ? AND attempt = ?"
-        keys = [row[:2] for row in rows]
-        fresh = {key: ended for ended, key in zip(records, keys, strict=True) if db.execute(ask, key).fetchone() is None}
-        db.executemany("INSERT OR IGNORE INTO booked VALUES (?,?,?,?,?)", rows)
-        return list(fresh.values())
-
-    @staticmethod
-    def _book(db: sqlite3.Connection, records: Sequence[Ended]) -> None:
-        """Books what was not booked before: every account, lease and day once, with the sum of all attempts."""
-        fresh = Ledger._fresh(db, records)
-        db.executemany(
-            "DELETE FROM running WHERE call = ? AND attempt = ?", [(e.attempt.call, e.attempt.attempt) for e in records]
-        )
-        leases: dict[tuple[str, str, str], tuple[int, int, int] | None] = {}
-        taken: dict[tuple[str, str, str], int] = {}
-        settled: dict[tuple[str, str, int], int] = {}
-        spent: dict[tuple[str, int], list[int]] = {}
-        for ended in fresh:
-            a = ended.attempt
-            cost = a.cost or 0
-            for hold in ended.holds:
-                key = (hold.lease, hold.scope, hold.window)
-                if key not in leases:
-                    leases[key] = db.execute(
-                        "SELECT start, state, amount FROM leases WHERE lease = ? AND scope = ? AND window = ?", key
-                    ).fetchone()
-                lease = leases[key]
-                if lease is None:  # a reaped lease whose holds were all released: the money is booked all the same
-                    start = window_of(hold.window, a.start)[0]  # type: ignore[arg-type]  # the journal holds it as text
-                else:
-                    start = lease[0]
-                    taken[key] = taken.get(key, 0) + (hold.amount if lease[1] == REAPED else cost)
-                account = (hold.scope, hold.window, start)
-                settled[account] = settled.get(account, 0) + cost
-            day = a.end // (86_400 * MICROS)
-            for scope in ended.scopes:
-                sums = spent.setdefault((scope, day), [0, 0, 0])
-                for at, more in enumerate((cost, 1, int(a.cost is None))):
-                    sums[at] += more
-        for key, amount in taken.items():
-            lease = leases[key]
-            assert lease is not None
-            Ledger._take(db, *key, min(lease[2], amount))
-        db.executemany("INSERT OR IGNORE INTO accounts (scope, window, start) VALUES (?,?,?)", list(settled))
-        for (scope, window, start), cost in settled.items():
-            db.execute(
-                "UPDATE accounts SET settled = settled + ? WHERE scope = ? AND window = ? AND start = ?",
-                (cost, scope, window, start),
-            )
-        db.executemany(
-            "INSERT INTO spend VALUES (?,?,?,?,?) ON CONFLICT (scope, day) DO UPDATE SET"
-            " cost = cost + excluded.cost, attempts = attempts + excluded.attempts, unpriced = unpriced + excluded.unpriced",
-            [(*key, *sums) for key, sums in spent.items()],
-        )
 
     def open_attempts(self, boot: str) -> list[Begun]:
         """What a worker has begun and not ended, as far as the journal was posted."""
-        with self._lock:
-            rows = self._db.execute("SELECT body FROM running WHERE boot = ?", (boot,)).fetchall()
+        rows = self._rows.all("SELECT body FROM running WHERE boot = ?", (boot,))
         return [msgspec.msgpack.decode(body, type=Begun) for (body,) in rows]
 
     def bury(self, boot: str) -> None:
-        """Frees all that a dead worker still holds; its attempts were booked before."""
-        with self._write() as db:
-            self._reap(db, db.execute("SELECT lease, scope, window FROM leases WHERE boot = ?", (boot,)).fetchall())
+        """Frees all that a dead worker still holds; its attempts were booked before. Nothing is lent to it ever after."""
+        with self._rows.writing():
+            self._rows.run("INSERT INTO buried VALUES (?,?) ON CONFLICT DO NOTHING", (boot, self._rows.now()))
+            booking.reap(
+                self._rows,
+                [(a, b, c) for a, b, c in self._rows.all("SELECT lease, scope, meter FROM leases WHERE boot = ?", (boot,))],
+            )
 
-    def expire(self, now: int) -> None:
-        """Reaps leases whose time was over at `now`; everything begun under them must have been posted."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT lease, scope, window FROM leases WHERE expires <= ? AND state = ?", (now, OPEN)
-            ).fetchall()
-        if rows:
-            with self._write() as db:
-                still = [row for row in rows if self._expired(db, row, now)]
-                self._reap(db, still)
+    def tick(self) -> int:
+        """The store's microseconds by which leases end."""
+        return self._rows.tick()
 
-    @staticmethod
-    def _expired(db: sqlite3.Connection, key: tuple[str, str, str], now: int) -> bool:
-        row = db.execute("SELECT expires FROM leases WHERE lease = ? AND scope = ? AND window = ?", key).fetchone()
-        return row is not None and row[0] <= now
+    def expire(self, tick: int, boots: Sequence[str]) -> None:
+        """Reaps leases of these workers whose time was over at `tick`; everything begun under them must have been posted.
 
-    @staticmethod
-    def _reap(db: sqlite3.Connection, keys: Sequence[tuple[str, str, str]]) -> None:
-        wanted = set(keys)
-        held: dict[tuple[str, str, str], int] = {}
-        for (body,) in db.execute("SELECT body FROM running").fetchall() if wanted else ():
-            for hold in msgspec.msgpack.decode(body, type=Begun).holds:
-                key = (hold.lease, hold.scope, hold.window)
-                if key in wanted:
-                    held[key] = held.get(key, 0) + hold.amount
-        for key in wanted:
-            row = db.execute("SELECT amount, state FROM leases WHERE lease = ? AND scope = ? AND window = ?", key).fetchone()
-            if row is None or row[1] == REAPED:
-                continue
-            db.execute("UPDATE leases SET state = ? WHERE lease = ? AND scope = ? AND window = ?", (REAPED, *key))
-            Ledger._take(db, *key, max(0, row[0] - held.get(key, 0)))
+        Args:
+            tick: the store's, read before the journal was.
+            boots: the workers whose journals were read.
+        """
+        ask = "SELECT lease, scope, meter FROM leases WHERE boot = ? AND expires <= ? AND state = ?"
+        if not any(self._rows.one(ask, (boot, tick, OPEN)) for boot in boots):
+            return
+        with self._rows.writing():
+            for boot in boots:
+                booking.reap(self._rows, [(a, b, c) for a, b, c in self._rows.all(ask, (boot, tick, OPEN))])
 
     def forget(self, segment: str) -> None:
         """Drops the offset of a segment that was deleted."""
-        with self._write() as db:
-            db.execute("DELETE FROM journal WHERE segment = ?", (segment,))
+        with self._rows.writing():
+            self._rows.run("DELETE FROM journal WHERE segment = ?", (segment,))
 
     def to_disk(self) -> None:
         """Brings everything that was committed to the disk, so that power loss takes none of it back."""
-        with self._lock, translated("The ledger"):
-            self._db.execute("PRAGMA wal_checkpoint(FULL)")
+        self._rows.to_disk()
 
     def prune(self, before: int) -> int:
-        """Forgets attempts booked, and windows that ended, before a UTC time; returns how many rows went.
+        """Forgets attempts booked, windows and runs that ended, before a UTC time; returns how many rows went.
 
         Their sums stay in `spend`. An attempt is remembered so that it is not booked twice, which can only
         happen while its journal segment exists.
         """
-        with self._write() as db:
-            gone = db.execute("DELETE FROM booked WHERE at < ?", (before,)).rowcount
-            for window in ("minute", "hour", "day"):
-                length = {"minute": 60, "hour": 3600, "day": 86_400}[window] * MICROS
-                gone += db.execute(
-                    "DELETE FROM accounts WHERE window = ? AND start < ? AND leased = 0", (window, before - length)
-                ).rowcount
+        rows = self._rows
+        with rows.writing():
+            gone = rows.run("DELETE FROM booked WHERE at < ?", (before,))
+            gone += rows.run("DELETE FROM budgets WHERE ends < ?", (before,))
+            gone += rows.run("DELETE FROM buried WHERE at < ?", (before,))
+            gone += rows.run("DELETE FROM told WHERE start > 0 AND start < ?", (before - 366 * DAY_MICROS,))
+            for meter in [row[0] for row in rows.all("SELECT DISTINCT meter FROM accounts")]:
+                window = window_in(meter)
+                ended = window_of(window, before)[0] if rolling(window) is None else since_of(window, before)
+                gone += rows.run(
+                    "DELETE FROM accounts WHERE meter = ? AND start > 0 AND start < ? AND leased = 0", (meter, ended)
+                )
         return gone
 
     def has_booked(self, call: str, attempt: int, cost: int | None) -> bool:
         """Whether an attempt was booked at this cost."""
-        with self._lock:
-            row = self._db.execute("SELECT cost FROM booked WHERE call = ? AND attempt = ?", (call, attempt)).fetchone()
+        row = self._rows.one("SELECT cost FROM booked WHERE call = ? AND attempt = ?", (call, attempt))
         return row is not None and row[0] == cost
 
     def boots(self) -> list[str]:
         """Workers that hold a lease or run an attempt, as far as the journal was posted."""
-        with self._lock:
-            rows = self._db.execute("SELECT boot FROM running UNION SELECT boot FROM leases").fetchall()
-        return sorted(boot for (boot,) in rows)
+        return sorted(boot for (boot,) in self._rows.all("SELECT boot FROM running UNION SELECT boot FROM leases"))
 
     def running(self) -> int:
         """Attempts that were begun and are not booked yet."""
-        with self._lock:
-            return int(self._db.execute("SELECT count(*) FROM running").fetchone()[0])
+        row = self._rows.one("SELECT count(*) FROM running")
+        return int(row[0]) if row else 0
+
+
+def booking_meter(account: Account) -> str:
+    """The meter of an account."""
+    return Budget(scope=account.scope, cap=0, window=account.window, unit=account.unit).meter

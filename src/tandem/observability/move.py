@@ -23,7 +23,7 @@ from tandem.core.errors import Unavailable
 from tandem.core.money import Usage
 from tandem.core.trace import Attempt, Trace
 from tandem.observability.content import SegmentSeal, Subjects, Vault
-from tandem.observability.record import Begun, Closed, Ended, frames
+from tandem.observability.record import Begun, Closed, Ended, Hold, frames
 from tandem.observability.reserve import reserve_of
 from tandem.observability.traces import Entry, Traces
 
@@ -47,6 +47,17 @@ def between_passes(folder: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A call that was answered without an attempt, and counts against limits of calls all the same."""
+
+    call: str
+    at: int
+    """UTC microseconds when it ended."""
+    holds: Sequence[Hold]
+    scopes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What one pass found, ready for one transaction of the books."""
 
@@ -56,6 +67,7 @@ class Batch:
     """Segment → bytes that are done with."""
     boots: Mapping[str, str]
     """Call id → boot of the worker that runs it, for every record of `begun`."""
+    counted: Sequence[Counted] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +88,13 @@ class Books(Protocol):
     def bury(self, boot: str) -> None: ...
     def forget(self, segment: str) -> None: ...
     def prune(self, before: int) -> int: ...
-    def expire(self, now: int) -> None: ...
+    def tick(self) -> int: ...
+    def expire(self, tick: int, boots: Sequence[str]) -> None: ...
     def to_disk(self) -> None: ...
+
+
+def _counted(record: Closed) -> Counted:
+    return Counted(call=record.trace.call, at=record.trace.end, holds=record.holds, scopes=record.scopes)
 
 
 def _crashed(begun: Begun, now: int) -> Trace:
@@ -130,14 +147,15 @@ class Mover:
     def _pass(self) -> int:
         offsets = self._books.offsets()
         segments = sorted(self._folder.glob("*.jnl"))
-        dead = {boot for boot in {path.name.split(".")[0] for path in segments} if self._is_dead(boot)}
+        boots = {path.name.split(".")[0] for path in segments}
+        dead = {boot for boot in boots if self._is_dead(boot)}
         for boot in dead:  # before anything is written: what it kept free may be the only room there is
             reserve_of(self._folder, boot).unlink(missing_ok=True)
-        expiry = self._clock.now()  # before reading: what was begun under a lease that ends by now is in what we read
+        expiry = self._books.tick()  # before reading: what was begun under a lease that ends by now is in what we read
         moved = 0
         for path in segments:
             moved += self._segment(path, offsets.get(path.stem, 0))
-        self._books.expire(expiry)
+        self._books.expire(expiry, sorted(boots))
         for boot in sorted(dead):
             self._bury(boot, [path for path in segments if path.name.startswith(boot + ".")])
         self._drop_finished(segments, dead)
@@ -226,7 +244,13 @@ class Mover:
         self._traces.store(closed, [(record.trace, record.attempt) for record in ended])
         boot = segment.split(".")[0]
         self._books.post(
-            Batch(begun=begun, ended=ended, offsets={segment: offset}, boots={record.call: boot for record in begun})
+            Batch(
+                begun=begun,
+                ended=ended,
+                offsets={segment: offset},
+                boots={record.call: boot for record in begun},
+                counted=[_counted(record) for record in records if isinstance(record, Closed) and record.scopes],
+            )
         )
 
     def _entry(self, segment: str, record: Closed) -> Entry:

@@ -27,8 +27,9 @@ class Hold(msgspec.Struct, array_like=True, frozen=True):
     lease: str
     scope: str
     window: str
+    """The meter: of dollars the window alone, such as `day`; else with its unit, such as `requests/minute`."""
     amount: int
-    """Nano-dollars reserved."""
+    """Reserved: nano-dollars, tokens or calls."""
 
 
 class Begun(msgspec.Struct, array_like=True, frozen=True, tag="b"):
@@ -65,6 +66,10 @@ class Closed(msgspec.Struct, array_like=True, frozen=True, tag="c"):
 
     trace: Trace
     content: bytes
+    holds: tuple[Hold, ...] = ()
+    """What a call without attempts used of limits: one whose answer was kept from before."""
+    scopes: tuple[str, ...] = ()
+    """Its scopes, where such a call is to be counted."""
 
 
 Record = Begun | Ended | Closed

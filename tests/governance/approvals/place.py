@@ -78,11 +78,10 @@ class Place:
         self.ledger = Ledger(self.home / "ledger.db", self.clock)
         self.approvals = Approvals(self.sql, self.audit, self.clock)
         self.lever = Lever(self.audit)
-        caps, changes = budgets.Caps(self.ledger, self.audit), rules.Changes(self.approvals)
+        changes = rules.Changes(self.approvals)
         acts: dict[str, Act] = {
             "lever": self.lever,
-            budgets.SET: caps,
-            budgets.DROP: caps,
+            **dict.fromkeys(budgets.DEEDS, budgets.Raising(self.ledger, self.audit)),
             rules.SET: changes,
             rules.DROP: changes,
             CREATE: Admissions(self.keys),

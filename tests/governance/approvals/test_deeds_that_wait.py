@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.governance.approvals.place import Place, person
@@ -11,6 +12,7 @@ from tandem.core.approval import Approval, Request
 from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.policy import Budget
 from tandem.core.principal import Role
+from tandem.governance.approvals import budgets
 from tandem.governance.approvals.check import check_approval
 from tandem.governance.approvals.keys import ask_key, broad
 from tandem.governance.approvals.requests import Requests
@@ -29,23 +31,26 @@ def cap(place: Place) -> int | None:
 
 def test_a_lower_cap_and_a_new_one_need_nobody(place: Place) -> None:
     place.rule("budget.raise")
-    assert place.raises.ask("team/risk", "day", DAY, by=ADA) is None
+    assert place.raises.ask(DAY, by=ADA) is None
     place.ledger.set_budget(DAY)
     for same_or_lower in (5, 4):
-        assert place.raises.ask("team/risk", "day", Budget(scope="team/risk", cap=same_or_lower), by=ADA) is None
-    assert place.raises.ask("team/risk", "month", None, by=ADA) is None
+        assert place.raises.ask(Budget(scope="team/risk", cap=same_or_lower), by=ADA) is None
+    assert place.raises.ask_drop("team/risk", "month", by=ADA) is None
 
 
 @pytest.mark.parametrize("after", [9, None])
 def test_a_cap_is_raised_or_dropped_once_people_approved(place: Place, after: int | None) -> None:
     place.rule("budget.raise")
     place.ledger.set_budget(DAY)
-    request = place.raises.ask("team/risk", "day", None if after is None else Budget(scope="team/risk", cap=after), by=ADA)
+    if after is None:
+        request = place.raises.ask_drop("team/risk", "day", by=ADA)
+    else:
+        request = place.raises.ask(Budget(scope="team/risk", cap=after), by=ADA)
     assert request is not None
     assert request.team == "risk"
     assert cap(place) == 5
     ended, done = place.requests.approve(request.id, by=BEN)
-    assert (ended.state, done["cap"], cap(place)) == ("approved", after, after)
+    assert (ended.state, done.get("cap_nano_usd"), cap(place)) == ("approved", after, after)
     (row,) = place.audit.list(ALL, action="budget.drop" if after is None else "budget.set")
     assert json.loads(row.detail)["approved_by"] == ["ben"]
 
@@ -53,7 +58,7 @@ def test_a_cap_is_raised_or_dropped_once_people_approved(place: Place, after: in
 def test_a_cap_that_was_changed_meanwhile_makes_it_stale(place: Place) -> None:
     place.rule("budget.raise")
     place.ledger.set_budget(DAY)
-    request = place.raises.ask("team/risk", "day", Budget(scope="team/risk", cap=9), by=ADA)
+    request = place.raises.ask(Budget(scope="team/risk", cap=9), by=ADA)
     assert request is not None
     place.ledger.set_budget(Budget(scope="team/risk", cap=3))
     with pytest.raises(Conflict, match=r"is stale\. The cap of team/risk by day was changed meanwhile"):
@@ -64,7 +69,7 @@ def test_a_cap_that_was_changed_meanwhile_makes_it_stale(place: Place) -> None:
 def test_a_process_that_died_before_the_ledger_heard_is_made_good_by_the_next(place: Place) -> None:
     place.rule("budget.raise")
     place.ledger.set_budget(DAY)
-    request = place.raises.ask("team/risk", "day", Budget(scope="team/risk", cap=9), by=ADA)
+    request = place.raises.ask(Budget(scope="team/risk", cap=9), by=ADA)
     assert request is not None
     told = place.ledger.set_budget
 
@@ -88,7 +93,7 @@ def test_a_process_that_died_before_the_ledger_heard_is_made_good_by_the_next(pl
 def test_a_cap_that_somebody_else_lowers_before_the_ledger_heard_stays_low(place: Place) -> None:
     place.rule("budget.raise")
     place.ledger.set_budget(DAY)
-    request = place.raises.ask("team/risk", "day", Budget(scope="team/risk", cap=9), by=ADA)
+    request = place.raises.ask(Budget(scope="team/risk", cap=9), by=ADA)
     assert request is not None
     told = place.ledger.set_budget
 
@@ -108,11 +113,65 @@ def test_a_key_s_cap_belongs_to_its_team(place: Place) -> None:
     place.keys.create("bot", team="sales", by=ADA)
     place.rule("budget.raise", team="sales")
     place.ledger.set_budget(Budget(scope="key/bot", cap=5))
-    request = place.raises.ask("key/bot", "day", None, by=ADA)
+    request = place.raises.ask_drop("key/bot", "day", by=ADA)
     assert request is not None
     assert request.team == "sales"
     place.ledger.set_budget(Budget(scope="org", cap=5))
-    assert place.raises.ask("org", "day", None, by=ADA) is None
+    assert place.raises.ask_drop("org", "day", by=ADA) is None
+
+
+def test_a_limit_is_raised_as_a_budget_is(place: Place) -> None:
+    place.rule("budget.raise")
+    limit = Budget(scope="team/risk", cap=100, window="minute", unit="requests")
+    place.ledger.set_budget(limit)
+    request = place.raises.ask(replace(limit, cap=200), by=ADA)
+    assert request is not None
+    assert request.does == "limit.set"
+    place.requests.approve(request.id, by=BEN)
+    assert cap(place) == 200
+    dropped = place.raises.ask_drop("team/risk", limit.meter, by=ADA)
+    assert dropped is not None
+    assert dropped.does == "limit.drop"
+    place.requests.approve(dropped.id, by=BEN)
+    assert place.ledger.budgets() == []
+    (row,) = place.audit.list(ALL, action="limit.set")
+    assert json.loads(row.detail)["unit"] == "requests"
+
+
+def test_a_payment_is_made_once_after_people_approved(place: Place) -> None:
+    place.rule("budget.raise")
+    assert place.raises.ask_credit("team/risk", 5, "first", by=ADA) is None, "the first one opens the budget"
+    place.ledger.credit("team/risk", 5, reference="first", actor="ada")
+    request = place.raises.ask_credit("team/risk", 7, "second", by=ADA)
+    assert request is not None
+    place.ledger.credit("team/risk", 1, reference="meanwhile", actor="ada")
+    place.requests.approve(request.id, by=BEN)
+    place.requests.sweep()
+    assert cap(place) == 13
+    known = place.raises.ask_credit("team/risk", 8, "second", by=ADA)
+    assert known is not None
+    place.requests.approve(known.id, by=BEN)
+    assert (place.find(known.id).state, cap(place)) == ("stale", 13)
+    gone = place.raises.ask_credit("team/risk", 8, "third", by=ADA)
+    assert gone is not None
+    place.ledger.drop_budget("team/risk", "total")
+    with pytest.raises(Conflict, match="no prepaid budget any more"):
+        place.requests.approve(gone.id, by=BEN)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "raised"),
+    [
+        (DAY, replace(DAY, mode="soft"), True),
+        (replace(DAY, mode="soft"), DAY, False),
+        (replace(DAY, window="total", mode="prepaid"), replace(DAY, window="total", cap=1), True),
+        (replace(DAY, window="total", mode="prepaid"), replace(DAY, window="total", mode="prepaid", cap=9), False),
+        (DAY, replace(DAY, fair=True), False),
+    ],
+    ids=["softer", "harder", "no longer prepaid", "prepaid", "fair"],
+)
+def test_what_lets_more_through(before: Budget, after: Budget, raised: bool) -> None:
+    assert budgets.raises(before, after) is raised
 
 
 # --- keys

@@ -12,7 +12,7 @@ import msgspec
 
 from tandem.core.canon import classed
 from tandem.core.endpoint import EndpointKind
-from tandem.core.errors import TandemError
+from tandem.core.errors import OverBudget, RateLimited, TandemError
 from tandem.gateway import cache, translate
 from tandem.gateway.asked import Fields, Headers, Prompted, Read, Reply
 from tandem.gateway.cache import Cache
@@ -47,7 +47,7 @@ async def answer(
         if call.closed:
             raise
         status, fields, text = spoken.refusal(error, call.trace)
-        fields.append(fault(error))
+        fields += told(error)
         call.close(error.code, status, error)
         reply.send(status, fields, text)
     finally:
@@ -77,7 +77,7 @@ async def _answer(
         else:
             await translate.through_openai(own, call, read.asked, reply, guards)
         return
-    asked = bounded(read, endpoint.max_output_tokens, capped=bool(call.snapshot.budgets))
+    asked = bounded(read, endpoint.max_output_tokens, capped=call.has_caps)
     kept = hosts.cache if endpoint.cache_seconds and endpoint.record_content and not asked.changes else None
     if kept is None:
         await forward(hosts, call, asked, reply, guards)
@@ -94,7 +94,7 @@ async def _remembered(
     found = None if call.anew else kept.find(key)
     call.door.metrics.remembered(found is not None)
     if found is not None:
-        cache.give(call, found, reply)
+        await cache.give(call, found, reply)
         return
     teed = cache.Teed(reply)
     await forward(hosts, call, asked, teed, guards)
@@ -115,9 +115,15 @@ def _as_wished(call: Call, read: Read, sort: wished.Sort | None) -> Read:
     return msgspec.structs.replace(read, asked=msgspec.structs.replace(read.asked, body=body, wishes=wishes.provider))
 
 
-def fault(error: TandemError) -> tuple[bytes, bytes]:
-    """The header that names an error's class, whatever the body's form: `x-tandem-fault: provider.rate_limited`."""
-    return (b"x-tandem-fault", classed(error).label.encode())
+def told(error: TandemError) -> Headers:
+    """What headers tell of an error, whatever the body's form.
+
+    `x-tandem-fault: provider.rate_limited` is its class, `x-tandem-limit: key/demo:requests/minute` the cap that refused.
+    """
+    headers = [(b"x-tandem-fault", classed(error).label.encode())]
+    if isinstance(error, OverBudget | RateLimited) and error.field is not None:
+        headers.append((b"x-tandem-limit", error.field.encode()))
+    return headers
 
 
 def bounded(read: Read, tokens: int, *, capped: bool) -> Prompted:

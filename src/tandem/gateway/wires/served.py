@@ -12,8 +12,9 @@ import msgspec
 from tandem.core.endpoint import Endpoint, EndpointKind
 from tandem.core.endpoint import Target as Place
 from tandem.core.errors import Invalid, NotFound, TandemError
+from tandem.core.money import Price, Usage, nano
 from tandem.gateway.asked import Headers, Prompted, Reply
-from tandem.gateway.call import NOTHING_SENT, Call, open_nested
+from tandem.gateway.call import NOTHING_SENT, Call, Running, open_nested
 from tandem.gateway.guard import Guarding, guarding, let_in, let_out
 from tandem.gateway.routing.order import order
 from tandem.gateway.snapshot import Served
@@ -24,6 +25,8 @@ from tandem.gateway.wires import openai
 from tandem.gateway.wires.answer import answer
 
 JSON = (b"content-type", b"application/json")
+WORK = frozenset({"infer", "decide", "chat"})
+"""Verbs that are paid for; the others ask what there is."""
 
 
 class Answering:
@@ -74,7 +77,10 @@ class Answering:
             raise NotFound(f"{chosen.target}, which '{address}' serves, is not here.", hint="`tandem doctor` checks every route.")
         call.request = body
         call.attributes["versions"] = {**_versions(call), served.ref: {"digest": served.digest, **served.attributes}}
-        call.begin(served.ref, f"{verb} {endpoint.name}", {"tandem.asset": served.ref})
+        price = _price(call, endpoint) if verb in WORK else None
+        if call.admit_seconds(endpoint.timeouts.total, price):
+            await call.reserve()
+        began = call.begin(served.ref, f"{verb} {endpoint.name}", {"tandem.asset": served.ref}, price)
         question = Question(
             verb=verb,
             served=served,
@@ -90,7 +96,7 @@ class Answering:
         try:
             answer = await self.targets[call.kind].answer(question)
         except TandemError as error:
-            call.end(error.code, NOTHING_SENT, error.message)
+            call.end(error.code, _worked(call, began, price), error.message)
             raise
         call.attributes.update(answer.attributes)
         call.notes = answer.notes
@@ -100,7 +106,7 @@ class Answering:
         else:
             kept = answer.body
         call.keep(kept)
-        call.end("ok", NOTHING_SENT)
+        call.end("ok", _worked(call, began, price))
         return answer
 
     def _nested(self, parent: Call, deadline: float) -> Nested:
@@ -134,6 +140,19 @@ class Answering:
         for target in self.targets.values():
             await target.close()
         await self.hosts.close()
+
+
+def _price(call: Call, endpoint: Endpoint) -> Price | None:
+    """What an hour of our own work costs at an endpoint; None where nobody set a price."""
+    hour = nano(endpoint.hour_price) if endpoint.hour_price else call.snapshot.hour_price
+    return Price(input=0, output=0, compute=hour, source="hour_price") if hour else None
+
+
+def _worked(call: Call, began: Running, price: Price | None) -> Usage:
+    """The time that an answer took, where it is paid for."""
+    if price is None:
+        return NOTHING_SENT
+    return Usage(compute=max(0, call.door.clock.now() - began.span.start), source="provider")
 
 
 def _granted(parent: Call, address: str, kind: EndpointKind) -> Endpoint:
