@@ -4,10 +4,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIENTS := .venv-clients
 CLIENTS_READY := $(CLIENTS)/.ready
+OIDC := tests/oidc
+OIDC_READY := $(OIDC)/node_modules/.ready
 WORKERS ?= 2
 BESIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: setup clients clients-lock system demo check test unit bench shape clean
+.PHONY: setup clients clients-lock system oidc demo check test unit bench shape clean
 
 setup: $(READY)           ## a virtual environment with Tandem and everything the suite needs
 
@@ -29,6 +31,15 @@ clients-lock: $(READY)    ## writes its lock anew, from requirements.in beside i
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
 		tests/clients/requirements.in -o tests/clients/requirements.lock
 
+# A provider of sign-ins for the tests of single sign-on: it needs Node. Without npm those tests are skipped, and say so.
+oidc:                     ## npm's oidc-provider, as its lock says
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(OIDC_READY); \
+	else echo "npm is not there: single sign-on is NOT tested." >&2; fi
+
+$(OIDC_READY): $(OIDC)/package-lock.json
+	npm ci --prefix $(OIDC) --no-audit --no-fund --ignore-scripts --loglevel=error
+	touch $(OIDC_READY)
+
 demo: $(READY)            ## the whole story on real data; ARGS=--once ends by itself
 	$(BIN)/tandem demo $(ARGS)
 
@@ -40,7 +51,7 @@ check: $(READY)           ## ruff, mypy --strict, import-linter
 
 # Two passes over the whole: what needs the machine to itself, then the rest beside each other. Both are run whatever the
 # first says, and either fails the whole, also when it finds no test. A part of the suite is one plain pass.
-test: $(READY) $(CLIENTS_READY) system ## the whole suite; ARGS="tests/registry -q" is a part of it
+test: $(READY) $(CLIENTS_READY) system oidc ## the whole suite; ARGS="tests/registry -q" is a part of it
 ifeq ($(strip $(ARGS)),)
 	@failed=0; \
 	$(BIN)/pytest -m alone || failed=$$?; \
@@ -65,4 +76,4 @@ shape: $(READY)           ## a mirror, not a fence: the largest files, functions
 	$(BIN)/python -m bench.shape $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(OIDC)/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

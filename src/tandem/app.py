@@ -126,6 +126,7 @@ def app(settings: Settings) -> App:
         indexes,
         makers,
         monitors,
+        persons,
         policy,
         principals,
         reviews,
@@ -136,7 +137,7 @@ def app(settings: Settings) -> App:
     from tandem.api import (
         audit as trail,
     )
-    from tandem.api import subjects as persons
+    from tandem.api import subjects as erased
     from tandem.api import vault as keeping
     from tandem.api.server import Face, build
     from tandem.batches.batches import KIND as BATCH
@@ -181,6 +182,11 @@ def app(settings: Settings) -> App:
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
+    from tandem.governance.people.invitations import Invitations
+    from tandem.governance.people.oidc import Oidc
+    from tandem.governance.people.passwords import Passwords
+    from tandem.governance.people.persons import Persons
+    from tandem.governance.people.vouched import Newcomers
     from tandem.governance.rotation import Resealing, Rotation, Sealing, SubjectKeys
     from tandem.governance.sessions import Sessions
     from tandem.jobs import staging
@@ -292,7 +298,9 @@ def app(settings: Settings) -> App:
     requests.sweep()  # what was approved before the last process died is done before anything else is asked
     moves, raised = Moves(registry, promotions, requests), cap_deeds.Raises(requests, ledger, keys)
     jobs.register("retrain", make_retrain(train, promotions, moves))
-    sessions, ruled = Sessions(keys, vault, clock), rule_deeds.Rules(sql, rules, requests)
+    ruled, passwords, people = rule_deeds.Rules(sql, rules, requests), Passwords(), Persons(sql, clock, audit, keys.trim)
+    sessions = Sessions(sql, keys, vault, clock, audit, passwords, settings.sign_in.lasting)
+    invitations = Invitations(sql, vault, clock, audit, people, passwords)
     queue = Queue(
         Reviews(sql, audit, clock),
         traces=recorded,
@@ -333,7 +341,12 @@ def app(settings: Settings) -> App:
         audit=audit,
         sql=sql,
         keys=keys,
+        persons=people,
+        invitations=invitations,
+        oidc=Oidc(settings.oidc, vault, clock, settings.server.console),
+        newcomers=Newcomers(sql, vault, clock, audit, people),
         sessions=sessions,
+        address=settings.server.console,
         current=compiler.current,
         monitors=watch.monitors,
         requests=requests,
@@ -350,6 +363,7 @@ def app(settings: Settings) -> App:
         sessions=sessions,
         routers=[
             principals.routes(keys, requests),
+            persons.routes(people, invitations, sessions, keys, settings.server.console),
             budgets.routes(caps, ledger, clock, raised),
             policy.routes(registry, audit),
             approvals.routes(ruled, requests),
@@ -364,7 +378,7 @@ def app(settings: Settings) -> App:
             traces.routes(recorded, subjects, compiler.price),
             usage.routes(usages, audit, sql),
             keeping.routes(rotation),
-            persons.routes(erasures),
+            erased.routes(erasures),
             monitors.routes(watch),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),

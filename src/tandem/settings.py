@@ -26,9 +26,11 @@ from tandem.governance.alerts.base import kind_of
 from tandem.governance.alerts.check import check_alert
 from tandem.governance.alerts.deeds import DEFAULT
 from tandem.governance.approvals.check import check_approval
+from tandem.governance.people.issuer import Issuer, check_issuer
+from tandem.governance.people.lasting import Lasting
 
 PREFIX = "TANDEM_"
-LISTS = frozenset({"keys", "trusted_proxies", "on", "to"})
+LISTS = frozenset({"keys", "trusted_proxies", "on", "to", "scopes", "domains"})
 """Keys whose values are separated by commas in the environment."""
 RESERVED = frozenset(
     {
@@ -42,7 +44,18 @@ RESERVED = frozenset(
     }
 )
 """Environment names that are not settings."""
-SECTIONS = ("server", "decisions", "traces", "retention", "providers", "endpoints", "alerts", "approvals")
+SECTIONS = (
+    "server",
+    "sign_in",
+    "oidc",
+    "decisions",
+    "traces",
+    "retention",
+    "providers",
+    "endpoints",
+    "alerts",
+    "approvals",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +90,43 @@ class ServerOptions:
     def console(self) -> str:
         """How a message to somebody outside names the console."""
         return self.address if self.public_url is None else self.public_url.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInOptions:
+    """How persons sign in, and for how long that holds."""
+
+    passwords: bool = True
+    """Whether a password signs a person in; without, a provider of `[oidc.NAME]` or a key does."""
+    idle_minutes: int = 120
+    """Without use for this long, a session ends."""
+    session_hours: int = 12
+    """However busy it is, a session ends after this long."""
+
+    @property
+    def lasting(self) -> Lasting:
+        """The same, as sessions want it."""
+        return Lasting(idle_seconds=self.idle_minutes * 60, seconds=self.session_hours * 3600, passwords=self.passwords)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcOptions:
+    """One provider that vouches for persons by OpenID Connect."""
+
+    issuer: str
+    """Its address, as its tokens name it."""
+    client_id: str
+    client_secret: str = ""
+    """`env:NAME` or `file:PATH`; unset for a client without one."""
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    claim: str = "groups"
+    """Which claim says what a person is a member of."""
+    teams: Mapping[str, str] = field(default_factory=dict)
+    """Value of the claim → `TEAM=ROLE`, or `admin` or `auditor` for the whole organisation."""
+    domains: tuple[str, ...] = ()
+    """Of e-mail addresses that are let in; empty: any."""
+    join: bool = True
+    """Whether the first sign-in makes the person; else they must have been invited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +241,8 @@ class Settings:
 
     home: Path
     server: ServerOptions = ServerOptions()
+    sign_in: SignInOptions = SignInOptions()
+    oidc: Mapping[str, Issuer] = field(default_factory=dict)
     decisions: DecisionOptions = DecisionOptions()
     traces: TraceOptions = TraceOptions()
     retention: Mapping[str, RetentionOptions] = field(default_factory=dict)
@@ -204,6 +256,8 @@ class Settings:
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     server: ServerOptions = ServerOptions()
+    sign_in: SignInOptions = SignInOptions()
+    oidc: dict[str, OidcOptions] = {}
     decisions: DecisionOptions = DecisionOptions()
     traces: TraceOptions = TraceOptions()
     retention: dict[str, RetentionOptions] = {}
@@ -239,6 +293,8 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
     return Settings(
         home=home,
         server=_server(file.server, path),
+        sign_in=_sign_in(file.sign_in, path),
+        oidc={name: _oidc(name, options, path) for name, options in file.oidc.items()},
         decisions=file.decisions,
         traces=file.traces,
         retention={name: _retention(name, rule, file.traces, path) for name, rule in file.retention.items()},
@@ -263,6 +319,8 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
 
 _TABLES: dict[str, Any] = {
     "server": ServerOptions,
+    "sign_in": SignInOptions,
+    "oidc.*": OidcOptions,
     "decisions": DecisionOptions,
     "traces": TraceOptions,
     "retention.*": RetentionOptions,
@@ -358,6 +416,32 @@ def _server(options: ServerOptions, path: Path) -> ServerOptions:
     if options.public_url is not None and not options.public_url.startswith(("http://", "https://")):
         raise Invalid(f"{path}: server.public_url must begin with http:// or https://.", field="server.public_url")
     return options
+
+
+def _sign_in(options: SignInOptions, path: Path) -> SignInOptions:
+    for name, value in (("idle_minutes", options.idle_minutes), ("session_hours", options.session_hours)):
+        if value < 1:
+            raise Invalid(f"{path}: sign_in.{name} is one or more.", field=f"sign_in.{name}")
+    return options
+
+
+def _oidc(name: str, options: OidcOptions, path: Path) -> Issuer:
+    issuer = Issuer(
+        name=name,
+        issuer=options.issuer,
+        client_id=options.client_id,
+        client_secret=options.client_secret,
+        scopes=options.scopes,
+        claim=options.claim,
+        teams=options.teams,
+        domains=options.domains,
+        join=options.join,
+    )
+    try:
+        check_issuer(issuer)
+    except Invalid as error:
+        raise Invalid(f"{path}: [oidc.{name}]: {error.message}", hint=error.hint, field=f"oidc.{name}.{error.field}") from None
+    return issuer
 
 
 def _alert(name: str, options: AlertOptions, text: str, path: Path) -> Alert:

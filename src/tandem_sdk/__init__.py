@@ -43,8 +43,9 @@ from tandem_sdk.errors import (
 )
 from tandem_sdk.gates import Gate
 from tandem_sdk.indexes import Document, Documents, Found, Hit
-from tandem_sdk.keys import Key, NewKey, Principal
+from tandem_sdk.keys import Key, NewKey, Principal, Terms
 from tandem_sdk.monitors import Histogram, Monitor, Report
+from tandem_sdk.persons import Invitation, Link, Person, Team
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.providers import Check, KnownHost, Model, Provider
 from tandem_sdk.reviews import Exported, Review, Said, Tally
@@ -105,11 +106,13 @@ __all__ = [
     "Histogram",
     "Hit",
     "Invalid",
+    "Invitation",
     "Key",
     "KeyCopy",
     "KnownHost",
     "Limit",
     "Lineage",
+    "Link",
     "MasterKey",
     "Message",
     "Model",
@@ -119,6 +122,7 @@ __all__ = [
     "Node",
     "NotFound",
     "OverBudget",
+    "Person",
     "Piece",
     "Prediction",
     "Principal",
@@ -143,6 +147,8 @@ __all__ = [
     "Tally",
     "TandemError",
     "Target",
+    "Team",
+    "Terms",
     "TimedOut",
     "Timeouts",
     "Trace",

@@ -20,6 +20,7 @@ from tandem_sdk.gates import Gates
 from tandem_sdk.indexes import Indexes
 from tandem_sdk.keys import Keys, Principal
 from tandem_sdk.monitors import Monitors
+from tandem_sdk.persons import Persons, Teams
 from tandem_sdk.policies import Policies
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
@@ -67,6 +68,8 @@ class Client:
         self.decisions = Decisions(self._wire)
         self.endpoints = Endpoints(self._wire)
         self.providers = Providers(self._wire)
+        self.persons = Persons(self._wire)
+        self.teams = Teams(self._wire)
         self.keys = Keys(self._wire)
         self.budgets = Budgets(self._wire)
         self.limits = Limits(self._wire)

@@ -27,7 +27,7 @@ class Document:
     title: str = ""
     digest: str = ""
     readers: tuple[str, ...] = ()
-    """Who may read it: `everyone`, `team/T`, `key/N`, `role/R`; empty: nobody."""
+    """Who may read it: `everyone`, `team/T`, `person/P`, `key/N`, `role/R`; empty: nobody."""
     chunks: int = 0
     embedder: str = ""
 

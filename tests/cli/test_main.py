@@ -220,4 +220,4 @@ def test_completion_offers_commands_without_importing_them() -> None:
         ("promote", "Move an alias to a version, if its gate lets it."),
         ("provider", "Providers of language models: list, set, drop, test."),
     ]
-    assert [item.value for item in complete.get_completions(["key"], "")] == ["create", "list", "revoke"]
+    assert [item.value for item in complete.get_completions(["key"], "")] == ["create", "list", "revoke", "rotate"]

@@ -26,7 +26,7 @@ from tandem.core.errors import Blocked, TandemError, Upstream
 from tandem.core.money import Usage, nano
 from tandem.core.monitor import Finding, Histogram, Monitor, Report
 from tandem.core.policy import Alert, Budget
-from tandem.core.principal import LOCAL, Principal
+from tandem.core.principal import LOCAL, Principal, Terms
 from tandem.core.review import Review, Said
 from tandem.core.score import Estimate
 from tandem.data.corpus import hashed
@@ -60,6 +60,12 @@ from tandem.governance.digest import PEPPER
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.people.invitations import Invitations, Invited
+from tandem.governance.people.issuer import Issuer
+from tandem.governance.people.oidc import Oidc
+from tandem.governance.people.passwords import Passwords
+from tandem.governance.people.persons import NewPerson, Persons
+from tandem.governance.people.vouched import Newcomers
 from tandem.governance.rotation import Rotation, SubjectKeys
 from tandem.governance.sessions import Sessions
 from tandem.jobs.fake import InlineJobs
@@ -82,6 +88,7 @@ from tests.evaluation.place import Fake, reader
 from tests.migrated import migrated
 
 EVIL = "<script>window.stolen=1</script>\"'><img src=x onerror=window.stolen=2>"
+PASSWORD = "a long sentence indeed"
 """Planted wherever a caller or an author can write."""
 DECISION = b'''"""A second opinion."""
 
@@ -146,7 +153,9 @@ class House:
             clock=clock,
             forget=lambda subject: 0,
         )
-        self.sessions = Sessions(self.keys, self.vault, clock)
+        self.persons, passwords = Persons(self.sql, clock, self.audit, self.keys.trim), Passwords()
+        self.invitations = Invitations(self.sql, self.vault, clock, self.audit, self.persons, passwords)
+        self.sessions = Sessions(self.sql, self.keys, self.vault, clock, self.audit, passwords)
         self.queue = Queue(
             Reviews(self.sql, self.audit, clock), traces=self.traces, subjects=self.subjects, clock=clock, retention_days=90
         )
@@ -172,6 +181,7 @@ class House:
         self.compiler = Compiler(sources, replica=home / "replica.db", served=home / "served", max_age=None, environment={})
         self.shelf = Shelf(home / "search")
         self.tokens: dict[str, str] = {}
+        self.issuers: dict[str, Issuer] = {}
         self.faults: list[BaseException] = []
         self.resting: list[Told] = []
         """What door workers tell of targets that rest."""
@@ -200,7 +210,12 @@ class House:
             audit=self.audit,
             sql=self.sql,
             keys=self.keys,
+            persons=self.persons,
+            invitations=self.invitations,
+            oidc=Oidc(self.issuers, self.vault, self.clock, "http://console"),
+            newcomers=Newcomers(self.sql, self.vault, self.clock, self.audit, self.persons),
             sessions=self.sessions,
+            address="http://console",
             current=self.compiler.current,
             monitors=self.monitors,
             requests=self.requests,
@@ -226,6 +241,25 @@ class House:
                 answer = await client.post("/console/sign-in", data={"key": self.tokens[name], "after": "/"})
                 assert answer.status_code == 303, answer.text
             yield client
+
+    def _people(self, admin: Principal) -> None:
+        """Persons, a service, invitations, and a key that everything binds."""
+        for name, teams in (("nina", {"risk": "admin", "sales": "viewer"}), ("paul", {"risk": "editor"})):
+            self.persons.add(NewPerson(name=name, email=f"{name}@example.org", teams=teams), by=admin)  # type: ignore[arg-type]
+            self.invitations.set_password(name, PASSWORD, by=admin)
+        self.persons.add(NewPerson(name="rita", role="auditor", teams={}), by=admin)
+        self.persons.add(NewPerson(name="etl", kind="service", teams={"risk": "editor"}), by=admin)
+        self.persons.change("paul", disabled=True, by=admin)
+        wanted = Invited(email="quinn.with.a.long.name@department.example.org", teams={"risk": "approver", "sales": "viewer"})
+        self.link = self.invitations.invite(wanted, by=admin)[1].reveal()
+        terms = Terms(
+            owner="service/etl",
+            kinds=("chat", "embed"),
+            models=("openai/gpt-4o*", "a-provider-with-a-long-name/model-*"),
+            networks=("10.0.0.0/8", "2001:db8::/32"),
+            content=False,
+        )
+        self.keys.create("etl-night", team="risk", role="editor", terms=terms, by=admin)
 
     # --- what is made
 
@@ -322,6 +356,7 @@ class House:
         self.person("iris", "auditor", "audit")
         self.person("gone", "viewer")
         self.keys.revoke("gone", admin)
+        self._people(admin)
         self.clock.advance(60)
         dataset = self.dataset(editor)
         promotions = Promotions(self.registry, self.evaluations, self.clock)
@@ -679,6 +714,7 @@ def every_page(house: House) -> Mapping[str, str]:
         "review": f"/reviews/{house.marks['review']}",
         "review-done": f"/reviews/{house.marks['reviewed']}?endpoint=assistant&last={house.marks['review']}",
         "alerts": "/alerts",
+        "people": "/people",
         "keys": "/keys",
         "budgets": "/budgets",
         "audit": "/audit",

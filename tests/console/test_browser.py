@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from tandem.core.principal import Principal
 from tandem.governance.authorise import ALL
-from tests.console.house import EVIL, House, every_page
+from tests.console.house import EVIL, PASSWORD, House, every_page
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -54,12 +54,19 @@ class Visit:
             self.complaints.append(message.text)
 
     def sign_in(self, name: str = "ops") -> None:
-        """By keyboard alone: the field has the focus already."""
+        """With a key, by keyboard alone."""
         self.page.goto(self.base)
-        expect(self.page.get_by_label("Key")).to_be_focused()
+        self.unfold()
         self.page.keyboard.type(self.house.tokens[name])
         self.page.keyboard.press("Enter")
         expect(self.page.get_by_role("navigation", name="Main")).to_be_visible()
+
+    def unfold(self) -> None:
+        """The field for a key stands below those for a name and a password, which have the focus."""
+        expect(self.page.get_by_label("Name or e-mail")).to_be_focused()
+        self.page.get_by_text("Sign in with a key").press("Enter")
+        self.page.keyboard.press("Tab")
+        expect(self.page.get_by_label("Key", exact=True)).to_be_focused()
 
     def arrive(self, address: str) -> None:
         """Waits for a page whose address holds this, and for its script: a key that is pressed before is nobody's."""
@@ -214,18 +221,83 @@ def test_a_link_from_another_site_finds_the_one_who_is_signed_in(visit: Visit) -
 def test_signing_out_by_keyboard(visit: Visit) -> None:
     visit.sign_in("vera")
     visit.page.get_by_role("button", name="Sign out").press("Enter")
-    expect(visit.page.get_by_label("Key")).to_be_focused()
+    visit.unfold()
     visit.page.keyboard.type("tdm_nonsense")
     visit.page.keyboard.press("Enter")
     expect(visit.page.get_by_role("alert")).to_contain_text("not known here")
+
+
+def test_a_person_signs_in_by_keyboard_and_changes_the_team(visit: Visit) -> None:
+    visit.page.goto(visit.base)
+    expect(visit.page.get_by_label("Name or e-mail")).to_be_focused()
+    visit.page.keyboard.type("nina")
+    visit.page.keyboard.press("Tab")
+    visit.page.keyboard.type(PASSWORD)
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.get_by_text("admin · risk")).to_have_count(1)
+    visit.check("home of a person")
+    visit.page.get_by_label("Act in the team").select_option("sales")
+    visit.page.get_by_role("button", name="Switch").click()
+    expect(visit.page.get_by_text("viewer · sales")).to_have_count(1)
+    visit.page.goto(f"{visit.base}/people")
+    visit.check("people as a viewer")
+
+
+def test_somebody_is_invited_and_joins(visit: Visit, browser: Browser) -> None:
+    visit.sign_in()
+    visit.page.goto(f"{visit.base}/people")
+    name = f"guest-{visit.page.viewport_size['width']}"  # type: ignore[index]  # it has one
+    invite = visit.page.locator('form[action="/people/invite"]')
+    invite.get_by_label("E-mail").fill(f"{name}@example.org")
+    invite.get_by_label("Team").select_option("sales")
+    invite.get_by_role("button", name="Make a link").click()
+    link = visit.page.locator('section[role="status"] code').inner_text()
+    visit.check("people with a link")
+    context = browser.new_context(viewport=visit.page.viewport_size)
+    guest = Visit(context.new_page(), visit.base, visit.house)
+    guest.page.goto(f"{visit.base}/join/{visit.house.link}")
+    guest.check("join with a long address")
+    guest.page.goto(link.replace("http://console", visit.base))
+    expect(guest.page.get_by_label("Name")).to_have_value(name)
+    expect(guest.page.get_by_label("Password")).to_be_focused()
+    guest.check("join")
+    guest.page.keyboard.type(PASSWORD)
+    guest.page.get_by_label("The same again").fill(PASSWORD)
+    guest.page.keyboard.press("Enter")
+    expect(guest.page.get_by_text("viewer · sales")).to_have_count(1)
+    context.close()
+
+
+def test_a_key_is_made_rotated_and_revoked(visit: Visit) -> None:
+    visit.sign_in()
+    visit.page.goto(f"{visit.base}/keys")
+    name = f"made-{visit.page.viewport_size['width']}"  # type: ignore[index]  # it has one
+    form = visit.page.locator('form[action="/keys"]')
+    form.get_by_label("Name").fill(name)
+    form.get_by_label("Networks").fill("10.0.0.0/8, 192.0.2.7")
+    form.get_by_role("button", name="Make").click()
+    token = visit.page.locator('section[role="status"] code')
+    first = token.inner_text()
+    assert first.startswith("tdm_")
+    visit.check("keys with a new one")
+    row = visit.page.get_by_role("row", name=name)
+    expect(row).to_contain_text("192.0.2.7/32")
+    row.get_by_text("Change").click()
+    row.get_by_role("button", name="New token").click()
+    expect(token).not_to_have_text(first)
+    row.get_by_text("Change").click()
+    row.get_by_role("button", name="Revoke for good").click()
+    expect(row).to_contain_text("revoked")
+    visit.check("keys")
 
 
 def test_without_scripts_it_works_all_the_same(browser: Browser, address: str, house: House) -> None:
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page = context.new_page()
     page.goto(address)
-    page.get_by_label("Key").fill(house.tokens["iris"])
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("Sign in with a key").click()
+    page.get_by_label("Key", exact=True).fill(house.tokens["iris"])
+    page.get_by_role("button", name="Sign in with the key").click()
     page.goto(f"{address}/audit")
     page.get_by_role("button", name="Verify the chain").click()
     expect(page.locator("#verdict")).to_contain_text("intact")

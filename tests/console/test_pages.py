@@ -18,7 +18,8 @@ from tandem.core.principal import LOCAL
 from tandem.gateway.routing.board import Told
 from tandem.gateway.routing.health import Resting
 from tandem.governance.authorise import Scope
-from tandem.governance.sessions import COOKIE, SESSION_SECONDS
+from tandem.governance.people.lasting import SESSION_SECONDS
+from tandem.governance.sessions import COOKIE
 from tests.console.house import EVIL, House, every_page
 
 PAGES = [
@@ -53,6 +54,7 @@ PAGES = [
     "review",
     "review-done",
     "alerts",
+    "people",
     "keys",
     "budgets",
     "audit",
@@ -339,6 +341,7 @@ async def test_an_empty_home_says_what_to_type(tmp_path: Path) -> None:
             "/endpoints": "tandem promote model/NAME production",
             "/budgets": "tandem budget set key/NAME --cap 5 --window day",
             "/keys": "tandem key create",
+            "/people": "keys come and go without people",
             "/monitors": "tandem monitor add NAME",
             "/requests": "tandem monitor add NAME",
             "/reviews": "tandem review add TRACE",
@@ -537,7 +540,7 @@ async def test_only_an_admin_erases_and_only_when_sure(house: House) -> None:
 
 async def test_the_audit_proves_itself(house: House) -> None:
     async with house.client("iris") as client:
-        listed = await page(client, "/audit")
+        listed = await page(client, "/audit?before=90")
         answer = await client.post("/audit/verify")
         back = await client.get("/audit/verify")
         older = await page(client, "/audit?before=3")

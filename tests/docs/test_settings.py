@@ -17,6 +17,8 @@ from tests.docs.pages import ROOT
 PAGE = (ROOT / "docs" / "settings.md").read_text()
 TABLES: Mapping[str, Any] = {
     "## `[server]`": settings.ServerOptions,
+    "## `[sign_in]`": settings.SignInOptions,
+    "## `[oidc.NAME]`": settings.OidcOptions,
     "## `[decisions]`": settings.DecisionOptions,
     "## `[traces]`": settings.TraceOptions,
     "## `[retention.NAME]`": settings.RetentionOptions,

@@ -90,9 +90,9 @@ async def test_a_limit_of_calls_refuses_the_next_one_and_tells_when(door: House)
     assert refused.headers["x-tandem-limit"] == "key/demo:requests/minute"
     assert refused.headers["x-tandem-fault"] == "policy.over_limit"
     assert len(door.mock.bill()) == 2
-    client = openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key=KEY, max_retries=0)
-    with pytest.raises(openai.RateLimitError):
-        await client.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "hi"}])
+    async with openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key=KEY, max_retries=0) as client:
+        with pytest.raises(openai.RateLimitError):
+            await client.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "hi"}])
     assert standing(door, "key/demo", "requests") == 2
 
 

@@ -26,8 +26,13 @@ from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.backup import Backup, back_up, keys_beside
 from tandem.governance.erase import Erasures
+from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.people.invitations import Invitations, Invited
+from tandem.governance.people.passwords import Passwords
+from tandem.governance.people.persons import NewPerson, Persons
 from tandem.governance.restore import Given, Restored, restore
+from tandem.governance.sessions import Sessions
 from tandem.observability.content import SegmentSeal, Subjects
 from tandem.observability.explain import explain
 from tandem.observability.journal import Journal
@@ -151,6 +156,25 @@ def test_a_home_comes_back(place: Place, tmp_path: Path) -> None:
         assert sum(row.stat().st_size for row in (tmp_path / "again" / "journal").glob("*.jnl")) == 0
     finally:
         back.close()
+
+
+def test_no_session_and_no_link_comes_back(place: Place, tmp_path: Path) -> None:
+    keys = Keys(place.sql, place.vault, place.clock, place.audit)
+    passwords, persons = Passwords(), Persons(place.sql, place.clock, place.audit, keys.trim)
+    sessions = Sessions(place.sql, keys, place.vault, place.clock, place.audit, passwords)
+    invitations = Invitations(place.sql, place.vault, place.clock, place.audit, persons, passwords)
+    ada = persons.add(NewPerson(name="ada", teams={"red": "editor"}), by=ROOT)
+    cookie = sessions.enter(ada, how="test").cookie
+    link = invitations.invite(Invited(email="bob@example.org", teams={"red": "viewer"}), by=ROOT)[1].reveal()
+    made = place.back_up(tmp_path / "out" / "one.tandem", with_key=True)
+    assert sessions.by_cookie(cookie) is not None
+    restore(Path(made.path), tmp_path / "again", Given(environment={}), place.clock, progress=quiet)
+    with closing(Sql(f"sqlite:///{tmp_path / 'again' / 'control.db'}")) as sql:
+        again = Keys(sql, place.vault, place.clock, place.audit)
+        assert Sessions(sql, again, place.vault, place.clock, place.audit, passwords).by_cookie(cookie) is None
+        with pytest.raises(NotFound):
+            Invitations(sql, place.vault, place.clock, place.audit, persons, passwords).open(link)
+        assert [person.name for person in Persons(sql, place.clock, place.audit, again.trim).list(ROOT)] == ["ada"]
 
 
 def test_it_shows_one_moment(place: Place, tmp_path: Path) -> None:

@@ -256,7 +256,8 @@ def test_the_database_itself_refuses_a_second_active_name(here: Law) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         db.execute(
             "INSERT INTO keys "
-            "SELECT 'key_2', name, team, org, kind, role, endpoints, scopes, NULL, x'00', 1, '', NULL, NULL, 9 FROM keys"
+            "SELECT 'key_2', name, team, org, kind, role, endpoints, scopes, NULL, x'00', 1, '', NULL, NULL, 9, '', '{}' "
+            "FROM keys"
         )
     db.close()
 

@@ -83,6 +83,9 @@ def test_everything_is_found_again(house: Platform) -> None:
     assert [[row["scope"], row["window"], row["cap"]] for row in house.api("GET", "/budgets")] == facts["budgets"]
     assert house.api("GET", "/spend?scope=org")["cost"] == facts["spend"]
     assert sorted(row["name"] for row in house.api("GET", "/keys")) == facts["keys"]
+    assert {row["name"]: row["teams"] for row in house.api("GET", "/persons")} == facts.get("persons", {})
+    bound = {row["name"]: [row["owner"], row["models"]] for row in house.api("GET", "/keys") if row["owner"]}
+    assert bound == facts.get("bound", {})
     assert [row["name"] for row in house.api("GET", "/monitors")] == facts.get("monitors", [])
     if "batch" in facts:
         with httpx2.Client(base_url=f"{house.url}/v1", headers=bearer(ADMIN), timeout=30, verify=TLS) as http:

@@ -26,6 +26,8 @@ ENDS = (".lock", ".sock", "-shm")
 def furnish(house: Platform) -> dict[str, object]:
     """Does a little of everything; returns what must be found again."""
     house.key("ci", team="risk", role="editor")
+    house.api("POST", "/persons", json={"name": "ada", "email": "ada@example.org", "teams": {"risk": "editor"}})
+    house.key("ada-app", team="risk", role="viewer", owner="person/ada", models=["mock/*"])
     house.api("PUT", "/budgets/team/risk", json={"cap": "3", "window": "month"})
     for text in ("Say it", "Say it again"):
         house.api("POST", "/prompts/greeting", json={"template": text})
@@ -59,6 +61,8 @@ def furnish(house: Platform) -> dict[str, object]:
         "spend": house.api("GET", "/spend?scope=org")["cost"],
         "audit": house.api("POST", "/audit/verify")["count"],
         "keys": sorted(row["name"] for row in house.api("GET", "/keys")),
+        "persons": {row["name"]: row["teams"] for row in house.api("GET", "/persons")},
+        "bound": {row["name"]: [row["owner"], row["models"]] for row in house.api("GET", "/keys") if row["owner"]},
         "monitors": [row["name"] for row in house.api("GET", "/monitors")],
         "batch": batch,
     }

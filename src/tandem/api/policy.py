@@ -16,7 +16,7 @@ from tandem.core.policy import Gate
 from tandem.evaluation.look import gate_metric
 from tandem.evaluation.suite import MARGIN
 from tandem.governance.audit import Audit
-from tandem.governance.authorise import ALL, authorise, scope_of
+from tandem.governance.authorise import authorise, scope_of
 from tandem.governance.repo import Entry
 from tandem.registry.registry import Registry
 
@@ -73,8 +73,8 @@ def routes(registry: Registry, audit: Audit) -> APIRouter:
         before: Annotated[int | None, Query(ge=1, le=MICROS_MAX)] = None,
     ) -> Response:
         """Who changed what, newest first."""
-        authorise(by, "audit")
-        return answer([_entry(entry) for entry in audit.list(ALL, limit=limit, before=before)])
+        authorise(by, "audit", by.team)
+        return answer([_entry(entry) for entry in audit.list(scope_of(by), limit=limit, before=before)])
 
     @router.post("/audit/verify")
     def verify(by: Caller) -> Response:

@@ -15,6 +15,10 @@ BODY_BYTES = 16 * 1024 * 1024
 
 KNOWN = ("/api/", "/v1/")
 """Where nobody is answered before it is known who asks."""
+OPEN = frozenset({("POST", "/api/v1/session"), ("POST", "/api/v1/invitations/redeem")})
+"""But for these: they are how somebody becomes known."""
+OPEN_BYTES = 8 * 1024
+"""The largest body that somebody unknown may send."""
 
 
 class Threshold:
@@ -29,7 +33,9 @@ class Threshold:
             return
         state = scope.setdefault("state", {})
         state["body_bytes"] = BODY_BYTES
-        if scope["path"].startswith(KNOWN):
+        if (scope["method"], scope["path"]) in OPEN:
+            state["body_bytes"] = OPEN_BYTES
+        elif scope["path"].startswith(KNOWN):
             try:
                 state["by"] = await run_in_threadpool(identify, Request(scope))
             except TandemError as error:

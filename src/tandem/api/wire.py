@@ -16,11 +16,10 @@ from tandem.core.errors import Broken, Forbidden, Invalid, NotFound, TandemError
 from tandem.core.money import dollars
 from tandem.core.principal import Principal
 from tandem.gateway.wires import openai
-from tandem.governance.sessions import COOKIE, Sessions
+from tandem.governance.sessions import COOKIE, Sessions, own_page
 from tandem.store.room import is_full, no_room
 
 OPENAI = "/v1/"
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CODES = {405: "method_not_allowed", 413: "body_too_large"}
 
 
@@ -59,21 +58,51 @@ def identify(request: Request) -> Principal:
 
     Raises:
         Unauthenticated: no key, or one nobody knows.
-        Forbidden: a changing request by cookie that does not come from our own pages.
+        Forbidden: a changing request by cookie that does not come from our own pages, or a key that is bound to other networks.
     """
     sessions: Sessions = request.app.state.sessions
     given = bearer(request)
-    cookie = request.cookies.get(COOKIE)
     if given is not None:
-        principal = sessions.by_key(given)
+        principal = sessions.by_key(given, address_of(request))
     else:
-        principal = None if cookie is None else sessions.by_cookie(cookie)
-        site = request.headers.get("sec-fetch-site", "same-origin")
-        if principal is not None and request.method not in SAFE and site not in ("same-origin", "none"):
-            raise Forbidden("This request comes from another site.", hint="Use the console's own pages.")
+        cookie = request.cookies.get(COOKIE)
+        principal = None if cookie is None else sessions.by_cookie(cookie, address_of(request))
+        if principal is not None:
+            own_site(request)
     if principal is None:
         raise Unauthenticated("This needs a key that is known here.", hint="Send 'Authorization: Bearer KEY', or sign in at /.")
     return principal
+
+
+def own_site(request: Request) -> None:
+    """Lets a changing request pass only when it comes from our own pages, or from a program.
+
+    Raises:
+        Forbidden: it comes from another site.
+    """
+    told = request.headers
+    if not own_page(request.method, told.get("sec-fetch-site"), told.get("origin"), told.get("host")):
+        raise Forbidden("This request comes from another site.", hint="Use the console's own pages.")
+
+
+def address_of(request: Request) -> str:
+    """Where the caller is, as the door says, which alone can reach this process."""
+    return request.headers.get("x-forwarded-for", "").strip()
+
+
+def set_session(request: Request, answer: Response, cookie: str, seconds: int) -> None:
+    """Gives a browser the cookie of its session: for this host alone, out of reach of scripts and of other sites."""
+    answer.set_cookie(COOKIE, cookie, max_age=seconds, path="/", secure=https(request), httponly=True, samesite="strict")
+
+
+def drop_session(request: Request, answer: Response) -> None:
+    """Takes the cookie away."""
+    answer.delete_cookie(COOKIE, path="/", secure=https(request), httponly=True, samesite="strict")
+
+
+def https(request: Request) -> bool:
+    """Whether the caller speaks TLS to us; the door says so."""
+    return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
 
 
 def caller(request: Request) -> Principal:

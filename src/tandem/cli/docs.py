@@ -24,7 +24,7 @@ def docs() -> None:
 @docs.command()
 @click.argument("name")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--readers", metavar="WORDS", help="team/T, key/N, role/R or everyone, joined by commas; nobody.")
+@click.option("--readers", metavar="WORDS", help="team/T, person/P, key/N, role/R or everyone, joined by commas; nobody.")
 @click.option("--embed", metavar="ENDPOINT", help="An embed endpoint for the vectors, or hashed.")
 @click.option("--replace", is_flag=True, help="PATH is all there is: other documents leave the index.")
 @click.option("--no-wait", is_flag=True, help="Print the run's id and leave it running.")

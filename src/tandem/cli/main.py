@@ -59,7 +59,9 @@ SECTIONS = {
         "batch": Row("tandem.cli.batch:batch", "Batches of requests: create, list, show, cancel, output."),
     },
     "Govern": {
-        "key": Row("tandem.cli.key:key", "Keys: create, list, revoke."),
+        "person": Row("tandem.cli.person:person", "Persons and services: invite, add, list, set, remove, password."),
+        "team": Row("tandem.cli.team:team", "Teams: add, list, member."),
+        "key": Row("tandem.cli.key:key", "Keys: create, list, rotate, revoke."),
         "budget": Row("tandem.cli.budget:budget", "Budgets: caps in dollars. Set, credit, list, drop."),
         "limit": Row("tandem.cli.limit:limit", "Limits: caps in tokens and calls. Set, list, drop."),
         "trace": Row("tandem.cli.trace:trace", "Traces: explain one call, list the newest."),

@@ -22,12 +22,10 @@ from tandem.core.clock import Clock
 from tandem.core.errors import Forbidden, Invalid, NotFound, TandemError, Unauthenticated
 from tandem.core.principal import Principal
 from tandem.governance.authorise import authorise
-from tandem.governance.sessions import COOKIE, Sessions
+from tandem.governance.sessions import COOKIE, SAFE, Sessions, own_page
 
 HERE = Path(__file__).parent
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-SAFE = frozenset({"GET", "HEAD"})
-OUR_SITES = frozenset({"same-origin", "none"})
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 HEADERS = {
     "content-security-policy": POLICY,
@@ -44,12 +42,15 @@ NAVIGATION = (
     ("/monitors", "Monitors", "read"),
     ("/requests", "Requests", "read"),
     ("/reviews", "Reviews", "read"),
+    ("/people", "People", "read"),
     ("/keys", "Keys", "read"),
     ("/budgets", "Budgets", "read"),
     ("/alerts", "Alerts", "audit"),
     ("/audit", "Audit", "audit"),
 )
 """Address, name, and the right that a page needs."""
+OF_THE_TEAM = frozenset({"/audit"})
+"""Pages that show an auditor of a team what is the team's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Desk:
     clock: Clock
     files: Mapping[str, bytes] = field(default_factory=lambda: _static())
     """The static files, by name."""
+    providers: tuple[str, ...] = ()
+    """Who vouches for people that sign in, by name."""
     _templates: Environment = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,10 +75,13 @@ class Desk:
     def known(self, request: Request) -> Principal | None:
         """Who is signed in, if anybody."""
         cookie = request.cookies.get(COOKIE)
-        return None if cookie is None else self.sessions.by_cookie(cookie)
+        return None if cookie is None else self.sessions.by_cookie(cookie, address_of(request))
 
-    def enter(self, request: Request, right: str = "read") -> Principal:
+    def enter(self, request: Request, right: str = "read", *, own: bool = False) -> Principal:
         """Whoever is signed in and has the right.
+
+        Args:
+            own: whether it is enough to have it in the own team.
 
         Raises:
             Unauthenticated: nobody is.
@@ -84,8 +90,8 @@ class Desk:
         own_site(request)
         principal = self.known(request)
         if principal is None:
-            raise Unauthenticated("You are not signed in.", hint="Sign in with a key.")
-        authorise(principal, right)
+            raise Unauthenticated("You are not signed in.", hint="Sign in.")
+        authorise(principal, right, principal.team if own else None)
         return principal
 
     def page(
@@ -106,8 +112,13 @@ class Desk:
             values: what the template shows.
             by: who is signed in; nobody sees no navigation.
         """
-        navigation = [(href, name) for href, name, right in NAVIGATION if by is not None and by.may(right)]
-        frame = {"title": title, "by": by, "path": request.url.path, "navigation": navigation}
+        navigation = [
+            (href, name)
+            for href, name, right in NAVIGATION
+            if by is not None and by.may(right, by.team if href in OF_THE_TEAM else None)
+        ]
+        hats = () if by is None else self.sessions.hats(by)
+        frame = {"title": title, "by": by, "path": request.url.path, "navigation": navigation, "hats": hats}
         text = self._templates.get_template(template).render({**values, **frame})
         return Response(text, status, HEADERS, "text/html; charset=utf-8")
 
@@ -118,12 +129,34 @@ class Desk:
         title = {403: "Not allowed", 404: "Nothing here"}.get(error.status, "Something is wrong")
         return self.page(request, "error.html", title, {"error": error}, by=self.known(request), status=error.status)
 
-    def sign_in(self, request: Request, *, status: int = 200, after: str | None = None, fault: str | None = None) -> Response:
-        """The sign-in page, which leads on to the page that was asked for."""
+    def sign_in(
+        self,
+        request: Request,
+        *,
+        status: int = 200,
+        after: str | None = None,
+        fault: str | None = None,
+        name: str = "",
+        by_key: bool = False,
+    ) -> Response:
+        """The sign-in page, which leads on to the page that was asked for.
+
+        Args:
+            name: what somebody has written already.
+            by_key: whether it was a key that was no good.
+        """
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         # The cookie is not sent along a link from another site; asking once more from our own page sends it.
         again = request.method in SAFE and request.headers.get("sec-fetch-site") == "cross-site" and COOKIE not in request.cookies
-        values = {"after": local(after or wanted), "fault": fault, "again": again}
+        values = {
+            "after": local(after or wanted),
+            "fault": fault,
+            "again": again,
+            "name": name,
+            "by_key": by_key or not self.sessions.peopled(),  # on the first day there is the admin key alone
+            "passwords": self.sessions.lasting.passwords,
+            "providers": self.providers,
+        }
         return self.page(request, "sign_in.html", "Sign in", values, by=None, status=status)
 
 
@@ -133,8 +166,19 @@ def own_site(request: Request) -> None:
     Raises:
         Forbidden: it comes from another site.
     """
-    if request.method not in SAFE and request.headers.get("sec-fetch-site", "same-origin") not in OUR_SITES:
+    told = request.headers
+    if not own_page(request.method, told.get("sec-fetch-site"), told.get("origin"), told.get("host")):
         raise Forbidden("This request comes from another site.", hint="Use the console's own pages.")
+
+
+def address_of(request: Request) -> str:
+    """Where the browser is, as the door says, which alone can reach this process."""
+    return request.headers.get("x-forwarded-for", "").strip()
+
+
+def https(request: Request) -> bool:
+    """Whether the browser speaks TLS to us; the door says so."""
+    return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
 
 
 def local(address: str) -> str:

@@ -1,20 +1,17 @@
-"""The way in, and the first page: what is in production, what was answered, what was spent, what runs."""
+"""The first page: what is in production, what was answered, what was spent, what runs."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import Response
 
-from fastapi import APIRouter, Form, HTTPException, Request
-from fastapi.responses import RedirectResponse, Response
-
-from tandem.console.desk import Desk, local, own_site
+from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, standing
 from tandem.console.policy import bars, spent_today
 from tandem.core.errors import NotFound
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, scope_of
 from tandem.governance.ledger import Ledger
-from tandem.governance.sessions import COOKIE, SESSION_SECONDS
 from tandem.jobs.repo import Runs
 from tandem.observability.traces import Traces
 
@@ -23,7 +20,7 @@ TRACES, RUNS = 8, 5
 
 
 def routes(desk: Desk, traces: Traces, runs: Runs, ledger: Ledger, audit: Audit, current: Current) -> APIRouter:
-    """The routes of the first page, and of signing in and out."""
+    """The route of the first page."""
     router = desk.router()
 
     @router.get("/")
@@ -42,30 +39,6 @@ def routes(desk: Desk, traces: Traces, runs: Runs, ledger: Ledger, audit: Audit,
         }
         return desk.page(request, "home.html", "Home", values, by=by)
 
-    @router.post("/console/sign-in")
-    def sign_in(
-        request: Request,
-        key: Annotated[str, Form(max_length=8192)] = "",
-        after: Annotated[str, Form(max_length=8192)] = "/",
-    ) -> Response:
-        own_site(request)
-        opened = desk.sessions.open(key.strip())
-        if opened is None:
-            fault = "This key is not known here. It may be mistyped, revoked or expired."
-            return desk.sign_in(request, status=401, after=after, fault=fault)
-        answer = RedirectResponse(local(after), 303, {"cache-control": "no-store"})
-        answer.set_cookie(
-            COOKIE, opened[1], max_age=SESSION_SECONDS, path="/", secure=_https(request), httponly=True, samesite="strict"
-        )
-        return answer
-
-    @router.post("/console/sign-out")
-    def sign_out(request: Request) -> Response:
-        own_site(request)
-        answer = RedirectResponse("/", 303, {"cache-control": "no-store"})
-        answer.delete_cookie(COOKIE, path="/", secure=_https(request), httponly=True, samesite="strict")
-        return answer
-
     return router
 
 
@@ -80,8 +53,3 @@ def nothing(desk: Desk) -> APIRouter:
         raise NotFound(f"/{page} is nothing here.", hint="The navigation shows what there is.")
 
     return router
-
-
-def _https(request: Request) -> bool:
-    """Whether the browser speaks TLS to us; the door, which alone can reach this process, says so."""
-    return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"

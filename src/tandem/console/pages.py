@@ -11,9 +11,11 @@ from tandem.console import (
     approvals,
     assets,
     endpoints,
+    entry,
     files,
     home,
     monitors,
+    people,
     policy,
     principals,
     reviews,
@@ -35,6 +37,10 @@ from tandem.governance.audit import Audit
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.people.invitations import Invitations
+from tandem.governance.people.oidc import Oidc
+from tandem.governance.people.persons import Persons
+from tandem.governance.people.vouched import Newcomers
 from tandem.governance.rotation import Rotation
 from tandem.governance.sessions import Sessions
 from tandem.jobs.repo import Runs
@@ -62,7 +68,13 @@ class Sources:
     audit: Audit
     sql: Sql
     keys: Keys
+    persons: Persons
+    invitations: Invitations
+    oidc: Oidc
+    newcomers: Newcomers
     sessions: Sessions
+    address: str
+    """Of the console, for links."""
     current: Current
     """Gives the compiled snapshot."""
     monitors: Monitors
@@ -83,9 +95,10 @@ class Sources:
 def routes(sources: Sources) -> APIRouter:
     """Every page, under `/`. An address of one word that nothing else answers is a page that says so."""
     s = sources
-    desk = Desk(s.sessions, s.clock)
+    desk = Desk(s.sessions, s.clock, providers=s.oidc.names)
     router = APIRouter()
     for part in (
+        entry.routes(desk, s.invitations, s.oidc, s.newcomers),
         home.routes(desk, s.traces, s.runs, s.ledger, s.audit, s.current),
         endpoints.routes(desk, s.current, s.resting),
         assets.routes(desk, s.registry, s.look, s.indexes),
@@ -95,7 +108,8 @@ def routes(sources: Sources) -> APIRouter:
         approvals.routes(desk, s.requests, s.rules),
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
-        principals.routes(desk, s.keys),
+        people.routes(desk, s.persons, s.invitations, s.keys, s.address),
+        principals.routes(desk, s.keys, s.requests),
         policy.routes(desk, s.ledger, s.audit, s.sql, s.erasures, s.rotation),
         usage.routes(desk, s.usages),
         files.routes(desk),

@@ -15,7 +15,7 @@ from tandem.core.errors import Invalid
 from tandem.core.principal import Principal
 from tandem.core.window import rolling
 from tandem.governance.audit import Audit, AuditReport
-from tandem.governance.authorise import ALL
+from tandem.governance.authorise import scope_of
 from tandem.governance.caps import may_see
 from tandem.governance.erase import Erasure, Erasures
 from tandem.governance.export import begin, stream
@@ -172,15 +172,15 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasure
         return RedirectResponse("/audit", 303)
 
     def _page(request: Request, before: int | None, *, report: AuditReport | None, erasure: Erasure | None = None) -> Response:
-        by = desk.enter(request, "audit")
-        found = audit.list(ALL, limit=PAGE + 1, before=before)
+        by = desk.enter(request, "audit", own=True)
+        found = audit.list(scope_of(by), limit=PAGE + 1, before=before)
         values = {
             "deeds": [Deed(entry=entry, detail=json.loads(entry.detail)) for entry in found[:PAGE]],
             "older": found[PAGE - 1].seq if len(found) > PAGE else None,
             "before": before,
             "report": report,
-            "key": audit.signer.public,
-            "master": rotation.standing(by),
+            "key": audit.signer.public if by.may("audit") else None,
+            "master": rotation.standing(by) if by.may("admin") else None,
             "erasure": erasure,
             "proof": None if erasure is None else json.dumps(asdict(erasure), indent=2, ensure_ascii=False),
             "may_erase": by.may("admin"),

@@ -35,6 +35,9 @@ class Fault:
 _ROWS = (
     Fault(code="unauthenticated", side="caller", told="no key, or one nobody knows"),
     Fault(code="forbidden", side="policy", told="a known key without the right"),
+    Fault(code="wrong_network", side="policy", told="the key may not be used from the caller's address"),
+    Fault(code="wrong_kind", side="policy", told="the key may not make this kind of call"),
+    Fault(code="model_not_allowed", side="policy", told="the key may use none of the models that would answer"),
     Fault(code="over_budget", side="policy", told="a cap has no room for the call"),
     Fault(code="over_limit", side="policy", told="a limit of tokens or calls has no room for the call"),
     Fault(code="run_over", side="policy", told="the run that the call names is over"),

@@ -253,7 +253,7 @@ def _batch(
             code=silent[0].error,
         )
         answered = []
-    keeping = stores.records(asking.suite.endpoint)
+    keeping = stores.records(asking.suite.endpoint) and asking.by.content
     stores.evaluations.add(evaluation.id, [_sealed(stores, evaluation, row, keeping=keeping) for row in answered])
     if fault is not None:
         raise fault

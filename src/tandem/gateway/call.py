@@ -151,10 +151,10 @@ class Call:
                 f"The policy this door holds is older than {max_age:g} s.",
                 hint="The control process is away; see `tandem doctor`.",
             )
-        principal = self.principal = self.door.replica.identify(token)
+        principal = self.principal = self.door.replica.identify(token, str(self.attributes.get("client.address", "")))
         if not principal.may("call"):
             raise Forbidden(
-                f"The role '{principal.role}' of the key '{principal.name}' may not call.", hint="Use a viewer's or editor's key."
+                f"The key '{principal.name}' (role {principal.role}) may not call.", hint="Use a viewer's or editor's key."
             )
         self.paid_by = principal.budget_scopes
         if self.billed is not None:
@@ -172,7 +172,13 @@ class Call:
         assert self.principal is not None
         start = self.spans[-1].end if self.spans else self.start
         self.address = address
-        endpoint = self.endpoint = self.granted or self.snapshot.resolve(address, self.principal, self.kind)
+        if self.granted is not None:
+            endpoint = self.snapshot.permitted(self.granted, self.principal)
+        elif self.parent is not None:  # which kinds its key may make, a caller was asked at the call around this one
+            endpoint = self.snapshot.permitted(self.snapshot.resolve(address, self.principal, self.kind), self.principal)
+        else:
+            endpoint = self.snapshot.enter(address, self.principal, self.kind)
+        self.endpoint = endpoint
         self.spans.append(Span(name="resolve", start=start, end=self.door.clock.now(), attributes={"endpoint": endpoint.name}))
         return endpoint
 
@@ -435,7 +441,10 @@ class Call:
         self.door.metrics.count(self.kind, outcome, (now - self.start) / 1e6, trace.cost or 0)
 
     def _content(self) -> bytes:
-        if self.endpoint is None or not self.endpoint.record_content or not (self.request or self.answer):
+        kept = (
+            self.endpoint is not None and self.endpoint.record_content and self.principal is not None and self.principal.content
+        )
+        if not kept or not (self.request or self.answer):
             return b""
         cut = len(self.request) > CONTENT_BYTES or self._kept > CONTENT_BYTES
         answer = b"".join(self.answer)[:CONTENT_BYTES]

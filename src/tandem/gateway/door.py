@@ -206,7 +206,9 @@ class Handler:
             elif path == "/v2/models":
                 allowed = principal.endpoints
                 names = [
-                    e.name for e in call.snapshot.endpoints.values() if e.kind == "predict" and (not allowed or e.name in allowed)
+                    e.name
+                    for e in call.snapshot.endpoints.values()
+                    if e.kind == "predict" and (not allowed or e.name in allowed) and call.snapshot.answers(e, principal)
                 ]
                 body = {"models": [{"name": name} for name in names]}
             else:
@@ -271,7 +273,7 @@ class Handler:
     async def _metrics(self, request: Request, reply: Reply) -> None:
         try:
             if not (self.loopback_metrics and request.peer in ("127.0.0.1", "::1", "")):
-                self.door.replica.identify(bearer(request))
+                self.door.replica.identify(bearer(request), request.peer)
         except TandemError as error:
             status, headers, body = served.refusal(error, "")
             reply.send(status, headers, body)

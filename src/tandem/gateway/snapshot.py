@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from tandem.core.money import Price
 from tandem.core.principal import Principal
 from tandem.governance.digest import digest as digest_of
 from tandem.governance.lend import PREFIX, lent
+from tandem.governance.terms import check_address, check_kind, permits_model
 
 INDEX = "index/"
 """How targets begin that are answered from documents."""
@@ -95,6 +96,48 @@ class Snapshot:
     hour_price: int = 0
     """Nano-dollars an hour of what this platform computes itself: predictions, decisions."""
 
+    def enter(self, address: str, principal: Principal, kind: EndpointKind) -> Endpoint:
+        """The Endpoint an address means for this principal, with what its key leaves of it: kinds and models.
+
+        Raises:
+            NotFound: nothing answers there, or it is of another kind.
+            Forbidden: the key may not call it, nor any model that it would ask.
+        """
+        check_kind(principal, kind)
+        return self.permitted(self.resolve(address, principal, kind), principal)
+
+    def permitted(self, endpoint: Endpoint, principal: Principal) -> Endpoint:
+        """The endpoint with the targets that may answer this principal: those at providers are bound by its key's models.
+
+        Raises:
+            Forbidden: none is left.
+        """
+        if not principal.models:
+            return endpoint
+        route = tuple(
+            target
+            for target in endpoint.route
+            if target.target.partition("/")[0] not in self.hosts or permits_model(principal, target.target)
+        )
+        if len(route) == len(endpoint.route):
+            return endpoint
+        if not any(target.role != "shadow" for target in route):
+            raise Forbidden(
+                f"No model that '{endpoint.name}' may ask is allowed to the key '{principal.name}'.",
+                hint=f"It may use {', '.join(principal.models[:5])}; ask for a key with more models.",
+                code="model_not_allowed",
+            )
+        return replace(endpoint, route=route)
+
+    def answers(self, endpoint: Endpoint, principal: Principal) -> bool:
+        """Whether the terms of a key leave anything of an endpoint, for lists of what may be called."""
+        try:
+            check_kind(principal, endpoint.kind)
+            self.permitted(endpoint, principal)
+        except Forbidden:
+            return False
+        return True
+
     def resolve(self, address: str, principal: Principal, kind: EndpointKind) -> Endpoint:
         """The Endpoint an address means for this principal.
 
@@ -111,7 +154,7 @@ class Snapshot:
                 raise NotFound(
                     f"The endpoint '{address}' answers {endpoint.kind} calls, not {kind}.", hint=_ADDRESS[endpoint.kind]
                 )
-            if endpoint.team != "default" and endpoint.team != principal.team and principal.role != "admin":
+            if endpoint.team != "default" and endpoint.team != principal.team and not principal.may("admin"):
                 raise NotFound(
                     f"There is no endpoint '{address}'.", hint="`tandem endpoint list` shows the ones your key may call."
                 )
@@ -205,11 +248,15 @@ class Replica:
         """Seconds since control last said that this snapshot is what it knows."""
         return (self._clock.now() - max(self._beat, self.snapshot.compiled_at)) / 1e6
 
-    def identify(self, token: str | None) -> Principal:
+    def identify(self, token: str | None, peer: str = "") -> Principal:
         """The principal of a bearer token.
+
+        Args:
+            peer: where the caller is, as trusted proxies tell it.
 
         Raises:
             Unauthenticated: no token, an unknown, revoked or expired one.
+            Forbidden: the key is bound to other networks.
         """
         if not token:
             raise Unauthenticated(
@@ -231,6 +278,8 @@ class Replica:
             )
         if principal.expires_at is not None and principal.expires_at <= self._clock.now():
             raise Unauthenticated(f"The key '{principal.name}' has expired.", hint="Ask an admin for a new one.")
+        if principal.networks:
+            check_address(principal, peer)
         if len(self._digests) >= KEYS_LIMIT:
             self._digests.clear()
         self._digests[token] = digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tandem.core.errors import Forbidden
-from tandem.core.principal import RIGHTS, Principal
+from tandem.core.principal import RIGHTS, WIDE, Principal
 
 ROLE_RIGHTS = frozenset[str]().union(*RIGHTS.values())
 """The rights that come with a role alone; everything else can be given to a key as a scope."""
@@ -31,7 +31,7 @@ ALL = Scope(None)
 
 
 def scope_of(principal: Principal) -> Scope:
-    """What this principal sees: admins and auditors every team, all others their own."""
+    """What this principal sees: the organisation's admins and auditors every team, all others their own."""
     return ALL if principal.may("audit") else Scope(principal.team)
 
 
@@ -46,8 +46,13 @@ def authorise(principal: Principal, right: str, team: str | None = None) -> None
     Raises:
         Forbidden: the right is missing, or the thing is another team's; the hint says who can help.
     """
-    who = f"The key '{principal.name}' (role {principal.role}, team {principal.team})"
-    if not _has(principal, right):
+    who = f"{_called(principal)} (role {principal.role}, team {principal.team})"
+    if not _has(principal, right, team):
+        if right in WIDE and principal.may(right, principal.team):
+            raise Forbidden(
+                f"{who} has the right to {right} in the team '{principal.team}' alone.",
+                hint=f"Ask somebody whose role as {principal.role} holds in the whole organisation.",
+            )
         roles = [role for role, rights in RIGHTS.items() if right in rights]
         wanted = f"a key with the role {' or '.join(roles)}" if roles else f"a key with the scope {right}"
         raise Forbidden(f"{who} has no right to {right}.", hint=f"Ask an admin for {wanted} (`tandem key create`).")
@@ -55,10 +60,14 @@ def authorise(principal: Principal, right: str, team: str | None = None) -> None
         raise Forbidden(f"{who} has no rights in the team '{team}'.", hint=f"Ask an admin for a key of the team {team}.")
 
 
-def _has(principal: Principal, right: str) -> bool:
+def _called(principal: Principal) -> str:
+    return f"The {'person' if principal.kind == 'person' else 'key'} '{principal.name}'"
+
+
+def _has(principal: Principal, right: str, team: str | None) -> bool:
     if right in ROLE_RIGHTS:
-        return principal.may(right)  # a scope named `admin` makes nobody an admin
-    return right in principal.scopes or principal.role == "admin"
+        return principal.may(right, team)  # a scope named `admin` makes nobody an admin
+    return right in principal.scopes or principal.may("admin")
 
 
 def _crosses(principal: Principal, right: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from tandem.core.policy import Alert
-from tandem.core.principal import Principal
+from tandem.core.principal import Principal, Terms
 from tandem.governance.authorise import Scope
 from tandem.store.canonical import canonical
 from tandem.store.sql import metadata
@@ -59,9 +59,20 @@ keys = Table(
     Column("revoked_at", BigInteger),
     Column("revoked_by", Text),
     Column("changed", BigInteger, nullable=False, index=True),
+    Column("owner", Text, nullable=False, server_default="", index=True),
+    Column("terms", Text, nullable=False, server_default="{}"),
 )
 _ACTIVE = keys.c.revoked_at.is_(None)
 Index("uq_keys_active_name", keys.c.name, unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
+
+past_tokens = Table(
+    "past_tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("key", Text, ForeignKey("keys.id"), nullable=False, index=True),
+    Column("until", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False, index=True),
+)
 
 key_feed = Table(
     "key_feed",
@@ -231,11 +242,24 @@ class KeyRows:
                 created_at=now,
                 created_by=by,
                 changed=self._next_version(conn),
+                owner=principal.owner,
+                terms=canonical(bounds(principal)),
             )
         )
 
     def revoke(self, conn: Connection, id: str, now: int, by: str) -> None:
-        conn.execute(update(keys).where(keys.c.id == id).values(revoked_at=now, revoked_by=by, changed=self._next_version(conn)))
+        version = self._next_version(conn)
+        conn.execute(update(keys).where(keys.c.id == id).values(revoked_at=now, revoked_by=by, changed=version))
+        conn.execute(update(past_tokens).where(past_tokens.c.key == id).values(changed=version))
+
+    def rotate(self, conn: Connection, id: str, digest: bytes, until: int) -> None:
+        """Gives the key a new token; the one before is good until a UTC time (microseconds)."""
+        version = self._next_version(conn)
+        before = conn.execute(select(keys.c.digest).where(keys.c.id == id)).scalar_one()
+        sooner = (past_tokens.c.key == id, past_tokens.c.until > until)
+        conn.execute(update(past_tokens).where(*sooner).values(until=until, changed=version))
+        conn.execute(insert(past_tokens).values(digest=before, key=id, until=until, changed=version))
+        conn.execute(update(keys).where(keys.c.id == id).values(digest=digest, changed=version))
 
     def active(self, conn: Connection, name: str) -> Key | None:
         row = conn.execute(select(keys).where(keys.c.name == name, _ACTIVE)).first()
@@ -247,7 +271,10 @@ class KeyRows:
 
     def by_digest(self, conn: Connection, digest: bytes) -> Key | None:
         row = conn.execute(select(keys).where(keys.c.digest == digest)).first()
-        return None if row is None else _key(row)
+        if row is not None:
+            return _key(row)
+        row = conn.execute(_PAST.where(past_tokens.c.digest == digest)).first()
+        return None if row is None else _before(_key(row), row.until)
 
     def list(self, conn: Connection, scope: Scope) -> tuple[Key, ...]:
         query = select(keys).order_by(keys.c.created_at, keys.c.id)
@@ -255,10 +282,17 @@ class KeyRows:
             query = query.where(keys.c.team == scope.team)
         return tuple(_key(row) for row in conn.execute(query))
 
+    def owned(self, conn: Connection, owner: str) -> tuple[Key, ...]:
+        """The active keys of a person or a service."""
+        return tuple(_key(row) for row in conn.execute(select(keys).where(keys.c.owner == owner, _ACTIVE)))
+
     def changes(self, conn: Connection, after: int) -> tuple[int, Sequence[tuple[bytes, Principal | None]]]:
-        rows = conn.execute(select(keys).where(keys.c.changed > after).order_by(keys.c.changed)).all()
+        now = [(row.changed, row.digest, _key(row)) for row in conn.execute(select(keys).where(keys.c.changed > after))]
+        past = conn.execute(_PAST.where(past_tokens.c.changed > after))
+        found = now + [(row.token_changed, row.token, _before(_key(row), row.until)) for row in past]
         version = conn.execute(select(key_feed.c.version)).scalar_one_or_none() or 0
-        return version, [(row.digest, None if row.revoked_at is not None else _key(row).principal) for row in rows]
+        found.sort(key=lambda each: each[0])
+        return version, [(digest, None if key.revoked_at is not None else key.principal) for _, digest, key in found]
 
     def _next_version(self, conn: Connection) -> int:
         if conn.execute(update(key_feed).values(version=key_feed.c.version + 1)).rowcount == 0:
@@ -400,7 +434,27 @@ def _alert(row: Row[Any]) -> KeptAlert:
     )
 
 
+_PAST = select(keys, past_tokens.c.digest.label("token"), past_tokens.c.until, past_tokens.c.changed.label("token_changed")).join(
+    past_tokens, past_tokens.c.key == keys.c.id
+)
+"""Tokens that a rotation left behind, each with the key that it still opens."""
+
+
+def _before(key: Key, until: int) -> Key:
+    """The key as a token opens it that ends at `until`."""
+    ends = key.principal.expires_at
+    return replace(key, principal=replace(key.principal, expires_at=until if ends is None else min(ends, until)))
+
+
+def bounds(principal: Principal) -> dict[str, object]:
+    """The terms of a key that say something."""
+    plain = Terms()
+    told = {name: getattr(principal, name) for name in ("owner", "reach", "rights", "kinds", "models", "networks", "content")}
+    return {name: value for name, value in told.items() if value != getattr(plain, name)}
+
+
 def _key(row: Row[Any]) -> Key:
+    terms = msgspec.json.decode(row.terms, type=Terms)
     principal = Principal(
         id=row.id,
         name=row.name,
@@ -411,6 +465,13 @@ def _key(row: Row[Any]) -> Key:
         endpoints=tuple(json.loads(row.endpoints)),
         scopes=tuple(json.loads(row.scopes)),
         expires_at=row.expires_at,
+        owner=row.owner,
+        reach=terms.reach,
+        rights=terms.rights,
+        kinds=terms.kinds,
+        models=terms.models,
+        networks=terms.networks,
+        content=terms.content,
     )
     return Key(
         principal=principal,

@@ -20,6 +20,7 @@ from tandem.core.errors import Broken, Conflict, Invalid, NotFound
 from tandem.governance.audit import Audit
 from tandem.governance.backup import ANCHOR, CONTROL, PURPOSE, SUBJECTS, keys_beside
 from tandem.governance.ledger import Ledger
+from tandem.governance.people.repo import forget
 from tandem.observability.content import copy_of_keys
 from tandem.observability.traces import Traces
 from tandem.store.archive import Manifest, Progress, sync_folder, unpack
@@ -155,6 +156,7 @@ def _look(archive: Path, staged: Path, home: Path, manifest: Manifest, vault: Va
     report = audit.verify()
     with sql.write() as conn:
         detail = {"backup": archive.name, "at": manifest.about["at"], "subjects": subjects}
+        forget(conn)  # whoever was signed out, and any link that was used, since the backup
         audit.append(conn, actor="restore", action="home.restore", subject="home", team="default", detail=detail)
     sql.close()
     ledger, traces = Ledger(staged / "ledger.db", clock), Traces(staged / "traces")

@@ -23,7 +23,7 @@ from tandem.store.canonical import canonical
 
 SOURCE = Path(tandem.__file__).parent
 ACTION = re.compile(r"[a-z]+\.[a-z]+")
-WRITERS = {"append", "_note", "_add"}
+WRITERS = {"append", "_note", "_add", "insert"}
 """Methods that take an action."""
 FORMATTED = {
     "{noun}.{verb}": {f"{noun}.{verb}" for noun in ("provider", "endpoint") for verb in ("put", "delete")},

@@ -21,14 +21,6 @@ from tandem.store.canonical import canonical
 BEN, CAT, DAN = (person(name, "approver") for name in ("ben", "cat", "dan"))
 
 
-class Owned(Principal):
-    """A key that a person owns."""
-
-    @property
-    def budget_scopes(self) -> tuple[str, ...]:  # type: ignore[override]  # a person stands between team and key
-        return ("org", f"team/{self.team}", "person/ada", f"key/{self.name}")
-
-
 def test_without_a_rule_nobody_is_asked(place: Place) -> None:
     assert place.requests.ask(place.wish(), by=person()) is None
     assert place.audited() == []
@@ -57,10 +49,10 @@ def test_the_last_approval_does_the_deed_with_its_audit_row(place: Place) -> Non
 
 def test_the_author_cannot_approve_and_a_person_counts_once_whatever_key_they_use(place: Place) -> None:
     place.rule(people=2)
-    owned = Owned(id="key_1", name="adas-laptop", team="risk", role="admin")
+    owned = Principal(id="key_1", name="adas-laptop", team="risk", role="admin", owner="person/ada")
     request = place.ask(owned)
     assert request.person == "person/ada"
-    other = Owned(id="key_2", name="adas-phone", team="risk", role="approver")
+    other = Principal(id="key_2", name="adas-phone", team="risk", role="approver", owner="person/ada")
     signed_in = Principal(id="prs_1", name="ada", team="risk", role="approver", kind="person")
     for by in (owned, other, signed_in):
         with pytest.raises(Forbidden, match="asked for"):
@@ -85,6 +77,7 @@ def test_who_may_approve(place: Place) -> None:
         (person("au", "auditor"), Forbidden),
         (person("ap", "approver", "sales"), NotFound),
         (replace(BEN, kind="service"), Forbidden),
+        (replace(BEN, owner="service/bot"), Forbidden),
     ):
         with pytest.raises(error):
             place.requests.approve(request.id, by=by)

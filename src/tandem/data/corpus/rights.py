@@ -11,12 +11,15 @@ from tandem.core.principal import RIGHTS, Principal
 EVERYONE = "everyone"
 READERS = 200
 """Readers of one document."""
-_WORD = re.compile(r"(team|key|role)/[^\s/,]{1,128}")
+_WORD = re.compile(r"(team|person|key|role)/[^\s/,]{1,128}")
 
 
 def readers_of(by: Principal) -> frozenset[str]:
     """The words that stand for this caller. An admin is no exception: to administer is not to read."""
-    return frozenset({EVERYONE, f"team/{by.team}", f"key/{by.name}", f"role/{by.role}"})
+    own = {by.owner} if by.owner.startswith("person/") else set[str]()
+    if by.kind != "person":
+        own.add(f"key/{by.name}")
+    return frozenset({EVERYONE, f"team/{by.team}", f"role/{by.role}", *own})
 
 
 def check_readers(words: Iterable[str]) -> tuple[str, ...]:
@@ -31,7 +34,7 @@ def check_readers(words: Iterable[str]) -> tuple[str, ...]:
         if word != EVERYONE and (not _WORD.fullmatch(word) or (kind == "role" and name not in RIGHTS)):
             raise Invalid(
                 f"'{word[:140]}' names no reader.",
-                hint=f"Write {EVERYONE}, team/TEAM, key/NAME or role/ROLE (one of {', '.join(RIGHTS)}).",
+                hint=f"Write {EVERYONE}, team/TEAM, person/NAME, key/NAME or role/ROLE (one of {', '.join(RIGHTS)}).",
                 field="readers",
             )
     if len(found) > READERS:

@@ -155,7 +155,7 @@ def wished(endpoint: Endpoint, wishes: Wishes, sort: Sort | None, snapshot: Snap
         name, _ = named(address, snapshot.endpoints)
         if name in (endpoint.name, *wishes.models[:place]):
             continue
-        further = snapshot.resolve(name, principal, endpoint.kind)
+        further = snapshot.permitted(snapshot.resolve(name, principal, endpoint.kind), principal)
         if further.guards != endpoint.guards or further.record_content != endpoint.record_content:
             raise Invalid(
                 f"{name} is guarded or recorded in another way than {endpoint.name}.",

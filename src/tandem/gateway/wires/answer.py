@@ -78,7 +78,8 @@ async def _answer(
             await translate.through_openai(own, call, read.asked, reply, guards)
         return
     asked = bounded(read, endpoint.max_output_tokens, capped=call.has_caps)
-    kept = hosts.cache if endpoint.cache_seconds and endpoint.record_content and not asked.changes else None
+    records = endpoint.record_content and call.principal is not None and call.principal.content
+    kept = hosts.cache if endpoint.cache_seconds and records and not asked.changes else None
     if kept is None:
         await forward(hosts, call, asked, reply, guards)
     else:

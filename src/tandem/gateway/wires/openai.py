@@ -259,7 +259,7 @@ def models(call: Call, name: str | None) -> tuple[int, bytes]:
     if name is not None:
         endpoint = call.snapshot.endpoints.get(name)
         kind: EndpointKind = endpoint.kind if endpoint is not None else "chat"
-        found = call.snapshot.resolve(name, call.principal, kind)
+        found = call.snapshot.enter(name, call.principal, kind)
         return 200, msgspec.json.encode(_model(found.name, call.snapshot.compiled_at))
     allowed = call.principal.endpoints
     rows = [
@@ -268,6 +268,7 @@ def models(call: Call, name: str | None) -> tuple[int, bytes]:
         if endpoint.kind in HOSTED
         and (not allowed or endpoint.name in allowed)
         and endpoint.team in ("default", call.principal.team)
+        and call.snapshot.answers(endpoint, call.principal)
     ]
     return 200, msgspec.json.encode({"object": "list", "data": rows})
 

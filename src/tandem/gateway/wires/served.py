@@ -206,7 +206,7 @@ def _prompt(call: Call, ref: str, team: str) -> Served:
 def _shown(call: Call, served: Served) -> bool:
     """Whether the caller's team may see this version; admins see all."""
     assert call.principal is not None
-    return call.principal.role == "admin" or _team(served) in ("default", call.principal.team)
+    return call.principal.may("admin") or _team(served) in ("default", call.principal.team)
 
 
 def _team(served: Served) -> str:

@@ -314,14 +314,14 @@ def may_approve(request: Request) -> str:
 
 def _may_decide(request: Request, by: Principal) -> None:
     if request.role == "admin":
-        authorise(by, "admin")
+        authorise(by, "admin", request.team)
     else:
         authorise(by, "approve", request.team)
 
 
 def _may_approve(request: Request, by: Principal) -> None:
     person = person_of(by)
-    if by.kind == "service":
+    if by.kind == "service" or by.owner.startswith("service/"):
         raise Forbidden(f"'{by.name}' is a service; people approve.", hint="Sign in as a person, or use a person's key.")
     if request.person == person or request.author == by.name:
         raise Forbidden(f"{by.name} asked for {request.id} and cannot approve it.", hint=f"It waits for {may_approve(request)}.")
