@@ -23,6 +23,7 @@ SLOW = (
     "tests/evaluation/test_compare.py",
     "tests/gateway/test_http1",
     "tests/gateway/test_transport.py",
+    "tests/governance/bills/test_statement.py",
     "tests/jobs/",
     "tests/monitoring/test_watch.py",
     "tests/registry/",

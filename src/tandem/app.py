@@ -117,6 +117,7 @@ def app(settings: Settings) -> App:
         assets,
         batches,
         budgets,
+        costs,
         datasets,
         doctor,
         endpoints,
@@ -128,6 +129,7 @@ def app(settings: Settings) -> App:
         monitors,
         persons,
         policy,
+        prices,
         principals,
         reviews,
         runs,
@@ -164,8 +166,10 @@ def app(settings: Settings) -> App:
     from tandem.gateway import approved as endpoints_approved
     from tandem.gateway.cache import Cache
     from tandem.gateway.compile import Compiler, Sources
-    from tandem.gateway.declare import declare
+    from tandem.gateway.declare import declare, declare_prices
     from tandem.gateway.inside import Inside
+    from tandem.gateway.pricing.meters import Meters
+    from tandem.gateway.pricing.repo import Prices, Throughputs
     from tandem.gateway.repo import Routes
     from tandem.gateway.routing import board
     from tandem.governance import lend
@@ -178,6 +182,11 @@ def app(settings: Settings) -> App:
     from tandem.governance.approvals.approvals import Approvals
     from tandem.governance.approvals.requests import Requests
     from tandem.governance.audit import Audit
+    from tandem.governance.bills.correct import Corrections
+    from tandem.governance.bills.forecast import Forecasts
+    from tandem.governance.bills.reconcile import Bills
+    from tandem.governance.bills.reprice import Repricing
+    from tandem.governance.bills.savings import Audits
     from tandem.governance.caps import Caps
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
@@ -197,7 +206,7 @@ def app(settings: Settings) -> App:
     from tandem.monitoring.tell import teller
     from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
-    from tandem.observability.move import Mover, Rule
+    from tandem.observability.move import Mover, Rule, between_passes
     from tandem.observability.traces import Traces
     from tandem.observability.usage import Usages
     from tandem.registry.registry import Registry
@@ -245,7 +254,21 @@ def app(settings: Settings) -> App:
     )
     admin = keys.first(os.environ.get("TANDEM_ADMIN_KEY"))
     declare(table, vault, settings.providers, settings.endpoints)
-    sources = Sources(registry=registry, routes=table, keys=keys, ledger=ledger, blobs=blobs, vault=vault, clock=clock)
+    priced, seen = Prices(sql, clock, audit), Throughputs(sql)
+    mispriced = declare_prices(priced, settings.prices.file)
+    if mispriced:
+        print(f"tandem control: {mispriced} The prices of before go on holding.", file=sys.stderr, flush=True)
+    sources = Sources(
+        registry=registry,
+        routes=table,
+        prices=priced,
+        throughputs=seen,
+        keys=keys,
+        ledger=ledger,
+        blobs=blobs,
+        vault=vault,
+        clock=clock,
+    )
     compiler = Compiler(
         sources,
         replica=home / "replica.db",
@@ -255,6 +278,22 @@ def app(settings: Settings) -> App:
         environment=os.environ,
     )
     compiler.publish()
+    corrections = Corrections(ledger, recorded, clock, lambda: between_passes(home / "journal"))
+    bills = Bills(
+        corrections=corrections,
+        traces=recorded,
+        audit=audit,
+        sql=sql,
+        clock=clock,
+        known=lambda: compiler.book().price,
+        work=home / "work" / "bills",
+    )
+    repricing = Repricing(
+        corrections=corrections, traces=recorded, audit=audit, sql=sql, clock=clock, known=lambda: compiler.book().price
+    )
+    forecasts = Forecasts(ledger=ledger, audit=audit, sql=sql, clock=clock)
+    audits = Audits(traces=recorded, subjects=subjects, clock=clock, known=lambda: compiler.book().price, routes=compiler.routes)
+    meters = Meters(table, seen, recorded, clock)
     jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
     train = make_train(registry, clock, lake=home / "lake", work=home / "work")
     jobs.register("train", train)
@@ -338,6 +377,8 @@ def app(settings: Settings) -> App:
         subjects=subjects,
         erasures=erasures,
         ledger=ledger,
+        bills=bills,
+        forecasts=forecasts,
         audit=audit,
         sql=sql,
         keys=keys,
@@ -382,7 +423,21 @@ def app(settings: Settings) -> App:
             monitors.routes(watch),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),
-            doctor.routes(home, compiler, table, audit, ledger, told_of),
+            prices.routes(priced, compiler.book, compiler.current, clock),
+            costs.routes(
+                costs.Sources(
+                    bills=bills,
+                    repricing=repricing,
+                    forecasts=forecasts,
+                    audits=audits,
+                    ledger=ledger,
+                    traces=recorded,
+                    table=table,
+                    clock=clock,
+                    staging=home / "work",
+                )
+            ),
+            doctor.routes(home, compiler, table, audit, ledger, told_of, mispriced),
         ],
         openai=[files.routes(kept), batches.routes(asked)],
         pages=[pages.routes(shown)],
@@ -391,7 +446,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, requests, rotation, queue, courier, upkeep, caps, mover, compiler):
+        for part in (watch, requests, rotation, queue, courier, upkeep, caps, meters, forecasts, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -425,6 +480,8 @@ def app(settings: Settings) -> App:
         "vault": lambda: rotation.run(told),
         "files": keep_up,
         "caps": lambda: caps.run(told),
+        "meters": lambda: meters.run(told),
+        "forecasts": lambda: forecasts.run(told),
         "jobs": work,
     }
     return App(build(face), background, close, admin)

@@ -51,6 +51,7 @@ SECTIONS = (
     "decisions",
     "traces",
     "retention",
+    "prices",
     "providers",
     "endpoints",
     "alerts",
@@ -159,6 +160,14 @@ class RetentionOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriceOptions:
+    """Prices of your own, beside the packaged catalogue."""
+
+    file: Path | None = None
+    """JSON with price rows; a relative path begins at this file. Unset: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderOptions:
     """One host of language models."""
 
@@ -170,6 +179,10 @@ class ProviderOptions:
     """`env:NAME`, `file:PATH` or a literal; several are rotated. Unset: the variable of the known host, at its own address."""
     prices: str | None = None
     """Whose price list applies. Unset: that of the known host of this name, else the protocol's own vendor's."""
+    hour_price: str = ""
+    """US dollars an hour, of a machine of your own: tokens are priced by it."""
+    tokens_per_second: float = 0.0
+    """Input and output tokens that the machine does in a second when it is busy. 0: as it is measured."""
     region: str = ""
     """Where it keeps and processes what it is sent, in your own words."""
     collects: bool = True
@@ -246,6 +259,7 @@ class Settings:
     decisions: DecisionOptions = DecisionOptions()
     traces: TraceOptions = TraceOptions()
     retention: Mapping[str, RetentionOptions] = field(default_factory=dict)
+    prices: PriceOptions = PriceOptions()
     providers: Mapping[str, Provider] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)
@@ -261,6 +275,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     decisions: DecisionOptions = DecisionOptions()
     traces: TraceOptions = TraceOptions()
     retention: dict[str, RetentionOptions] = {}
+    prices: PriceOptions = PriceOptions()
     providers: dict[str, ProviderOptions] = {}
     endpoints: dict[str, EndpointOptions] = {}
     alerts: dict[str, AlertOptions] = {}
@@ -298,6 +313,7 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
         decisions=file.decisions,
         traces=file.traces,
         retention={name: _retention(name, rule, file.traces, path) for name, rule in file.retention.items()},
+        prices=PriceOptions(file=None if file.prices.file is None else path.parent / file.prices.file),
         providers={name: _provider(name, options, text, path) for name, options in file.providers.items()},
         endpoints={name: _endpoint(name, options, text, path) for name, options in file.endpoints.items()},
         alerts={name: _alert(name, options, text, path) for name, options in file.alerts.items()},
@@ -324,6 +340,7 @@ _TABLES: dict[str, Any] = {
     "decisions": DecisionOptions,
     "traces": TraceOptions,
     "retention.*": RetentionOptions,
+    "prices": PriceOptions,
     "providers.*": ProviderOptions,
     "endpoints.*": EndpointOptions,
     "endpoints.*.timeouts": Timeouts,
@@ -409,7 +426,14 @@ def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Pro
         raise Invalid(
             f"{path}: the base_url of provider '{name}' must begin with http:// or https://.", field=f"providers.{name}.base_url"
         )
-    return replace(provider, region=options.region, collects=options.collects, managed=_managed(text, path, f"providers.{name}"))
+    return replace(
+        provider,
+        hour_price=options.hour_price,
+        tokens_per_second=options.tokens_per_second,
+        region=options.region,
+        collects=options.collects,
+        managed=_managed(text, path, f"providers.{name}"),
+    )
 
 
 def _server(options: ServerOptions, path: Path) -> ServerOptions:

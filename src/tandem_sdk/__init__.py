@@ -20,6 +20,20 @@ from tandem_sdk.batches import Batch, Counts, Problem, Problems
 from tandem_sdk.budgets import Budget, Limit, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
 from tandem_sdk.client import Client, __version__
+from tandem_sdk.costs import (
+    Anew,
+    BillLine,
+    Cause,
+    Day,
+    Forecast,
+    Keyed,
+    Reconciliation,
+    Repriced,
+    Saving,
+    Savings,
+    Spending,
+    SpentOn,
+)
 from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Target, Timeouts
 from tandem_sdk.errors import (
     ApprovalNeeded,
@@ -47,12 +61,13 @@ from tandem_sdk.keys import Key, NewKey, Principal, Terms
 from tandem_sdk.monitors import Histogram, Monitor, Report
 from tandem_sdk.persons import Invitation, Link, Person, Team
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
+from tandem_sdk.prices import Imported, Price
 from tandem_sdk.providers import Check, KnownHost, Model, Provider
 from tandem_sdk.reviews import Exported, Review, Said, Tally
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
 from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
-from tandem_sdk.traces import Attempt, Call, Content, Routed, Span, Trace, TraceRow, Usage, Weighed
+from tandem_sdk.traces import Attempt, Call, Content, Corrected, Routed, Span, Trace, TraceRow, Usage, Weighed
 from tandem_sdk.usage import Use, Using
 from tandem_sdk.vault import MasterKey
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
@@ -62,6 +77,7 @@ __all__ = [
     "Alert",
     "Alias",
     "AliasState",
+    "Anew",
     "Approval",
     "ApprovalNeeded",
     "Asking",
@@ -72,10 +88,12 @@ __all__ = [
     "AuditReport",
     "AuditRow",
     "Batch",
+    "BillLine",
     "Blocked",
     "Broken",
     "Budget",
     "Call",
+    "Cause",
     "Chat",
     "Check",
     "Choosing",
@@ -83,7 +101,9 @@ __all__ = [
     "Client",
     "Conflict",
     "Content",
+    "Corrected",
     "Counts",
+    "Day",
     "Decision",
     "Delivery",
     "Detector",
@@ -95,6 +115,7 @@ __all__ = [
     "Exported",
     "Finding",
     "Forbidden",
+    "Forecast",
     "Found",
     "Gate",
     "GateRefused",
@@ -105,10 +126,12 @@ __all__ = [
     "Guard",
     "Histogram",
     "Hit",
+    "Imported",
     "Invalid",
     "Invitation",
     "Key",
     "KeyCopy",
+    "Keyed",
     "KnownHost",
     "Limit",
     "Lineage",
@@ -125,14 +148,17 @@ __all__ = [
     "Person",
     "Piece",
     "Prediction",
+    "Price",
     "Principal",
     "Problem",
     "Problems",
     "Promotion",
     "Provider",
     "RateLimited",
+    "Reconciliation",
     "Refused",
     "Report",
+    "Repriced",
     "Request",
     "Resting",
     "Review",
@@ -140,10 +166,14 @@ __all__ = [
     "Run",
     "RunFailed",
     "Said",
+    "Saving",
+    "Savings",
     "Score",
     "Scoring",
     "Span",
     "Spend",
+    "Spending",
+    "SpentOn",
     "Tally",
     "TandemError",
     "Target",

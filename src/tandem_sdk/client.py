@@ -13,6 +13,7 @@ from tandem_sdk.audit import AuditLog
 from tandem_sdk.batches import Batches
 from tandem_sdk.budgets import Budgets, Limits
 from tandem_sdk.calls import Chat, Decision, Message, Piece, Prediction, Row
+from tandem_sdk.costs import Costs
 from tandem_sdk.datasets import Datasets
 from tandem_sdk.decisions import Decisions
 from tandem_sdk.endpoints import Endpoints
@@ -22,6 +23,7 @@ from tandem_sdk.keys import Keys, Principal
 from tandem_sdk.monitors import Monitors
 from tandem_sdk.persons import Persons, Teams
 from tandem_sdk.policies import Policies
+from tandem_sdk.prices import Prices
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
 from tandem_sdk.reviews import Reviews
@@ -70,9 +72,11 @@ class Client:
         self.providers = Providers(self._wire)
         self.persons = Persons(self._wire)
         self.teams = Teams(self._wire)
+        self.prices = Prices(self._wire)
         self.keys = Keys(self._wire)
         self.budgets = Budgets(self._wire)
         self.limits = Limits(self._wire)
+        self.costs = Costs(self._wire)
         self.gates = Gates(self._wire)
         self.monitors = Monitors(self._wire)
         self.approvals = Approvals(self._wire)

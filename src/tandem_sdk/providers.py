@@ -19,6 +19,10 @@ class Provider:
     """References or fingerprints, never the keys themselves."""
     prices: str | None = None
     """Whose price list applies."""
+    hour_price: str = ""
+    """US dollars an hour, of a machine of one's own."""
+    tokens_per_second: float = 0.0
+    """What the machine does in a second; 0: as it is measured."""
     region: str = ""
     """Where it keeps and processes what it is sent."""
     collects: bool = True
@@ -99,6 +103,8 @@ class Providers:
         prices: str | None = None,
         region: str | None = None,
         collects: bool | None = None,
+        hour_price: str | None = None,
+        tokens_per_second: float | None = None,
     ) -> Provider:
         """Makes or replaces a provider; of a known host (`known`) everything may be left out.
 
@@ -110,13 +116,15 @@ class Providers:
             prices: whose price list applies; None: the known host's, else the protocol's own vendor.
             region: where it keeps and processes what it is sent, in your own words.
             collects: whether it may keep what it is sent, or learn from it; None: yes.
+            hour_price: dollars an hour of a machine of one's own, by which tokens are priced then.
+            tokens_per_second: input and output tokens that it does in a second when it is busy; None: as it is measured.
 
         Raises:
             Invalid: there is no address.
             Conflict: `tandem.toml` declares it.
         """
         given = {"protocol": protocol, "base_url": base_url, "keys": None if keys is None else list(keys), "prices": prices,
-            "region": region, "collects": collects,
+            "region": region, "collects": collects, "hour_price": hour_price, "tokens_per_second": tokens_per_second,
         }  # fmt: skip
         body = {field: value for field, value in given.items() if value is not None}
         return read_reply(Provider, self._wire.send("PUT", f"{API}/providers/{segment(name)}", body))

@@ -69,6 +69,20 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Corrected:
+    """A cost that was put in the place of what was booked, in nano-dollars."""
+
+    call: str
+    attempt: int = 0
+    booked: int | None = None
+    """At first; None where no price was known."""
+    cost: int = 0
+    at: int = 0
+    by: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call as it was recorded when it ended."""
 
@@ -125,6 +139,8 @@ class Trace:
     """By call id; None when it was not asked for."""
     scores: tuple[Score, ...] = ()
     """What people and scorers said of its calls, oldest first."""
+    corrections: tuple[Corrected, ...] = ()
+    """Attempts whose cost was corrected after they were booked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,10 +32,15 @@ def leaves() -> Iterator[tuple[str, click.Command]]:
         for name in rows:
             command = cli.get_command(context, name)
             assert command is not None
-            if isinstance(command, click.Group):
-                yield from ((f"{name} {child}", command.commands[child]) for child in command.commands)
-            else:
-                yield name, command
+            yield from within(name, command)
+
+
+def within(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for child, found in command.commands.items():
+            yield from within(f"{name} {child}", found)
+    else:
+        yield name, command
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from tandem.gateway.call import NOTHING_SENT, UNKNOWN, Call, Door, open_call, op
 from tandem.gateway.compile import Compiler, Sources
 from tandem.gateway.inside import Inside
 from tandem.gateway.metrics import Metrics
+from tandem.gateway.pricing.repo import Prices, Throughputs
 from tandem.gateway.repo import Routes
 from tandem.gateway.routing.board import Told
 from tandem.gateway.snapshot import Replica
@@ -56,6 +57,9 @@ from tandem.governance.approvals.approvals import Approvals
 from tandem.governance.approvals.requests import Requests
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
+from tandem.governance.bills.correct import Corrections
+from tandem.governance.bills.forecast import Forecasts
+from tandem.governance.bills.reconcile import Bills
 from tandem.governance.digest import PEPPER
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
@@ -172,6 +176,8 @@ class House:
         sources = Sources(
             registry=self.registry,
             routes=self.table,
+            prices=Prices(self.sql, clock, self.audit),
+            throughputs=Throughputs(self.sql),
             keys=self.keys,
             ledger=self.ledger,
             blobs=self.blobs,
@@ -179,6 +185,15 @@ class House:
             clock=clock,
         )
         self.compiler = Compiler(sources, replica=home / "replica.db", served=home / "served", max_age=None, environment={})
+        self.bills = Bills(
+            corrections=Corrections(self.ledger, self.traces, clock, nullcontext),
+            traces=self.traces,
+            audit=self.audit,
+            sql=self.sql,
+            clock=clock,
+            known=lambda: self.compiler.book().price,
+            work=home / "work",
+        )
         self.shelf = Shelf(home / "search")
         self.tokens: dict[str, str] = {}
         self.issuers: dict[str, Issuer] = {}
@@ -207,6 +222,8 @@ class House:
             subjects=self.subjects,
             erasures=self.erasures,
             ledger=self.ledger,
+            bills=self.bills,
+            forecasts=Forecasts(ledger=self.ledger, audit=self.audit, sql=self.sql, clock=self.clock),
             audit=self.audit,
             sql=self.sql,
             keys=self.keys,
@@ -717,6 +734,7 @@ def every_page(house: House) -> Mapping[str, str]:
         "people": "/people",
         "keys": "/keys",
         "budgets": "/budgets",
+        "costs": "/costs",
         "audit": "/audit",
         "usage": "/audit/usage",
         "missing": "/runs/run_nothing",

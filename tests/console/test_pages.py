@@ -18,6 +18,8 @@ from tandem.core.principal import LOCAL
 from tandem.gateway.routing.board import Told
 from tandem.gateway.routing.health import Resting
 from tandem.governance.authorise import Scope
+from tandem.governance.bills.export import by_hand
+from tandem.governance.bills.reconcile import Asked
 from tandem.governance.people.lasting import SESSION_SECONDS
 from tandem.governance.sessions import COOKIE
 from tests.console.house import EVIL, House, every_page
@@ -57,6 +59,7 @@ PAGES = [
     "people",
     "keys",
     "budgets",
+    "costs",
     "audit",
     "missing",
 ]
@@ -519,6 +522,20 @@ async def test_budgets_are_bars_of_what_is_spent(house: House) -> None:
     assert any(label.startswith(f"{100 * account.settled / account.cap:.2f}".rstrip("0")) for label in labels)
     assert "key/vera" in shown.text
     assert "org" not in shown.text.split()
+
+
+async def test_costs_are_bars_and_the_bill_is_told(house: House) -> None:
+    columns = by_hand(["date=day", "model=model", "cost=usd"])
+    bill = io.StringIO("day,model,usd\n2025-11-22,no-such-model,0.5\n")
+    house.bills.reconcile(bill, "bill.csv", Asked(provider="mock", columns=columns), by=LOCAL)
+    async with house.client("iris") as client:
+        found = await page(client, "/costs")
+    assert len([each for each in found.all("rect") if each.get("class") == "full"]) == 30
+    for text in ("By model", "By endpoint", "By team", "billed, and not recorded here", "$0.5", "Budgets, looked ahead"):
+        assert text in found.text
+    assert "not enough data" in found.text
+    async with house.client("vera") as client:
+        assert "Last reconciliation" not in (await page(client, "/costs")).text
 
 
 async def test_only_an_admin_erases_and_only_when_sure(house: House) -> None:

@@ -6,7 +6,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -456,10 +456,18 @@ def test_a_document_is_named_by_a_plain_path(name: str) -> None:
 
 def test_readers_are_words_that_are_known() -> None:
     assert check_readers(["team/b", "everyone", "team/b"]) == ("everyone", "team/b")
-    for word in ("", "all", "team/", "role/wizard", "team/a b", "person/x"):
+    for word in ("", "all", "team/", "role/wizard", "team/a b", "user/x"):
         with pytest.raises(Invalid):
             check_readers([word])
     assert "everyone" in readers_of(person())
+
+
+def test_a_person_reads_by_their_own_name_and_through_their_keys() -> None:
+    signed_in = Principal(id="per_1", name="ada", team="red", kind="person", role="editor", owner="person/ada")
+    key = Principal(id="key_1", name="app", team="red", role="viewer", owner="person/ada")
+    assert readers_of(signed_in) == {"everyone", "team/red", "role/editor", "person/ada"}  # and not what a key of this name read
+    assert readers_of(key) == {"everyone", "team/red", "role/viewer", "person/ada", "key/app"}
+    assert readers_of(replace(key, owner="service/ada")) == {"everyone", "team/red", "role/viewer", "key/app"}
 
 
 def test_hashed_vectors_are_near_for_near_words() -> None:

@@ -22,6 +22,7 @@ TABLES: Mapping[str, Any] = {
     "## `[decisions]`": settings.DecisionOptions,
     "## `[traces]`": settings.TraceOptions,
     "## `[retention.NAME]`": settings.RetentionOptions,
+    "## `[prices]`": settings.PriceOptions,
     "## `[providers.NAME]`": settings.ProviderOptions,
     "## `[endpoints.NAME]`": settings.EndpointOptions,
     "### `route = [{ … }]`": Target,

@@ -14,6 +14,7 @@ from tandem.core.errors import Invalid
 from tandem.core.principal import LOCAL
 from tandem.gateway.compile import Compiler, Sources, seal_keys
 from tandem.gateway.declare import declare
+from tandem.gateway.pricing.repo import Prices, Throughputs
 from tandem.gateway.repo import Routes
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
@@ -48,6 +49,8 @@ def control(tmp_path: Path) -> Iterator[Control]:
     sources = Sources(
         registry=Registry(sql, blobs, audit, clock),
         routes=table,
+        prices=Prices(sql, clock, audit),
+        throughputs=Throughputs(sql),
         keys=Keys(sql, vault, clock, audit),
         ledger=ledger,
         blobs=blobs,

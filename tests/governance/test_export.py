@@ -280,7 +280,7 @@ def test_rows_from_before_are_hashed_and_say_what_they_said(tmp_path: Path) -> N
     sql = Sql(url)
     with sql.write() as conn:
         config.attributes["connection"] = conn
-        command.upgrade(config, "0008")
+        command.upgrade(config, "0009")
     vault, clock = Vault(bytes(32)), FixedClock()
     with sqlite3.connect(tmp_path / "control.db") as db:
         db.execute("ALTER TABLE audit ADD COLUMN hash TEXT")

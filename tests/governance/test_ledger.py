@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.postgres import Server
 
-from tandem.core.clock import MICROS, FixedClock
+from tandem.core.clock import MICROS, FixedClock, micros
 from tandem.core.errors import Conflict, NotFound, Unavailable
 from tandem.core.ids import new_call, new_trace
 from tandem.core.money import Usage
 from tandem.core.policy import Budget
 from tandem.core.secret import Secret
 from tandem.core.trace import Attempt
-from tandem.governance.ledger import LEASE_SECONDS, Ledger, NoRoom, Want
+from tandem.governance.ledger import LEASE_SECONDS, Correction, Ledger, NoRoom, Want
 from tandem.observability.move import Batch, Counted
 from tandem.observability.record import Begun, Ended, Hold
 from tandem.store.raw import PostgresRows
@@ -543,3 +543,54 @@ def test_nothing_is_lent_to_a_worker_that_was_buried(empty: Ledger) -> None:
     with pytest.raises(Unavailable, match="taken for dead"):
         empty.lease("a", [Want(scope=SCOPE, meter="day", need=4, like=4)])
     hold(empty, SCOPE, "day", 4, "b")
+
+
+def test_a_correction_moves_everything_by_the_difference_once(ledger: Ledger) -> None:
+    (lease,) = ledger.lease("a", [want(500)])  # type: ignore[misc]
+    record, batch = begun(Hold(lease.lease, SCOPE, "day", 500), at=micros("2025-06-15T16:00:00Z"))
+    ledger.post(batch)
+    ledger.post(ended(record, 400))
+    assert account(ledger) == (400, 100)
+    better = Correction(call=record.call, attempt=0, cost=150, scopes=(SCOPE,), at=record.at)
+    unknown = Correction(call="cal_x", attempt=0, cost=150, scopes=(SCOPE,), at=record.at)
+    assert ledger.correct([better, unknown]) == 1
+    assert ledger.correct([better]) == 0
+    assert account(ledger) == (150, 100)
+    assert ledger.spend(SCOPE, since=0, until=2**60) == (150, 1, 0)
+    assert ledger.has_booked(record.call, 0, 150)
+    ledger.post(ended(record, 400))  # the journal read twice books nothing anew
+    assert account(ledger) == (150, 100)
+
+
+def test_a_correction_gives_a_price_to_what_had_none(ledger: Ledger) -> None:
+    record, batch = begun(Hold("lea_x", SCOPE, "day", 0), at=micros("2025-06-15T16:00:00Z"))
+    ledger.post(batch)
+    attempt = Attempt(
+        call=record.call,
+        attempt=0,
+        target="m",
+        usage=Usage(),
+        cost=None,
+        reserved=0,
+        outcome="ok",
+        start=record.at,
+        end=record.at,
+    )
+    ledger.post(Batch(begun=[], ended=[Ended(record.trace, attempt, (), (SCOPE,))], offsets={}, boots={}))
+    assert ledger.spend(SCOPE, since=0, until=2**60) == (0, 1, 1)
+    assert ledger.correct([Correction(call=record.call, attempt=0, cost=0, scopes=(SCOPE,), at=record.at)]) == 1
+    assert ledger.spend(SCOPE, since=0, until=2**60) == (0, 1, 0)
+    assert ledger.correct([Correction(call=record.call, attempt=0, cost=7, scopes=(SCOPE,), at=record.at)]) == 1
+    assert ledger.spend(SCOPE, since=0, until=2**60) == (7, 1, 0)
+
+
+def test_a_cap_that_was_set_after_the_attempt_follows_its_correction(ledger: Ledger) -> None:
+    record, batch = begun(Hold("lea_x", "org", "day", 0), at=micros("2025-06-15T16:00:00Z"))
+    ledger.post(batch)
+    attempt = Attempt(
+        call=record.call, attempt=0, target="m", usage=Usage(), cost=90, reserved=90, outcome="ok", start=record.at, end=record.at
+    )
+    ledger.post(Batch(begun=[], ended=[Ended(record.trace, attempt, (), (SCOPE,))], offsets={}, boots={}))
+    ledger.lease("a", [want(10)])  # opens the account
+    ledger.correct([Correction(call=record.call, attempt=0, cost=10, scopes=(SCOPE,), at=record.at)])
+    assert account(ledger) == (10, 10)

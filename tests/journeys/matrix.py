@@ -118,6 +118,27 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("PUT", "/limits/{scope}"): Rule(may=ADMINS, path="/limits/team/red", json={"unit": "requests", "cap": 100000}, stranger=403),
     ("DELETE", "/limits/{scope}"): Rule(may=ADMINS, path="/limits/key/gone-{role}?unit=tokens", stranger=403),
     ("GET", "/spend"): Rule(may=READ, path="/spend?scope=team/red", stranger=403),
+    ("GET", "/cost/spend"): Rule(may=READ),
+    ("GET", "/cost/prices"): Rule(may=READ),
+    ("PUT", "/cost/prices/{target}"): Rule(
+        may=ADMINS, path="/cost/prices/mock/made-by-{role}", json={"rates": {"input": "1", "output": "2"}}, stranger=403
+    ),
+    ("DELETE", "/cost/prices/{target}"): Rule(may=ADMINS, path="/cost/prices/mock/none", ok=NONE_SUCH, stranger=403),
+    ("POST", "/cost/prices/import"): Rule(
+        may=ADMINS,
+        json={"name": "p.json", "text": '{"prices": [{"target": "mock/x", "input": "1", "output": "2"}]}'},
+        stranger=403,
+    ),
+    ("POST", "/cost/reconcile"): Rule(
+        may=AUDIT,
+        path="/cost/reconcile?provider=mock&columns=date=day,model=model,cost=cost",
+        send={"content": "day,model,cost\n2026-01-01,gpt-4o-mini,1\n", "headers": {"content-type": "text/csv"}},
+        stranger=403,
+    ),
+    ("GET", "/cost/forecast"): Rule(may=READ),
+    ("GET", "/cost/audit"): Rule(may=READ),
+    ("POST", "/cost/reprice"): Rule(may=AUDIT, json={"since": 0}, stranger=403),
+    ("GET", "/cost/reconciliations"): Rule(may=AUDIT, stranger=403),
     ("GET", "/gates"): Rule(may=READ),
     ("PUT", "/gates/{kind}/{name}"): Rule(may=ADMINS, path="/gates/model/red", json={"minimum": 0.6}, stranger=403),
     ("GET", "/audit"): Rule(may=AUDIT, team=True, stranger=403),
@@ -277,6 +298,7 @@ PAGES: dict[tuple[str, str], Rule] = {
     ("GET", "/audit/verify"): Rule(may=AUDIT),
     ("POST", "/audit/verify"): Rule(may=AUDIT),
     ("GET", "/budgets"): Rule(may=READ),
+    ("GET", "/costs"): Rule(may=READ),
     ("GET", "/endpoints"): Rule(may=READ),
     ("GET", "/keys"): Rule(may=READ),
     ("POST", "/keys"): Rule(

@@ -32,6 +32,7 @@ RAW = (
     ("GET", "/audit/verify"),
     ("POST", "/audit/verify"),
     ("GET", "/budgets"),
+    ("GET", "/costs"),
     ("POST", "/console/sign-in"),
     ("POST", "/console/sign-out"),
     ("GET", "/console/sso/{provider}/callback"),

@@ -185,6 +185,11 @@ def test_calls_count_for_the_person_who_owns_the_key(house: Platform) -> None:
         return int(house.api("GET", "/spend?scope=person/bob")["attempts"])
 
     assert until(lambda: attempts() >= 2)
+    house.api("PUT", "/budgets/person/bob", json={"cap": "0.000000001"})
+    for key in (one, other):  # a cap of the person holds both keys, and nobody else's
+        refused = until(lambda key=key: (reply := asked(house, key)).status_code == 429 and reply)  # type: ignore[misc]
+        assert "person/bob" in refused.text
+    assert asked(house, ADMIN).status_code == 200
 
 
 def test_an_invitation_is_redeemed_in_the_console(house: Platform) -> None:

@@ -30,6 +30,7 @@ IN_URL = "canary-password-in-an-address"
 HOOK = "canary-token-of-a-hook-2d8b"
 SIGNING = "whsec_" + base64.b64encode(b"canary of a signing secret, 3e1f").decode()
 MAILING = "canary-password-of-a-mail-server-6a0c"
+SIGN_IN = "canary-sentence-of-a-person-83f1"
 TOML = """
 [server]
 drain_seconds = 3
@@ -81,6 +82,10 @@ class Drive:
     """What was asked, and all that was answered."""
 
     house: Platform
+    link: str = ""
+    """A link to join."""
+    session: str = ""
+    """The cookie of a person who is signed in."""
     made: str = ""
     """A key that was made through the API."""
     answers: list[tuple[str, bytes]] = field(default_factory=list)
@@ -104,6 +109,9 @@ class Drive:
         text = {
             "the admin key": ADMIN,
             "a made key": self.made,
+            "a link to join": self.link,
+            "a session's cookie": self.session,
+            "a person's password": SIGN_IN,
             "a provider's key from the environment": PROVIDER,
             "a provider's key as a literal": LITERAL,
             "a mistyped key": WRONG,
@@ -143,6 +151,28 @@ def driven(drive: Drive) -> Drive:
     """Everything that can be done with the secrets, well and badly."""
     house = drive.house
     drive.made = house.key("made", role="editor")
+    house.api("POST", "/persons", json={"name": "pat", "email": "pat@example.org", "teams": {"default": "editor"}})
+    drive.ask("PUT", "/api/v1/persons/pat/password", json={"password": SIGN_IN})
+    drive.ask("PUT", "/api/v1/persons/pat/password", json={"password": SIGN_IN, "x": SIGN_IN})
+    told = {"name": "pat", "password": SIGN_IN}
+    drive.session = httpx2.post(f"{house.url}/api/v1/session", json=told, verify=TLS).cookies["tandem_session"]
+    drive.link = house.api("POST", "/invitations", json={"email": "q@example.org", "teams": {"red": "viewer"}})[
+        "link"
+    ].rpartition("/")[2]
+    signed_in = {"cookie": f"tandem_session={drive.session}"}
+    for method, path in (
+        ("GET", "/api/v1/session"),
+        ("GET", "/people"),
+        ("GET", "/keys"),
+        ("POST", "/api/v1/session"),
+        ("GET", "/"),
+    ):
+        drive.ask(
+            method, path, None, headers=signed_in, json={"name": SIGN_IN, "password": SIGN_IN} if method == "POST" else None
+        )
+    drive.ask("POST", "/console/sign-in", None, data={"name": "pat", "password": f"{SIGN_IN}!"})
+    drive.ask("POST", f"/join/{drive.link}x", None, data={"name": "pat", "password": SIGN_IN, "again": SIGN_IN})
+    drive.ask("POST", "/api/v1/invitations/redeem", None, json={"token": drive.link, "name": "pat", "password": SIGN_IN})
     literal = {"protocol": "openai", "base_url": f"{house.mock_url}/v1", "keys": [LITERAL, "env:CANARY"]}
     assert drive.ask("PUT", "/api/v1/providers/literal", json=literal).status_code == 200
     drive.ask("PUT", "/api/v1/providers/url", json={**literal, "base_url": f"http://user:{IN_URL}@127.0.0.1"})

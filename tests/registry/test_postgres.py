@@ -15,15 +15,17 @@ from sqlalchemy import text
 import tandem
 from tandem.core.asset import Ref
 from tandem.core.endpoint import Endpoint, Target
-from tandem.core.errors import Blocked, Conflict, TandemError, Unavailable
+from tandem.core.errors import Blocked, Conflict, NotFound, TandemError, Unauthenticated, Unavailable
 from tandem.core.policy import Gate
-from tandem.core.principal import LOCAL
+from tandem.core.principal import LOCAL, Terms
 from tandem.gateway.repo import Routes
 from tandem.governance.authorise import ALL
 from tandem.governance.keys import Keys
+from tandem.governance.people.invitations import Invited
 from tandem.jobs.repo import Runs
 from tandem.store.sql import Sql, metadata, migrate
 from tandem.store.vault import Vault
+from tests.governance.people.place import GOOD, people
 from tests.postgres import Server, needed
 from tests.registry.conftest import House, house, person
 
@@ -151,3 +153,33 @@ def test_a_move_whose_audit_fails_did_not_happen(here: House) -> None:
 def test_a_server_that_is_away_is_unavailable() -> None:
     with pytest.raises(Unavailable), Sql("postgresql+psycopg://tandem@127.0.0.1:1/none").read():
         pass
+
+
+def test_persons_sign_in_are_invited_and_lose_their_keys(here: House) -> None:
+    law = people(here.home, url=here.sql.url.render_as_string(hide_password=False))
+    law.person("ada", red="editor", blue="viewer")
+    cookie = law.sessions.sign_in("ada@example.org", GOOD, address="192.0.2.1").cookie
+    assert law.sessions.act_in(cookie, "red").role == "editor"
+    key, old = law.keys.create("ci", team="red", role="editor", terms=Terms(owner="person/ada", kinds=("chat",)), by=LOCAL)
+    _, new = law.keys.rotate("ci", overlap=60, by=LOCAL)
+    both = [law.keys.find_digest(law.keys.digest(secret.reveal())) for secret in (old, new)]
+    assert [found.id for found in both if found] == [key.id, key.id]
+    with pytest.raises(Unauthenticated):
+        law.sessions.sign_in("ada", "wrong", address="192.0.2.1")
+    token = law.invitations.invite(Invited(email="bob@example.org", teams={"red": "viewer"}), by=LOCAL)[1].reveal()
+    joined: list[str] = []
+
+    def join(number: int) -> None:
+        try:
+            joined.append(law.invitations.redeem(token, name=f"bob-{number}", password=GOOD).name)
+        except NotFound:
+            pass
+
+    at_once(join)
+    assert len(joined) == 1
+    version = law.keys.changes(0)[0]
+    law.persons.remove("ada", by=LOCAL)
+    assert dict(law.keys.changes(version)[1]) == dict.fromkeys(law.keys.digest(secret.reveal()) for secret in (old, new))
+    assert law.sessions.by_cookie(cookie) is None
+    assert law.audit.verify().ok
+    law.sql.close()

@@ -125,7 +125,7 @@ def _model(name: str, target: str, snapshot: Snapshot) -> list[Finding]:
     if provider not in snapshot.hosts:
         return [_bad(name, f"{target} names a provider that is not set up", f"tandem provider set {provider} --url …")]
     if target not in snapshot.prices:
-        hint = "Calls under a hard cap are refused; set the provider's `prices`."
+        hint = f"Calls under a hard cap are refused; set the provider's `prices`, or tandem cost price set {target} …"
         return [_bad(name, f"no price is known for {target}", hint)]
     return []
 
@@ -148,8 +148,14 @@ def _bad(name: str, detail: str, hint: str) -> Finding:
     return Finding(check=f"endpoint {name}", ok=False, detail=detail, hint=hint)
 
 
-def routes(home: Path, compiler: Compiler, table: Routes, audit: Audit, ledger: Ledger, alerts: Alerts) -> APIRouter:
-    """The route of the doctor."""
+def routes(
+    home: Path, compiler: Compiler, table: Routes, audit: Audit, ledger: Ledger, alerts: Alerts, mispriced: str = ""
+) -> APIRouter:
+    """The route of the doctor.
+
+    Args:
+        mispriced: what is wrong with the settings' price file; empty where nothing is.
+    """
     router = APIRouter(tags=["doctor"])
 
     @router.get("/doctor")
@@ -157,6 +163,9 @@ def routes(home: Path, compiler: Compiler, table: Routes, audit: Audit, ledger: 
         """Checks settings and stores."""
         authorise(by, "audit")
         found = examine(home, compiler.current(), table, audit, ledger, compiler.damaged, alerts)
+        if mispriced:
+            hint = "The prices of before go on holding. Mend the file and start again."
+            found.append(Finding(check="prices", ok=False, detail=mispriced, hint=hint))
         return answer([asdict(finding) for finding in found])
 
     return router

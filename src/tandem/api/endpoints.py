@@ -91,6 +91,8 @@ class ProviderIn(BaseModel):
     base_url: Annotated[str, Field(max_length=2048)] | None = None
     keys: Annotated[list[Annotated[str, Field(min_length=1, max_length=8192)]], Field(max_length=32)] | None = None
     prices: Name | None = None
+    hour_price: Annotated[str, Field(max_length=32, description="Dollars an hour of a machine of one's own")] = ""
+    tokens_per_second: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     region: Annotated[str, Field(max_length=140)] = ""
     collects: bool = True
 
@@ -216,7 +218,13 @@ def routes(
             complete(name, protocol=body.protocol, base_url=body.base_url, keys=body.keys, prices=body.prices),
             vault,
         )
-        provider = replace(provider, region=body.region, collects=body.collects)
+        provider = replace(
+            provider,
+            hour_price=body.hour_price,
+            tokens_per_second=body.tokens_per_second,
+            region=body.region,
+            collects=body.collects,
+        )
         etag = table.put_provider(provider, by=by)
         return answer({**_provider(provider), "etag": etag})
 

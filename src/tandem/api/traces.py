@@ -20,8 +20,8 @@ from tandem.observability.traces import Traces
 MICROS_MAX = 2**62
 
 
-def routes(traces: Traces, subjects: Subjects, price: Callable[[str, int], Price | None]) -> APIRouter:
-    """The routes of Trace; `price` gives the row of a target at a time."""
+def routes(traces: Traces, subjects: Subjects, price: Callable[[str, int, str], Price | None]) -> APIRouter:
+    """The routes of Trace; `price` gives the row of a target at a time for a team."""
     router = APIRouter(tags=["traces"])
 
     @router.get("/traces")

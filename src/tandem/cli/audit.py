@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 import tandem_audit
-from tandem.cli.options import as_json, instant, platform, saved, wrong
+from tandem.cli.options import as_json, moment_of, platform, saved, wrong
 from tandem.cli.show import clean, emit, moment, table
 from tandem_sdk import AuditRow, Use, Using
 
@@ -66,7 +66,7 @@ def export(since: str | None, until: str | None, to: Path | None, as_json: bool)
     """Write the audit as JSON lines that anybody can verify who has the public key."""
     if as_json and to is None:
         raise wrong("The rows are JSON lines already; --json goes with --to.")
-    begins, ends = (None if text is None else instant(text) for text in (since, until))
+    begins, ends = (moment_of(text) for text in (since, until))
     with platform() as tandem:
         count = saved(to, lambda file: tandem.audit.export(file, since=begins, until=ends))
     if as_json:
@@ -137,7 +137,7 @@ def usage(
     as_json: bool,
 ) -> None:
     """Tell who used which endpoint, asset and document, and when."""
-    begins, ends = (None if text is None else instant(text) for text in (since, until))
+    begins, ends = (moment_of(text) for text in (since, until))
     using = Using(principal=principal, endpoint=endpoint, asset=asset, document=document, since=begins, until=ends)
     if to is not None and to.suffix not in FORMATS:
         raise wrong(f"'{to}' says no format; end it with {' or '.join(FORMATS)}.")

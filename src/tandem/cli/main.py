@@ -64,6 +64,7 @@ SECTIONS = {
         "key": Row("tandem.cli.key:key", "Keys: create, list, rotate, revoke."),
         "budget": Row("tandem.cli.budget:budget", "Budgets: caps in dollars. Set, credit, list, drop."),
         "limit": Row("tandem.cli.limit:limit", "Limits: caps in tokens and calls. Set, list, drop."),
+        "cost": Row("tandem.cli.cost:cost", "Costs: spend, prices, bills beside the books, forecasts."),
         "trace": Row("tandem.cli.trace:trace", "Traces: explain one call, list the newest."),
         "monitor": Row("tandem.cli.monitor:monitor", "Monitors: drift and scores. Add, list, show, check, remove."),
         "approval": Row("tandem.cli.approval:approval", "Approvals: deeds that need people. Set, list, drop."),

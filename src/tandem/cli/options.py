@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -58,22 +58,28 @@ def seconds(text: str) -> int:
     return int(found[1]) * SECONDS[found[2]]
 
 
-def instant(text: str) -> int:
-    """UTC microseconds of `2026-01-31`, `2026-01-31T12:30`, or of a span that ended just now, such as `30d`.
+def moment_of(text: str | None) -> int | None:
+    """UTC microseconds of `2026-11-01`, an RFC 3339 time, or a time so long ago: `30d`.
 
     Raises:
         click.UsageError: it is none of them.
 
-    >>> instant("1970-01-02")
-    86400000000
+    >>> moment_of("1970-01-02"), moment_of("1970-01-01T01:00:00+01:00"), moment_of(None)
+    (86400000000, 0, None)
     """
+    if text is None:
+        return None
     if _SPAN.fullmatch(text):
-        return time.time_ns() // 1000 - seconds(text) * MICROS
+        return time.time_ns() // 1000 - seconds(text) * 1_000_000
     try:
-        told = datetime.fromisoformat(text)
-    except ValueError:
-        raise wrong(f"'{text}' is no time; write it like 2026-01-31, 2026-01-31T12:30 (UTC), or 30d.") from None
-    return round((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() * MICROS)
+        found = datetime.fromisoformat(text)
+        found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+        micros = (found - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    except (ValueError, OverflowError):
+        raise wrong(f"'{text}' is no time; write it like 2026-11-01, 2026-11-01T12:00:00Z or 30d.") from None
+    if micros < 0:
+        raise wrong(f"'{text}' lies before 1970.")
+    return micros
 
 
 def saved(to: Path | None, write: Callable[[IO[bytes]], int]) -> int | None:

@@ -78,6 +78,10 @@ def models(name: str, as_json: bool) -> None:
     "--prices", metavar="VENDOR", help="Whose price list applies. [default: the known host's, else that of the protocol's vendor]"
 )
 @click.option("--region", help="Where it keeps and processes what it is sent, in your own words, such as eu.")
+@click.option("--hour-price", metavar="USD", help="Of a machine of your own: dollars an hour, by which tokens are priced.")
+@click.option(
+    "--tokens-per-second", type=float, help="Input and output tokens it does in a second when busy. [default: as measured]"
+)
 @click.option("--collects/--no-collects", default=None, help="Whether it may keep what it is sent, or learn from it.")
 @as_json
 def set_provider(
@@ -88,6 +92,8 @@ def set_provider(
     prices: str | None,
     region: str | None,
     collects: bool | None,
+    hour_price: str | None,
+    tokens_per_second: float | None,
     as_json: bool,
 ) -> None:
     """Make or replace the provider NAME. env: and file: are read where the platform runs.
@@ -103,6 +109,8 @@ def set_provider(
             prices=prices,
             region=region,
             collects=collects,
+            hour_price=hour_price,
+            tokens_per_second=tokens_per_second,
         )
     if as_json:
         emit(stored)

@@ -144,6 +144,13 @@ def _attempts(trace: Trace) -> None:
     if rows:
         click.echo()
         table(("attempt", "target", "outcome", "tokens in", "tokens out", "counted by", "held", "cost"), rows)
+    if trace.corrections:
+        click.echo()
+        righted = [
+            (f"{each.call} {each.attempt}", usd(each.booked), usd(each.cost), moment(each.at), each.by, each.why)
+            for each in trace.corrections
+        ]
+        table(("corrected attempt", "booked", "now", "when", "by", "because"), righted)
 
 
 def _attempt(attempt: Attempt) -> tuple[object, ...]:

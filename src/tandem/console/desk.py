@@ -45,6 +45,7 @@ NAVIGATION = (
     ("/people", "People", "read"),
     ("/keys", "Keys", "read"),
     ("/budgets", "Budgets", "read"),
+    ("/costs", "Costs", "read"),
     ("/alerts", "Alerts", "audit"),
     ("/audit", "Audit", "audit"),
 )

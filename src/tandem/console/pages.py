@@ -10,6 +10,7 @@ from tandem.console import (
     alerts,
     approvals,
     assets,
+    costs,
     endpoints,
     entry,
     files,
@@ -34,6 +35,8 @@ from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.approvals.requests import Requests
 from tandem.governance.approvals.rules import Rules
 from tandem.governance.audit import Audit
+from tandem.governance.bills.forecast import Forecasts
+from tandem.governance.bills.reconcile import Bills
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
@@ -65,6 +68,8 @@ class Sources:
     subjects: Subjects
     erasures: Erasures
     ledger: Ledger
+    bills: Bills
+    forecasts: Forecasts
     audit: Audit
     sql: Sql
     keys: Keys
@@ -86,7 +91,7 @@ class Sources:
     usages: Usages
     rotation: Rotation
     price: Pricing
-    """The price row of a target at a time."""
+    """The price row of a target at a time for a team."""
     resting: Seen
     """What door workers tell of targets that rest."""
     clock: Clock
@@ -110,6 +115,7 @@ def routes(sources: Sources) -> APIRouter:
         alerts.routes(desk, s.alerts),
         people.routes(desk, s.persons, s.invitations, s.keys, s.address),
         principals.routes(desk, s.keys, s.requests),
+        costs.routes(desk, s.bills, s.forecasts, s.ledger, s.traces),
         policy.routes(desk, s.ledger, s.audit, s.sql, s.erasures, s.rotation),
         usage.routes(desk, s.usages),
         files.routes(desk),

@@ -36,12 +36,12 @@ OUTCOMES = (
     "crashed",
 )
 """Offered by the filter; any other can be typed."""
-Pricing = Callable[[str, int], Price | None]
+Pricing = Callable[[str, int, str], Price | None]
 Word = Annotated[str, Query(max_length=140)]
 
 
 def routes(desk: Desk, traces: Traces, subjects: Subjects, current: Current, price: Pricing) -> APIRouter:
-    """The pages of Trace; `price` gives the row of a target at a time."""
+    """The pages of Trace; `price` gives the row of a target at a time for a team."""
     router = desk.router()
 
     @router.get("/traces")

@@ -99,6 +99,10 @@ class Provider:
     """References, never clear text once stored: `env:NAME`, `file:PATH`, `sealed:…`; several are rotated."""
     prices: str | None = None
     """Whose price list applies, by its name in the catalogue; None: the vendor of the protocol."""
+    hour_price: str = ""
+    """US dollars an hour, as a decimal, of a machine of one's own; then a token's price follows from what it does in a second."""
+    tokens_per_second: float = 0.0
+    """Input and output tokens that the machine does in a second when it is busy; 0: as it is measured."""
     region: str = ""
     """Where it keeps and processes what it is sent, in the owner's own words, such as `eu`; empty: not known."""
     collects: bool = True

@@ -41,6 +41,23 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Corrected:
+    """A cost that was put in the place of what was booked."""
+
+    call: str
+    attempt: int
+    trace: str
+    booked: int | None
+    """Nano-dollars, as `cost`; None where no price was known."""
+    cost: int
+    at: int
+    """When it was corrected, UTC microseconds."""
+    by: str
+    why: str
+    """By what: a bill, or prices that hold now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """One call as it is recorded when it ends."""
 

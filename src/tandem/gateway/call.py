@@ -193,7 +193,7 @@ class Call:
         """
         accounts, amount = self._capped(), 0
         for target in candidates:
-            price = self.snapshot.prices.get(target.target)
+            price = self.price(target.target)
             if price is not None:
                 amount = max(amount, price.bound(tokens_in, tokens_out))
             elif accounts.attempt:
@@ -201,6 +201,13 @@ class Call:
                 if scope is not None:
                     raise unpriced(target.target, scope)
         return self._admit(Need(amount, tokens_in + tokens_out))
+
+    def price(self, target: str) -> Price | None:
+        """What a target costs the team that pays for this call; None where nobody knows."""
+        assert self.principal is not None
+        assert self.endpoint is not None
+        shadow = self.reported == "shadow"  # paid for by the team whose endpoint it is
+        return self.snapshot.price(target, self.endpoint.team if shadow else self.principal.team)
 
     def admit_seconds(self, seconds: float, price: Price | None) -> bool:
         """Reserves what an answer of our own may cost that takes so many seconds at most; else as `admit`."""
@@ -275,9 +282,11 @@ class Call:
         self._record()
         now = self.door.clock.now()
         number = len(self.attempts)
-        price = price or self.snapshot.prices.get(target)
+        price = price or self.price(target)
         reservation = self.reservation
         holds = reservation.holds if number else (*reservation.holds, *self.place.holds)
+        if price is not None:
+            attributes["tandem.price"] = price.source
         span = Span(name=name, start=now, attributes=attributes)
         self.door.journal.begin(
             Begun(

@@ -51,6 +51,18 @@ def check_provider(provider: Provider) -> None:
             hint=f"Write https://HOST/PATH, without a user, {but} or a fragment; keys go into keys.",
             field="base_url",
         )
+    if provider.hour_price and not 0 < nano(provider.hour_price) <= 10**15:
+        raise Invalid(
+            f"The provider '{provider.name}' costs {provider.hour_price} dollars an hour.",
+            hint="Give more than nothing and at most a million; leave it out where tokens are billed.",
+            field="hour_price",
+        )
+    if not (math.isfinite(provider.tokens_per_second) and 0 <= provider.tokens_per_second <= 10**9):
+        raise Invalid(
+            f"The provider '{provider.name}' does {provider.tokens_per_second} tokens a second.",
+            hint="Give zero (it is measured) or more.",
+            field="tokens_per_second",
+        )
     for place, key in enumerate(provider.keys):
         if not key.startswith(REFERENCES) or key in REFERENCES:
             raise Invalid(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from tandem.core.errors import Invalid, NotFound, TandemError, Unavailable
 from tandem.core.money import Price
 from tandem.core.policy import Budget
 from tandem.gateway.prices import VENDORS, context_of, models_of, price_of
+from tandem.gateway.pricing.book import Book
+from tandem.gateway.pricing.repo import Prices, Throughputs
 from tandem.gateway.publish import Publisher
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Host, Served, Snapshot
@@ -44,6 +46,8 @@ class Sources:
 
     registry: Registry
     routes: Routes
+    prices: Prices
+    throughputs: Throughputs
     keys: Keys
     ledger: Ledger
     blobs: Blobs
@@ -74,7 +78,7 @@ class Compiler:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._seen: tuple[object, ...] | None = None
-        self._prices: dict[tuple[str, str], Price | None] = {}
+        self._listed: dict[tuple[str, str], Price | None] = {}
         self._snapshot = Snapshot()
         self._beaten = 0
         self.damaged: dict[str, str] = {}
@@ -94,12 +98,22 @@ class Compiler:
         endpoint = self.current().endpoints.get(address)
         return endpoint is None or endpoint.record_content
 
-    def price(self, target: str, at: int) -> Price | None:
-        """The price row of a target (`provider/model`) that was in force at a UTC time (microseconds)."""
-        name, _, model = target.partition("/")
-        provider = next((each for each in self._s.routes.providers(ALL) if each.name == name), None)
-        vendor = None if provider is None else provider.prices or VENDORS.get(provider.protocol)
-        return None if vendor is None else price_of(model, vendor, at)
+    def book(self) -> Book:
+        """Every price as it is known now, for any time."""
+        providers = {provider.name: provider for provider in self._s.routes.providers(ALL)}
+        seen = {each.provider: each for each in self._s.throughputs.list(ALL)}
+        return Book(self._s.prices.list(ALL), providers, seen)
+
+    def routes(self) -> dict[str, tuple[str, ...]]:
+        """The targets that answer at each endpoint now."""
+        return {
+            name: tuple(target.target for target in endpoint.route if target.role != "shadow")
+            for name, endpoint in self.current().endpoints.items()
+        }
+
+    def price(self, target: str, at: int, team: str) -> Price | None:
+        """The price row of a target (`provider/model`) that was in force at a UTC time (microseconds) for a team."""
+        return self.book().price(target, at, team)
 
     def publish(self) -> int:
         """Writes the replica if anything changed; returns the version it now holds."""
@@ -108,7 +122,7 @@ class Compiler:
             budgets = self._s.ledger.budgets()
             day = self._s.clock.now() // 86_400_000_000  # dated prices change at midnight
             if self._seen is None or self._seen[2] != day:
-                self._prices.clear()
+                self._listed.clear()
             seen = (version, tuple(budget for budget in budgets if not budget.scope.startswith("run/")), day)
             after = self._publisher.key_version()
             key_version, changes = self._s.keys.changes(after)
@@ -150,14 +164,15 @@ class Compiler:
     def _compile(self, version: int, caps: Mapping[str, tuple[str, ...]]) -> Snapshot:
         providers = {provider.name: provider for provider in self._s.routes.providers(ALL)}
         served = self._served_versions()
-        endpoints = self._endpoints(served)
+        endpoints, book, now = self._endpoints(served), self.book(), self._s.clock.now()
         return Snapshot(
             version=version,
-            compiled_at=self._s.clock.now(),
+            compiled_at=now,
             max_age=self._max_age,
             hosts={name: self._host(provider) for name, provider in providers.items()},
             endpoints=endpoints,
-            prices=self._price_rows(endpoints, providers),
+            prices=self._price_rows(endpoints, providers, book, now),
+            team_prices={team: _priced(targets, book, now, team) for team, targets in book.teams().items()},
             contexts=self._contexts(endpoints, providers),
             served=served,
             prompts=self._named("prompt"),
@@ -297,24 +312,26 @@ class Compiler:
         shared = version.team in (endpoint.team, "default") or endpoint.managed is not None  # the file is the operator's
         return str(version.ref) if shared else f"{version.kind}/{version.name}"
 
-    def _price_rows(self, endpoints: Mapping[str, Endpoint], providers: Mapping[str, Provider]) -> dict[str, Price]:
-        """Rows for every target of an endpoint, and for whatever else the providers' price lists name."""
+    def _price_rows(
+        self, endpoints: Mapping[str, Endpoint], providers: Mapping[str, Provider], book: Book, now: int
+    ) -> dict[str, Price]:
+        """Rows for everybody: of every target of an endpoint, and of whatever else price lists or our own rows name."""
         rows: dict[str, Price] = {}
         for provider in providers.values():
-            vendor = provider.prices or VENDORS.get(provider.protocol)
+            vendor = None if provider.hour_price else provider.prices or VENDORS.get(provider.protocol)
             for model in models_of(vendor) if vendor is not None else ():
-                price = self._price(model, provider)
+                price = self._price(model, vendor, now)
                 if price is not None:
                     rows[f"{provider.name}/{model}"] = price
-        for endpoint in endpoints.values():
-            for target in (*[target.target for target in endpoint.route], endpoint.model):
-                found = providers.get(target.partition("/")[0])
-                if found is None or endpoint.kind not in HOSTED:
-                    continue
-                price = self._price(target.partition("/")[2], found)
-                if price is not None:
-                    rows[target] = price
-        return rows
+        targets = {
+            target
+            for endpoint in endpoints.values()
+            if endpoint.kind in HOSTED
+            for target in (*[target.target for target in endpoint.route], endpoint.model)
+            if target.partition("/")[0] in providers
+        }
+        targets |= {f"{provider.name}/" for provider in providers.values() if provider.hour_price}
+        return rows | _priced(targets | book.targets(), book, now, "")
 
     def _contexts(self, endpoints: Mapping[str, Endpoint], providers: Mapping[str, Provider]) -> dict[str, int]:
         """Tokens that fit into the targets of endpoints; one that is named directly has no other to go to."""
@@ -328,14 +345,19 @@ class Compiler:
                 found[target] = tokens
         return found
 
-    def _price(self, model: str, provider: Provider) -> Price | None:
-        vendor = provider.prices or VENDORS.get(provider.protocol)
+    def _price(self, model: str, vendor: str | None, now: int) -> Price | None:
         if vendor is None:
             return None
         key = (model, vendor)
-        if key not in self._prices:
-            self._prices[key] = price_of(model, vendor, self._s.clock.now())
-        return self._prices[key]
+        if key not in self._listed:
+            self._listed[key] = price_of(model, vendor, now)
+        return self._listed[key]
+
+
+def _priced(targets: Iterable[str], book: Book, now: int, team: str) -> dict[str, Price]:
+    """What some targets cost, those without a price left out."""
+    found = {target: book.price(target, now, team) for target in targets}
+    return {target: price for target, price in found.items() if price is not None}
 
 
 def _caps(budgets: Sequence[Budget]) -> dict[str, tuple[str, ...]]:

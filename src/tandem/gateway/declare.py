@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from tandem.core.endpoint import Endpoint, Provider
-from tandem.core.errors import TandemError
+from tandem.core.errors import Invalid, TandemError
 from tandem.core.principal import LOCAL
 from tandem.gateway.compile import seal_keys
+from tandem.gateway.pricing.repo import Prices
+from tandem.gateway.pricing.rows import read_file
 from tandem.gateway.repo import Routes
 from tandem.governance.authorise import ALL
 from tandem.store.vault import Vault
@@ -30,6 +33,22 @@ def declare(table: Routes, vault: Vault, providers: Mapping[str, Provider], endp
     for name, endpoint in present.items():
         if endpoint.managed is not None and name not in endpoints:
             table.delete_endpoint(name, by=LOCAL, through="file")
+
+
+def declare_prices(table: Prices, file: Path | None) -> str:
+    """Makes the rows that come from the settings' price file what that file says; without a file there are none.
+
+    Returns:
+        what is wrong with the file, in which case the rows of before go on holding; empty where nothing is.
+    """
+    try:
+        rows = () if file is None else read_file(file.read_text("utf-8"), file.name, "file")
+    except (OSError, UnicodeDecodeError) as error:
+        return f"The price file {file} cannot be read: {error}."
+    except Invalid as error:
+        return error.message
+    table.load(rows, "file")
+    return ""
 
 
 def _same(known: Provider | None, declared: Provider, vault: Vault) -> bool:

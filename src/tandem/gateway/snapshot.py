@@ -80,7 +80,9 @@ class Snapshot:
     hosts: Mapping[str, Host] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
-    """By `provider/model`."""
+    """By `provider/model`, for everybody; by `provider/` what every other model costs that it serves on own machines."""
+    team_prices: Mapping[str, Mapping[str, Price]] = field(default_factory=dict)
+    """By team and `provider/model`: rows that hold for that team alone."""
     contexts: Mapping[str, int] = field(default_factory=dict)
     """Tokens that fit into a model, by `provider/model`, where the price list says."""
     served: Mapping[str, Served] = field(default_factory=dict)
@@ -137,6 +139,14 @@ class Snapshot:
         except Forbidden:
             return False
         return True
+
+    def price(self, target: str, team: str) -> Price | None:
+        """What a target (`provider/model`) costs a team; None where nobody knows."""
+        own = self.team_prices.get(team)
+        row = None if own is None else own.get(target)
+        if row is None:
+            row = self.prices.get(target)
+        return self.prices.get(f"{target.partition('/')[0]}/") if row is None else row
 
     def resolve(self, address: str, principal: Principal, kind: EndpointKind) -> Endpoint:
         """The Endpoint an address means for this principal.

@@ -30,6 +30,20 @@ AccountKey = tuple[str, str, int]
 """Scope, meter, start."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """What an attempt costs by a better witness than the one it was booked by, such as the provider's bill."""
+
+    call: str
+    attempt: int
+    cost: int
+    """Nano-dollars, in place of what is booked."""
+    scopes: tuple[str, ...]
+    """Every scope that the attempt's spend is reported under."""
+    at: int
+    """When the attempt began, UTC microseconds: its accounts are those of that moment's windows."""
+
+
 def used(meter: str, attempt: Attempt, held: int) -> int:
     """How much of a meter's unit an attempt used, of which it held at most `held`."""
     match unit_of(meter):
@@ -94,6 +108,36 @@ def book(rows: Rows, ended: Sequence[Ended], counted: Sequence[Counted]) -> None
                 if unit_of(meter) == "requests" and (scope, meter) not in held:
                     sums.charge(scope, meter, 1, kept.at)
     sums.write()
+
+
+def correct(rows: Rows, corrections: Sequence[Correction]) -> int:
+    """Moves what was booked to what the attempts cost, once; returns how many changed.
+
+    No account falls below zero, since a cap that was set after the attempt never held it.
+    """
+    changed = 0
+    for each in corrections:
+        row = rows.one("SELECT cost, at FROM booked WHERE call = ? AND attempt = ?", (each.call, each.attempt))
+        if row is None or row[0] == each.cost:
+            continue
+        changed += 1
+        more, ended = each.cost - (row[0] or 0), int(row[1])
+        rows.run("UPDATE booked SET cost = ? WHERE call = ? AND attempt = ?", (each.cost, each.call, each.attempt))
+        for scope in each.scopes:
+            rows.run(
+                "UPDATE spend SET cost = cost + ?, unpriced = unpriced - ? WHERE scope = ? AND day = ?",
+                (more, int(row[0] is None), scope, ended // DAY_MICROS),
+            )
+            for meter, mode in rows.all("SELECT meter, mode FROM budgets WHERE scope = ?", (scope,)):
+                if unit_of(meter) != "usd":
+                    continue
+                held = mode != "soft" and rolling(window_in(meter)) is None  # booked where its lease began
+                rows.run(
+                    "UPDATE accounts SET settled = CASE WHEN settled + ? > 0 THEN settled + ? ELSE 0 END"
+                    " WHERE scope = ? AND meter = ? AND start = ?",
+                    (more, more, scope, meter, start_of(meter, each.at if held else ended)),
+                )
+    return changed
 
 
 def reap(rows: Rows, keys: Iterable[LeaseKey]) -> None:

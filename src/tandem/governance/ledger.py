@@ -34,7 +34,7 @@ from tandem.core.policy import Budget, Mode, Unit, window_in
 from tandem.core.secret import Secret
 from tandem.core.window import NEVER, Window, rolling, since_of, window_of
 from tandem.governance import booking
-from tandem.governance.booking import DAY_MICROS, OPEN
+from tandem.governance.booking import DAY_MICROS, OPEN, Correction
 from tandem.governance.standing import COLUMNS, Standing, Standings, budget_of
 from tandem.governance.tables import make
 from tandem.observability.move import Batch
@@ -427,6 +427,15 @@ class Ledger:
                 "INSERT INTO journal VALUES (?,?) ON CONFLICT (segment) DO UPDATE SET done = excluded.done",
                 list(batch.offsets.items()),
             )
+
+    def correct(self, corrections: Sequence[Correction]) -> int:
+        """Moves what was booked to what the attempts cost, once; returns how many changed.
+
+        An attempt that is booked at that cost already, or is not known any more, is left alone. The accounts follow
+        by the difference, also above their caps: the money is spent.
+        """
+        with self._rows.writing():
+            return booking.correct(self._rows, corrections)
 
     def open_attempts(self, boot: str) -> list[Begun]:
         """What a worker has begun and not ended, as far as the journal was posted."""

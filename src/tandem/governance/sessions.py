@@ -29,6 +29,8 @@ from tandem.store.vault import Vault
 COOKIE = "tandem_session"
 SEEN_SECONDS = 60
 """How exactly it is known when a session was last used: a row is not written at every request."""
+UNKNOWN = "person/unknown"
+"""The subject of a sign-in under a name that nobody has; what strangers write is not kept."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 OUR_SITES = frozenset({"same-origin", "none"})
 
@@ -138,13 +140,16 @@ class Sessions:
         if not self.lasting.passwords:
             raise Unauthenticated("Nobody signs in with a password here.", hint="Sign in with your provider, or with a key.")
         written = name.strip().lower()[:256]
+        with self._sql.read() as conn:
+            person = self._persons.find(conn, written) or self._persons.by_email(conn, written)
+            self._slowing.look(conn, written if person is None else person.name, address, self._clock.now())
         with self._sql.write() as conn:
             person = self._persons.find(conn, written) or self._persons.by_email(conn, written)
             called = written if person is None else person.name
             slowed = self._slowing.begin(conn, called, address, self._clock.now())
             kept = None if person is None else self._persons.password(conn, person.id)
             if slowed:
-                self._note(conn, "session.slow", f"person/{called}" if person else "person/unknown", person, {"address": address})
+                self._note(conn, "session.slow", UNKNOWN if person is None else person.owner, person, {"address": address})
         right = self._passwords.holds(kept, password)
         anew = self._passwords.hash(password) if right and kept is not None and self._passwords.outdated(kept) else None
         opened: Opened | None = None
@@ -155,8 +160,8 @@ class Sessions:
                 if anew is not None:
                     self._persons.set_password(conn, now.id, anew)
                 opened = self._enter(conn, now, address, before, "password")
-            elif now is not None:
-                self._note(conn, "session.refuse", now.owner, now, {"address": address})
+            else:  # of nobody too, without the name: else the time that the row takes would tell who exists
+                self._note(conn, "session.refuse", UNKNOWN if now is None else now.owner, now, {"address": address})
         if opened is None:
             raise Unauthenticated(
                 "The name or the password is not right.",

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from tandem.core.score import Score
-from tandem.core.trace import Attempt, Trace
+from tandem.core.trace import Attempt, Corrected, Trace
 from tandem.observability.content import Subjects
-from tandem.observability.traces import Traces
+from tandem.observability.traces import Found, Traces
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -51,6 +51,8 @@ class Explained:
     """By call id; None when it was not asked for."""
     scores: Sequence[Score]
     """What people and scorers said of its calls, oldest first."""
+    corrections: Sequence[Corrected] = ()
+    """Attempts whose cost was corrected, with what was booked at first."""
 
 
 def explain(traces: Traces, subjects: Subjects, identifier: str, *, team: str | None, content: bool) -> Explained:
@@ -63,7 +65,7 @@ def explain(traces: Traces, subjects: Subjects, identifier: str, *, team: str | 
     Raises:
         NotFound: there is none for this team.
     """
-    found = traces.find(identifier, team=team)
+    found = _righted(traces.find(identifier, team=team))
     costs = [attempt.cost for call in found.calls for attempt in call.attempts] + [attempt.cost for attempt in found.orphans]
     texts = {call.call: text for call in found.calls if (text := _text(traces, subjects, call)) is not None} if content else None
     return Explained(
@@ -73,7 +75,28 @@ def explain(traces: Traces, subjects: Subjects, identifier: str, *, team: str | 
         cost=None if None in costs else sum(cost or 0 for cost in costs),
         content=texts,
         scores=traces.scores(identifier),
+        corrections=found.corrections,
     )
+
+
+def _righted(found: Found) -> Found:
+    """With each attempt at what it is booked at now."""
+    if not found.corrections:
+        return found
+    now = {(each.call, each.attempt): each.cost for each in found.corrections}
+
+    def right(attempts: Sequence[Attempt]) -> list[Attempt]:
+        return [replace(each, cost=now.get((each.call, each.attempt), each.cost)) for each in attempts]
+
+    calls = []
+    for call in found.calls:
+        attempts = right(call.attempts)
+        costs = [each.cost for each in attempts]
+        cost = call.cost if not costs else None if None in costs else sum(each or 0 for each in costs)
+        calls.append(replace(call, attempts=attempts, cost=cost))
+    known = {call.call for call in found.calls} | {each.call for each in found.orphans}
+    seen = [each for each in found.corrections if each.call in known]
+    return replace(found, calls=calls, orphans=right(found.orphans), corrections=seen)
 
 
 def _named(subjects: Subjects, call: Trace) -> Trace:

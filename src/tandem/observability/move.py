@@ -241,7 +241,7 @@ class Mover:
         begun = [record for record in records if isinstance(record, Begun)]
         ended = [record for record in records if isinstance(record, Ended)]
         closed = [self._entry(segment, record) for record in records if isinstance(record, Closed)]
-        self._traces.store(closed, [(record.trace, record.attempt) for record in ended])
+        self._traces.store(closed, [(record.trace, record.attempt, record.scopes) for record in ended])
         boot = segment.split(".")[0]
         self._books.post(
             Batch(
@@ -305,7 +305,7 @@ class Mover:
         ]
         if ended:
             lost = [Entry(trace=_crashed(begun, now), subject="", sealed=b"") for begun in left]
-            self._traces.store(lost, [(record.trace, record.attempt) for record in ended])
+            self._traces.store(lost, [(record.trace, record.attempt, record.scopes) for record in ended])
             self._books.post(Batch(begun=[], ended=ended, offsets={}, boots={}))
         self._books.bury(boot)
         for path in segments:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,7 +21,7 @@ import msgspec
 from tandem.core.clock import iso
 from tandem.core.errors import NotFound
 from tandem.core.score import Score
-from tandem.core.trace import Attempt, Trace
+from tandem.core.trace import Attempt, Corrected, Trace
 from tandem.store.room import transaction, translated
 
 SCHEMA = """
@@ -38,9 +39,14 @@ CREATE INDEX IF NOT EXISTS calls_by_start ON calls (start);
 CREATE TABLE IF NOT EXISTS attempts (
     call TEXT NOT NULL, attempt INTEGER NOT NULL, trace TEXT NOT NULL, target TEXT NOT NULL, cost INTEGER,
     reserved INTEGER NOT NULL, outcome TEXT NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL,
+    scopes TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (call, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attempts_by_trace ON attempts (trace);
+CREATE TABLE IF NOT EXISTS corrections (
+    call TEXT NOT NULL, attempt INTEGER NOT NULL, trace TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (call, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS corrections_by_trace ON corrections (trace);
 CREATE TABLE IF NOT EXISTS content (
     call TEXT PRIMARY KEY, subject TEXT NOT NULL, sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -51,12 +57,16 @@ CREATE TABLE IF NOT EXISTS scores (
 CREATE INDEX IF NOT EXISTS scores_by_trace ON scores (trace);
 """
 
+SCOPES = "ALTER TABLE attempts ADD COLUMN scopes TEXT NOT NULL DEFAULT ''"
+"""What a day that an earlier version wrote lacks."""
 _CROCKFORD = {character: value for value, character in enumerate("0123456789abcdefghjkmnpqrstvwxyz")}
 _DAY_MS = 86_400_000
 LONGEST = 3_600_000_000
 """Microseconds: no call that a watcher needs lasts longer."""
 MARK = "review"
 """The attribute of a call that a person should look at."""
+OPEN_DAYS = 8
+"""Day files that are open at once."""
 RENAMED, NAMELESS = 1, 2
 """What a day file says of itself in `user_version`: its rows name nobody; nor does any gap between them. Before: names."""
 
@@ -118,6 +128,8 @@ class Found:
 
     calls: list[Trace]
     orphans: list[Attempt]
+    corrections: Sequence[Corrected] = ()
+    """Attempts whose cost was corrected after they were booked; the calls say what was booked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +183,13 @@ class Traces:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         with translated("The trace store"):
             connection.executescript(SCHEMA)
+            if not fresh and "scopes" not in [row[1] for row in connection.execute("PRAGMA table_info(attempts)")]:
+                connection.execute(SCOPES)
             if fresh:
                 connection.execute(f"PRAGMA user_version = {NAMELESS}")
-        self._open[day] = connection
-        for old in sorted(self._open)[:-8]:
+        for old in sorted(self._open)[: 1 - OPEN_DAYS]:
             self._open.pop(old).close()
+        self._open[day] = connection
         return connection
 
     def adopt(self, subjects: Subjects) -> list[str]:
@@ -221,14 +235,14 @@ class Traces:
         """Days that hold traces, newest first."""
         return sorted((path.stem[7:] for path in self.folder.glob("traces-*.db")), reverse=True)
 
-    def store(self, entries: Sequence[Entry], attempts: Sequence[tuple[str, Attempt]]) -> None:
-        """Writes closed calls and ended attempts (with their trace id); a second time changes nothing.
+    def store(self, entries: Sequence[Entry], attempts: Sequence[tuple[str, Attempt, tuple[str, ...]]]) -> None:
+        """Writes closed calls and ended attempts (with their trace id and scopes); a second time changes nothing.
 
         Raises:
             Unavailable: the disk is full, or somebody else holds the file.
         """
         with self._lock:
-            days: dict[str, tuple[list[Entry], list[tuple[str, Attempt]]]] = {}
+            days: dict[str, tuple[list[Entry], list[tuple[str, Attempt, tuple[str, ...]]]]] = {}
             for entry in entries:
                 days.setdefault(day_of(entry.trace.id), ([], []))[0].append(entry)
             for attempt in attempts:
@@ -240,7 +254,9 @@ class Traces:
                     self._insert(db, *days[day])
 
     @staticmethod
-    def _insert(db: sqlite3.Connection, entries: Iterable[Entry], attempts: Iterable[tuple[str, Attempt]]) -> None:
+    def _insert(
+        db: sqlite3.Connection, entries: Iterable[Entry], attempts: Iterable[tuple[str, Attempt, tuple[str, ...]]]
+    ) -> None:
         encode = msgspec.json.Encoder().encode
         rows, sealed, marks = [], [], []
         for entry in entries:
@@ -252,13 +268,13 @@ class Traces:
             if t.attributes.get(MARK):
                 marks.append((t.call,))
         tries = [
-            (a.call, a.attempt, trace, a.target, a.cost, a.reserved, a.outcome, a.usage.source, encode(a))
-            for trace, a in attempts
+            (a.call, a.attempt, trace, a.target, a.cost, a.reserved, a.outcome, a.usage.source, encode(a), "\n".join(scopes))
+            for trace, a, scopes in attempts
         ]
         db.executemany("INSERT OR IGNORE INTO marks SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM calls WHERE call = ?1)", marks)
         db.executemany("INSERT OR IGNORE INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
         db.executemany("INSERT OR IGNORE INTO content VALUES (?,?,?)", sealed)
-        db.executemany("INSERT OR IGNORE INTO attempts VALUES (?,?,?,?,?,?,?,?,?)", tries)
+        db.executemany("INSERT OR IGNORE INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?)", tries)
 
     def find(self, trace: str, *, team: str | None) -> Found:
         """A trace with all its calls.
@@ -277,6 +293,7 @@ class Traces:
                 else db.execute("SELECT body, team FROM calls WHERE trace = ? ORDER BY start, call", (trace,)).fetchall()
             )
             ended = [] if db is None else db.execute("SELECT body FROM attempts WHERE trace = ?", (trace,)).fetchall()
+            better = [] if db is None else db.execute("SELECT body FROM corrections WHERE trace = ?", (trace,)).fetchall()
         calls = [msgspec.json.decode(body, type=Trace) for body, owner in rows if team is None or owner == team]
         known = {call.call for call in calls}
         orphans = [a for a in (msgspec.json.decode(body, type=Attempt) for (body,) in ended) if a.call not in known]
@@ -286,7 +303,8 @@ class Traces:
                 hint="It is readable within a second of its call; older ones leave with the retention period.",
             )
         calls.sort(key=lambda call: (call.parent is not None, call.start))
-        return Found(calls=calls, orphans=orphans)
+        corrections = [msgspec.json.decode(body, type=Corrected) for (body,) in better]
+        return Found(calls=calls, orphans=orphans, corrections=corrections)
 
     def sealed(self, call: str, trace: str) -> tuple[str, bytes] | None:
         """Subject and sealed content of a call, if any was recorded."""
@@ -431,7 +449,7 @@ class Traces:
                 if db is None or db.execute(f"SELECT 1 FROM calls WHERE {fits} LIMIT 1", values).fetchone() is None:
                     continue
                 with transaction(db, "The trace store"):
-                    for table in ("content", "attempts", "marks", "scores"):
+                    for table in ("content", "attempts", "corrections", "marks", "scores"):
                         db.execute(f"DELETE FROM {table} WHERE call IN (SELECT call FROM calls WHERE {fits})", values)
                     gone += db.execute(f"DELETE FROM calls WHERE {fits}", values).rowcount
         return gone
@@ -447,6 +465,12 @@ class Traces:
                 for tail in ("", "-wal", "-shm"):
                     (self.folder / f"traces-{day}.db{tail}").unlink(missing_ok=True)
         return gone
+
+    @contextmanager
+    def opened(self, day: str) -> Iterator[sqlite3.Connection | None]:
+        """The file of one day (`2026-11-22`), nobody else's for as long as the block lasts; None where there is none."""
+        with self._lock:
+            yield self._day(day, make=False)
 
     def every_attempt(self) -> Iterator[tuple[str, int, int | None]]:
         """Call, number and cost (nano-dollars) of every attempt, day by day."""

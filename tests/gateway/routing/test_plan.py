@@ -310,7 +310,7 @@ async def test_a_route_is_explained_with_what_the_others_would_have_cost(door: H
     )
     reply = await ask(door)
     found = calls(door, reply)
-    (one,) = routed(found, lambda target, at: door.snapshot.prices.get(target))
+    (one,) = routed(found, lambda target, at, team: door.snapshot.prices.get(target))
     assert (one.endpoint, one.strategy) == ("assistant", "cheapest")
     nano, four, unpriced = one.targets
     assert (nano.target, nano.state, nano.place, nano.cost) == ("mock/gpt-4.1-nano", "answered", 1, found[0].cost)
@@ -327,7 +327,7 @@ async def test_a_route_of_one_is_explained_by_its_attempts(door: House) -> None:
     reply = await ask(door)
     found = calls(door, reply)
     assert "tandem.route" not in found[0].attributes
-    ((target,),) = [each.targets for each in routed(found, lambda target, at: None)]
+    ((target,),) = [each.targets for each in routed(found, lambda target, at, team: None)]
     assert (target.target, target.state, target.would_cost) == ("mock/gpt-4o-mini", "answered", None)
 
 

@@ -56,8 +56,8 @@ class People:
         return [f"{entry.action} {entry.subject} by {entry.actor}" for entry in reversed(self.audit.list(ALL, limit=1000))]
 
 
-def people(home: Path, lasting: Lasting = LASTING) -> People:
-    url = f"sqlite:///{home / 'control.db'}"
+def people(home: Path, lasting: Lasting = LASTING, url: str | None = None) -> People:
+    url = url or f"sqlite:///{home / 'control.db'}"
     migrated(url)
     sql, vault, clock = Sql(url), Vault(bytes(32)), FixedClock()
     audit = Audit(sql, vault, clock, home / "audit.head")

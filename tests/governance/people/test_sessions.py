@@ -14,7 +14,7 @@ from tandem.core.errors import Forbidden, Invalid, NotFound, RateLimited, Unauth
 from tandem.core.principal import LOCAL, Terms
 from tandem.governance.people.attempts import ADDRESS, NAME, Pace
 from tandem.governance.people.lasting import IDLE_SECONDS, SESSION_SECONDS, Lasting
-from tandem.governance.people.passwords import Passwords, check_password
+from tandem.governance.people.passwords import AT_ONCE, WAITING, Passwords, check_password
 from tandem.governance.sessions import own_page
 
 
@@ -174,6 +174,30 @@ def test_unknown_names_are_slowed_as_known_ones_are(here: People) -> None:
             answers.append((type(caught.value).__name__, str(caught.value)))
         told[name] = answers
     assert told["ada"] == told["nobody"]
+
+
+def test_an_account_of_ones_own_buys_no_guesses_of_others(here: People) -> None:
+    here.person("eve", red="viewer")
+    for place in range(ADDRESS.free + 3):
+        here.clock.advance(60 * place)
+        with pytest.raises(Unauthenticated):
+            here.sessions.sign_in(f"nobody-{place}", "wrong", address="192.0.2.1")
+    here.clock.advance(ADDRESS.longest)
+    here.sessions.sign_in("eve", GOOD, address="192.0.2.1")
+    here.sessions.sign_in("eve", GOOD, address="198.51.100.1")
+    with pytest.raises(RateLimited):
+        here.sessions.sign_in("ada", "a guess", address="192.0.2.1")
+
+
+def test_a_flood_waits_no_longer_than_there_is_room() -> None:
+    crowd = Passwords()
+    taken = [crowd._queue.acquire(blocking=False) for _ in range(AT_ONCE + WAITING)]
+    assert all(taken)
+    with pytest.raises(RateLimited, match="at this moment"):
+        crowd.holds(None, "anything")
+    for _ in taken:
+        crowd._queue.release()
+    assert not crowd.holds(None, "anything")
 
 
 def test_many_at_once_are_no_way_around_it(here: People) -> None:

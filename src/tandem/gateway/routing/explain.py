@@ -42,11 +42,11 @@ class Routed:
     targets: tuple[Weighed, ...]
 
 
-def routed(calls: Sequence[Trace], price: Callable[[str, int], Price | None]) -> tuple[Routed, ...]:
+def routed(calls: Sequence[Trace], price: Callable[[str, int, str], Price | None]) -> tuple[Routed, ...]:
     """The routes of all calls of a trace that went to language models.
 
     Args:
-        price: the row of a target (`provider/model`) at a UTC time in microseconds.
+        price: the row of a target (`provider/model`) at a UTC time in microseconds for a team.
     """
     return tuple(_routed(call, price) for call in calls if call.kind in HOSTED and _rows(call))
 
@@ -62,7 +62,7 @@ def _asked(call: Trace) -> list[str]:
     return list(dict.fromkeys(attempt.target for attempt in call.attempts if "/" in attempt.target))
 
 
-def _routed(call: Trace, price: Callable[[str, int], Price | None]) -> Routed:
+def _routed(call: Trace, price: Callable[[str, int, str], Price | None]) -> Routed:
     answered = next((attempt for attempt in reversed(call.attempts) if attempt.usage.source == "provider"), None)
     strategy = call.attributes.get("tandem.route.strategy")
     return Routed(
@@ -74,13 +74,13 @@ def _routed(call: Trace, price: Callable[[str, int], Price | None]) -> Routed:
 
 
 def _weighed(
-    call: Trace, row: Mapping[str, object], answered: Attempt | None, price: Callable[[str, int], Price | None]
+    call: Trace, row: Mapping[str, object], answered: Attempt | None, price: Callable[[str, int, str], Price | None]
 ) -> Weighed:
     target, place = str(row.get("target")), row.get("place")
     made = [attempt for attempt in call.attempts if attempt.target == target]
     state, why = _state(row, made)
     costs = [attempt.cost for attempt in made]
-    known = price(target, call.start) if answered is not None else None
+    known = price(target, call.start, call.team) if answered is not None else None
     return Weighed(
         target=target,
         state=state,

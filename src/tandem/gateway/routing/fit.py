@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tandem.core.endpoint import Ability, Endpoint, Target
-from tandem.core.money import Price, dollars, nano
+from tandem.core.money import dollars, nano
 from tandem.gateway.routing.order import Dropped
 from tandem.gateway.routing.seen import Seen
 from tandem.gateway.routing.when import unmet
@@ -28,7 +28,6 @@ class Known:
 
     hosts: Mapping[str, Host]
     contexts: Mapping[str, int]
-    prices: Mapping[str, Price]
 
 
 def fitting(

@@ -100,10 +100,10 @@ class _Planning:
     def _fit(self, route: Sequence[Target]) -> tuple[list[Target], list[Dropped]]:
         """The targets that can take the call and that the caller wishes, and the others with their reasons."""
         snapshot, wishes = self._call.snapshot, self._seen.asked.wishes
-        known = Known(hosts=snapshot.hosts, contexts=snapshot.contexts, prices=snapshot.prices)
+        known = Known(hosts=snapshot.hosts, contexts=snapshot.contexts)
         fit, dropped = fitting(self._endpoint, route, self._seen, known, self._find, self._cost)
         if wishes is not None:
-            fit, unwished = sieve(wishes, fit, known.hosts, known.prices)
+            fit, unwished = sieve(wishes, fit, known.hosts, self._call.price)
             dropped += unwished
         return fit, dropped
 
@@ -196,7 +196,7 @@ class _Planning:
 
     def _cost(self, target: Target) -> int | None:
         """Nano-dollars that the call is expected to cost there: its prompt, what of it is still cached there, a usual answer."""
-        price = self._call.snapshot.prices.get(target.target)
+        price = self._call.price(target.target)
         if price is None:
             self._expected[target.target] = "no price"
             return None

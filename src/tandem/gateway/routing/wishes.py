@@ -8,7 +8,7 @@ targets all lead to such a broker leaves them to the broker. https://openrouter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlsplit
@@ -177,7 +177,7 @@ def wished(endpoint: Endpoint, wishes: Wishes, sort: Sort | None, snapshot: Snap
 
 
 def sieve(
-    wishes: Preferences, route: Sequence[Target], hosts: Mapping[str, Host], prices: Mapping[str, Price]
+    wishes: Preferences, route: Sequence[Target], hosts: Mapping[str, Host], price: Callable[[str], Price | None]
 ) -> tuple[list[Target], list[Dropped]]:
     """The targets that the caller wishes, and the others with their reasons."""
     fit: list[Target] = []
@@ -194,7 +194,7 @@ def sieve(
         elif wishes.data_collection == "deny" and (host is None or host.collects):
             why = "the caller wants nothing kept, and its provider may keep what it is sent"
         elif wishes.max_price is not None:
-            why = _too_dear(wishes.max_price, prices.get(target.target))
+            why = _too_dear(wishes.max_price, price(target.target))
         if why is None:
             fit.append(target)
         else:

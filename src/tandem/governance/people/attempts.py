@@ -62,18 +62,27 @@ class Slowing:
         Raises:
             RateLimited: it is too early; nothing is counted.
         """
+        self.look(conn, name, address, now)
         self._rows.sweep(conn, now - FORGOTTEN_SECONDS * MICROS)
-        noted = [(digest, pace, self._rows.find(conn, digest)) for digest, pace in self._subjects(name, address)]
-        until = max((known.until for _, _, known in noted if known is not None), default=0)
-        if until > now:
-            seconds = (until - now) / MICROS
-            raise RateLimited("Too many sign-ins failed.", hint=f"Try again in {seconds:.0f} s.", retry_after=seconds)
         slowed = False
-        for digest, pace, known in noted:
+        for digest, pace in self._subjects(name, address):
+            known = self._rows.find(conn, digest)
             failures = 1 if known is None else known.failures + 1
             slowed = slowed or failures == pace.free + 1
             self._rows.put(conn, digest, Attempts(failures=failures, until=now + pace.wait(failures) * MICROS, last_at=now))
         return slowed
+
+    def look(self, conn: Connection, name: str, address: str, now: int) -> None:
+        """Lets pass an attempt that is not too early; a flood of others costs one read each.
+
+        Raises:
+            RateLimited: it is too early.
+        """
+        noted = [self._rows.find(conn, digest) for digest, _ in self._subjects(name, address)]
+        until = max((known.until for known in noted if known is not None), default=0)
+        if until > now:
+            seconds = (until - now) / MICROS
+            raise RateLimited("Too many sign-ins failed.", hint=f"Try again in {seconds:.0f} s.", retry_after=seconds)
 
     def well(self, conn: Connection, name: str, address: str) -> None:
         """Takes an attempt back that went well: the name's failures are forgotten, the address's are not."""
@@ -81,7 +90,9 @@ class Slowing:
         self._rows.forget(conn, by_name)
         known = self._rows.find(conn, by_address)
         if known is not None:
-            self._rows.put(conn, by_address, Attempts(failures=max(0, known.failures - 1), until=0, last_at=known.last_at))
+            failures = max(0, known.failures - 1)  # so an account of one's own buys no guesses of others
+            until = known.last_at + ADDRESS.wait(failures) * MICROS
+            self._rows.put(conn, by_address, Attempts(failures=failures, until=until, last_at=known.last_at))
 
     def _subjects(self, name: str, address: str) -> tuple[tuple[bytes, Pace], tuple[bytes, Pace]]:
         return (

@@ -17,7 +17,8 @@ SHORTEST, LONGEST = 12, 256
 """Characters. NIST SP 800-63B, section 3.1.1: length counts, rules about letters and digits do not."""
 MEMORY_KIB, PASSES, LANES = 19 * 1024, 2, 1
 """The second recommendation of OWASP's Password Storage Cheat Sheet; Argon2id takes as much at any of them."""
-AT_ONCE = 2
+AT_ONCE, WAITING = 2, 8
+"""How many are looked at together, and how many may wait for that: a flood must not take the threads of everything else."""
 WAIT_SECONDS = 5.0
 COMMON = frozenset(
     ["password", "passwort", "qwertyuiop", "qwerty", "letmein", "welcome", "admin", "administrator",
@@ -31,7 +32,7 @@ class Passwords:
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
-        self._room = threading.BoundedSemaphore(AT_ONCE)
+        self._room, self._queue = threading.BoundedSemaphore(AT_ONCE), threading.BoundedSemaphore(AT_ONCE + WAITING)
         self._nobody = self._hasher.hash("nobody has this password")
 
     def hash(self, password: str) -> str:
@@ -40,7 +41,7 @@ class Passwords:
         Raises:
             RateLimited: too many are checked at the moment.
         """
-        with _Turn(self._room):
+        with _Turn(self._queue, self._room):
             return self._hasher.hash(_form(password))
 
     def holds(self, kept: str | None, password: str) -> bool:
@@ -49,7 +50,7 @@ class Passwords:
         Raises:
             RateLimited: too many are checked at the moment.
         """
-        with _Turn(self._room):
+        with _Turn(self._queue, self._room):
             try:
                 self._hasher.verify(self._nobody if kept is None else kept, _form(password))
             except (VerificationError, InvalidHashError):
@@ -64,15 +65,23 @@ class Passwords:
 class _Turn:
     """A place among those that are checked at once."""
 
-    def __init__(self, room: threading.BoundedSemaphore) -> None:
-        self._room = room
+    def __init__(self, queue: threading.BoundedSemaphore, room: threading.BoundedSemaphore) -> None:
+        self._queue, self._room = queue, room
 
     def __enter__(self) -> None:
+        if not self._queue.acquire(blocking=False):
+            raise _crowded()
         if not self._room.acquire(timeout=WAIT_SECONDS):
-            raise RateLimited("Too many people sign in at this moment.", hint="Try again in a moment.", retry_after=1)
+            self._queue.release()
+            raise _crowded()
 
     def __exit__(self, *told: object) -> None:
         self._room.release()
+        self._queue.release()
+
+
+def _crowded() -> RateLimited:
+    return RateLimited("Too many people sign in at this moment.", hint="Try again in a moment.", retry_after=1)
 
 
 def check_password(password: str, *, name: str, email: str | None) -> None:

@@ -1,0 +1,166 @@
+"""How many tokens own machines do in a second while they are busy: from vLLM's own counters, else from traces.
+
+Only providers that are paid by the hour and declare no figure are looked at. A figure is kept for an hour before
+the next one takes its place, so that a price does not change from call to call.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx2
+
+from tandem.core.clock import MICROS, Clock
+from tandem.core.endpoint import Provider
+from tandem.core.errors import TandemError
+from tandem.gateway.pricing.repo import Throughput, Throughputs
+from tandem.gateway.repo import Routes
+from tandem.governance.authorise import ALL
+from tandem.observability.attempts import Tried, tried
+from tandem.observability.traces import Traces
+
+EVERY = 30.0
+"""Seconds between two looks at a counter."""
+KEEP = 3_600 * MICROS
+AGAIN = 600 * MICROS
+"""Traces that told too little are read again after so long."""
+BACK = 86_400 * MICROS
+"""How far back traces are read."""
+LEAST_ATTEMPTS, LEAST_BUSY = 50, 60 * MICROS
+"""Fewer measure nothing."""
+SECONDS, PAGE_BYTES = 2.0, 4 * 1024 * 1024
+COUNTED = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+RUNNING = "vllm:num_requests_running"
+_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{[^\n]*\})? +([0-9.eE+-]+)(?: +\d+)?$", re.MULTILINE)
+VLLM, TRACES = "vLLM's metrics", "traces"
+Fetch = Callable[[str], str | None]
+"""The text at an address; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What a server's metrics say at one moment."""
+
+    tokens: int
+    running: float
+    """Requests under way."""
+    at: int
+    """UTC microseconds."""
+
+
+def counters(text: str, at: int) -> Counters | None:
+    """vLLM's counters out of a Prometheus page (https://docs.vllm.ai, Production Metrics); None where it has none."""
+    sums: dict[str, float] = {}
+    for name, value in _SAMPLE.findall(text):
+        if name in (*COUNTED, RUNNING):
+            try:
+                sums[name] = sums.get(name, 0.0) + float(value)
+            except ValueError:
+                return None
+    if not set(COUNTED) <= set(sums):
+        return None
+    return Counters(tokens=int(sum(sums[name] for name in COUNTED)), running=sums.get(RUNNING, 0.0), at=at)
+
+
+def measured(provider: str, attempts: Iterable[Tried], at: int) -> Throughput | None:
+    """What the attempts of a provider say: their tokens over the time in which at least one was under way."""
+    spans: list[tuple[int, int]] = []
+    tokens = 0
+    for each in attempts:
+        attempt = each.attempt
+        if attempt.target.partition("/")[0] == provider and attempt.usage.source == "provider":
+            tokens += attempt.usage.total_input + attempt.usage.total_output
+            spans.append((attempt.start, attempt.end))
+    busy, end = 0, 0
+    for start, stop in sorted(spans):
+        busy += max(0, stop - max(start, end))
+        end = max(end, stop)
+    if len(spans) < LEAST_ATTEMPTS or busy < LEAST_BUSY or not tokens:
+        return None
+    return Throughput(provider=provider, tokens=tokens, micros=busy, source=TRACES, at=at)
+
+
+def fetch(url: str) -> str | None:
+    """A page of metrics; None where the server has none, or is away."""
+    try:
+        with httpx2.stream("GET", url, timeout=SECONDS) as reply:
+            if reply.status_code != 200:
+                return None
+            body = bytearray()
+            for piece in reply.iter_bytes():
+                body += piece
+                if len(body) > PAGE_BYTES:
+                    return None
+            return body.decode(errors="replace")
+    except (httpx2.HTTPError, httpx2.InvalidURL):
+        return None
+
+
+class Meters:
+    """Looks at the machines that are paid by the hour; one per control process."""
+
+    def __init__(self, table: Routes, kept: Throughputs, traces: Traces, clock: Clock, fetch: Fetch = fetch) -> None:
+        self._table, self._kept, self._traces, self._clock, self._fetch = table, kept, traces, clock, fetch
+        self._stop = threading.Event()
+        self._before: dict[str, Counters] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+        """Provider → tokens and microseconds of it busy, since its figure was kept."""
+        self._read: dict[str, int] = {}
+        """Provider → when its traces were read last."""
+
+    def run(self, fault: Callable[[BaseException], None]) -> None:
+        """Looks until `stop`; what fails is told once and tried again."""
+        told = ""
+        while not self._stop.wait(EVERY):
+            try:
+                self.step()
+                told = ""
+            except (TandemError, OSError, sqlite3.Error) as error:
+                if str(error) != told:
+                    told = str(error)
+                    fault(error)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def step(self) -> None:
+        """One look at every machine."""
+        now = self._clock.now()
+        known = {each.provider: each for each in self._kept.list(ALL)}
+        for provider in self._table.providers(ALL):
+            if not provider.hour_price or provider.tokens_per_second:
+                continue
+            self._look(provider, now)
+            before = known.get(provider.name)
+            if before is None or now - before.at >= KEEP:
+                fresh = self._figure(provider.name, now)
+                if fresh is not None:
+                    self._kept.put(fresh)
+
+    def _look(self, provider: Provider, now: int) -> None:
+        """Adds what the server did since the last look, if it was busy at both ends."""
+        host = urlsplit(provider.base_url)
+        text = self._fetch(f"{host.scheme}://{host.netloc}/metrics")
+        found = None if text is None else counters(text, now)
+        before = self._before.pop(provider.name, None)
+        if found is None:
+            return
+        self._before[provider.name] = found
+        if before is not None and before.running and found.running and found.tokens > before.tokens:
+            tokens, micros = self._seen.get(provider.name, (0, 0))
+            self._seen[provider.name] = (tokens + found.tokens - before.tokens, micros + found.at - before.at)
+
+    def _figure(self, provider: str, now: int) -> Throughput | None:
+        tokens, micros = self._seen.get(provider, (0, 0))
+        if micros >= LEAST_BUSY:
+            self._seen.pop(provider)
+            return Throughput(provider=provider, tokens=tokens, micros=micros, source=VLLM, at=now)
+        if now - self._read.get(provider, 0) < AGAIN:
+            return None
+        self._read[provider] = now
+        return measured(provider, tried(self._traces, now - BACK, now + 1), now)
