@@ -113,6 +113,7 @@ def app(settings: Settings) -> App:
     """Builds the control process of a home: stores, law, registry, jobs, routes."""
     from tandem.api import (
         alerts,
+        approvals,
         assets,
         batches,
         budgets,
@@ -133,8 +134,13 @@ def app(settings: Settings) -> App:
         reviews,
         runs,
         traces,
+        usage,
+    )
+    from tandem.api import (
+        audit as trail,
     )
     from tandem.api import subjects as erased
+    from tandem.api import vault as keeping
     from tandem.api.server import Face, build
     from tandem.batches.batches import KIND as BATCH
     from tandem.batches.batches import Batches
@@ -147,6 +153,7 @@ def app(settings: Settings) -> App:
     from tandem.data.corpus.tasks import make_index
     from tandem.data.repo import Contracts
     from tandem.data.tasks import Datasets
+    from tandem.evaluation.approved import PROMOTE, ROLLBACK, Moves, Promoting, RollingBack
     from tandem.evaluation.look import Look
     from tandem.evaluation.promote import Promotions
     from tandem.evaluation.replay import Replay
@@ -156,6 +163,7 @@ def app(settings: Settings) -> App:
     from tandem.evaluation.reviews.repo import Reviews
     from tandem.evaluation.suite import KIND as EVALUATE
     from tandem.evaluation.suite import Stores, make_evaluate
+    from tandem.gateway import approved as endpoints_approved
     from tandem.gateway.cache import Cache
     from tandem.gateway.compile import Compiler, Sources
     from tandem.gateway.declare import declare, declare_prices
@@ -167,6 +175,12 @@ def app(settings: Settings) -> App:
     from tandem.governance import lend
     from tandem.governance.alerts.alerts import Alerts
     from tandem.governance.alerts.send import Courier
+    from tandem.governance.approvals import budgets as cap_deeds
+    from tandem.governance.approvals import keys as key_deeds
+    from tandem.governance.approvals import rules as rule_deeds
+    from tandem.governance.approvals.act import Act
+    from tandem.governance.approvals.approvals import Approvals
+    from tandem.governance.approvals.requests import Requests
     from tandem.governance.audit import Audit
     from tandem.governance.bills.correct import Corrections
     from tandem.governance.bills.forecast import Forecasts
@@ -182,17 +196,19 @@ def app(settings: Settings) -> App:
     from tandem.governance.people.passwords import Passwords
     from tandem.governance.people.persons import Persons
     from tandem.governance.people.vouched import Newcomers
+    from tandem.governance.rotation import Resealing, Rotation, Sealing, SubjectKeys
     from tandem.governance.sessions import Sessions
     from tandem.jobs import staging
     from tandem.jobs.repo import Runs
     from tandem.jobs.workflow import Jobs
-    from tandem.monitoring.repo import Monitors, Requests
-    from tandem.monitoring.retrain import Decisions, Retraining, make_retrain
+    from tandem.monitoring.repo import Monitors
+    from tandem.monitoring.retrain import Retraining, make_retrain
     from tandem.monitoring.tell import teller
     from tandem.monitoring.watch import Watch
     from tandem.observability.content import Subjects
     from tandem.observability.move import Mover, Rule, between_passes
     from tandem.observability.traces import Traces
+    from tandem.observability.usage import Usages
     from tandem.registry.registry import Registry
     from tandem.store.blobs import Blobs
     from tandem.store.sql import Sql, migrate
@@ -212,6 +228,7 @@ def app(settings: Settings) -> App:
     registry = Registry(sql, blobs, audit, clock)
     ledger, subjects = Ledger(home / "ledger.db", clock), Subjects(home / "subjects.db", vault)
     recorded = Traces(home / "traces")
+    usages = Usages(recorded)
     recorded.adopt(subjects)
     mover = Mover(
         home / "journal",
@@ -303,9 +320,24 @@ def app(settings: Settings) -> App:
     upkeep = Upkeep(kept.sweep, asked.settle)
     searched = Indexes(registry, shelf, inside, sql, audit)
     promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=home / "lake"))
-    requests = Requests(sql, audit, clock)
-    jobs.register("retrain", make_retrain(train, promotions, requests))
-    decided, passwords, people = Decisions(requests, promotions), Passwords(), Persons(sql, clock, audit, keys.trim)
+    rules = Approvals(sql, audit, clock)
+    rules.declare(settings.approvals)
+    ruling, guarding = rule_deeds.Changes(rules), endpoints_approved.Guarding(table)
+    acts: dict[str, Act] = {
+        PROMOTE: Promoting(registry, promotions),
+        ROLLBACK: RollingBack(registry),
+        **dict.fromkeys(cap_deeds.DEEDS, cap_deeds.Raising(ledger, audit)),
+        key_deeds.CREATE: key_deeds.Admissions(keys),
+        rule_deeds.SET: ruling,
+        rule_deeds.DROP: ruling,
+        endpoints_approved.PUT: guarding,
+        endpoints_approved.DELETE: guarding,
+    }
+    requests = Requests(sql, audit, clock, rules, acts)
+    requests.sweep()  # what was approved before the last process died is done before anything else is asked
+    moves, raised = Moves(registry, promotions, requests), cap_deeds.Raises(requests, ledger, keys)
+    jobs.register("retrain", make_retrain(train, promotions, moves))
+    ruled, passwords, people = rule_deeds.Rules(sql, rules, requests), Passwords(), Persons(sql, clock, audit, keys.trim)
     sessions = Sessions(sql, keys, vault, clock, audit, passwords, settings.sign_in.lasting)
     invitations = Invitations(sql, vault, clock, audit, people, passwords)
     queue = Queue(
@@ -320,6 +352,12 @@ def app(settings: Settings) -> App:
     told_of = Alerts(sql, audit, vault, clock, address=settings.server.console, tell=teller(watched, requests))
     told_of.declare(settings.alerts)
     courier = Courier(told_of, clock)
+    sealed: dict[str, Sealing] = {
+        "providers": Resealing(table, vault),
+        "alerts": Resealing(told_of, vault),
+        "subjects": SubjectKeys(subjects),
+    }
+    rotation = Rotation(home, vault, sql, audit, clock, sealed)
     watch = Watch(
         watched,
         Retraining(registry, past, jobs),
@@ -342,6 +380,7 @@ def app(settings: Settings) -> App:
         bills=bills,
         forecasts=forecasts,
         audit=audit,
+        sql=sql,
         keys=keys,
         persons=people,
         invitations=invitations,
@@ -351,30 +390,37 @@ def app(settings: Settings) -> App:
         address=settings.server.console,
         current=compiler.current,
         monitors=watch.monitors,
-        decisions=decided,
+        requests=requests,
+        rules=ruled,
         queue=queue,
         alerts=told_of,
         price=compiler.price,
+        usages=usages,
+        rotation=rotation,
         resting=lambda: board.read(home / BOARD, clock.now()),
         clock=clock,
     )
     face = Face(
         sessions=sessions,
         routers=[
-            principals.routes(keys),
+            principals.routes(keys, requests),
             persons.routes(people, invitations, sessions, keys, settings.server.console),
-            budgets.routes(caps, ledger, clock),
+            budgets.routes(caps, ledger, clock, raised),
             policy.routes(registry, audit),
-            assets.routes(registry, promotions),
+            approvals.routes(ruled, requests),
+            trail.routes(audit, sql, clock),
+            assets.routes(registry, promotions, moves),
             makers.routes(registry),
             guards.routes(registry),
             datasets.routes(registry, loaded, home / "work"),
             indexes.routes(registry, past, jobs, searched, home / "work"),
             runs.routes(past, jobs, registry, looked),
-            endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD),
+            endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD, requests),
             traces.routes(recorded, subjects, compiler.price),
+            usage.routes(usages, audit, sql),
+            keeping.routes(rotation),
             erased.routes(erasures),
-            monitors.routes(watch, decided),
+            monitors.routes(watch),
             reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
             alerts.routes(told_of),
             prices.routes(priced, compiler.book, compiler.current, clock),
@@ -400,7 +446,7 @@ def app(settings: Settings) -> App:
     )
 
     def close() -> None:
-        for part in (watch, queue, courier, upkeep, caps, meters, forecasts, mover, compiler):
+        for part in (watch, requests, rotation, queue, courier, upkeep, caps, meters, forecasts, mover, compiler):
             part.stop()
         for last in (jobs.close, mover.drain):
             try:
@@ -430,6 +476,8 @@ def app(settings: Settings) -> App:
         "monitors": check,
         "reviews": lambda: queue.run(told),
         "alerts": lambda: courier.run(told),
+        "requests": lambda: requests.run(told),
+        "vault": lambda: rotation.run(told),
         "files": keep_up,
         "caps": lambda: caps.run(told),
         "meters": lambda: meters.run(told),

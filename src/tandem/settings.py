@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from tandem.core.approval import HOURS, Action, Approval, ApproverRole
 from tandem.core.asset import check_name
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Strategy, Target, Timeouts
 from tandem.core.errors import Invalid
@@ -24,15 +25,38 @@ from tandem.gateway.providers.compatible import complete
 from tandem.governance.alerts.base import kind_of
 from tandem.governance.alerts.check import check_alert
 from tandem.governance.alerts.deeds import DEFAULT
+from tandem.governance.approvals.check import check_approval
 from tandem.governance.people.issuer import Issuer, check_issuer
 from tandem.governance.people.lasting import Lasting
 
 PREFIX = "TANDEM_"
 LISTS = frozenset({"keys", "trusted_proxies", "on", "to", "scopes", "domains"})
 """Keys whose values are separated by commas in the environment."""
-RESERVED = frozenset({"TANDEM_ADMIN_KEY", "TANDEM_MASTER_KEY", "TANDEM_URL", "TANDEM_KEY", "TANDEM_HOME", "TANDEM_CONFIG"})
+RESERVED = frozenset(
+    {
+        "TANDEM_ADMIN_KEY",
+        "TANDEM_MASTER_KEY",
+        "TANDEM_MASTER_KEY_BEFORE",
+        "TANDEM_URL",
+        "TANDEM_KEY",
+        "TANDEM_HOME",
+        "TANDEM_CONFIG",
+    }
+)
 """Environment names that are not settings."""
-SECTIONS = ("server", "sign_in", "oidc", "decisions", "traces", "retention", "prices", "providers", "endpoints", "alerts")
+SECTIONS = (
+    "server",
+    "sign_in",
+    "oidc",
+    "decisions",
+    "traces",
+    "retention",
+    "prices",
+    "providers",
+    "endpoints",
+    "alerts",
+    "approvals",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +236,19 @@ class AlertOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalOptions:
+    """How many people a deed needs; its author is none of them."""
+
+    action: Action
+    people: int = 1
+    role: ApproverRole = "approver"
+    team: str | None = None
+    """Whose things; unset: every team's that has no rule of its own."""
+    hours: int = HOURS
+    """How long a request waits for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that is set, and nothing that is computed."""
 
@@ -226,6 +263,7 @@ class Settings:
     providers: Mapping[str, Provider] = field(default_factory=dict)
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     alerts: Mapping[str, Alert] = field(default_factory=dict)
+    approvals: Mapping[str, Approval] = field(default_factory=dict)
     source: Path | None = None
     """The file that was read."""
 
@@ -241,6 +279,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     providers: dict[str, ProviderOptions] = {}
     endpoints: dict[str, EndpointOptions] = {}
     alerts: dict[str, AlertOptions] = {}
+    approvals: dict[str, ApprovalOptions] = {}
 
 
 def load(home: Path, *, config: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -278,6 +317,7 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
         providers={name: _provider(name, options, text, path) for name, options in file.providers.items()},
         endpoints={name: _endpoint(name, options, text, path) for name, options in file.endpoints.items()},
         alerts={name: _alert(name, options, text, path) for name, options in file.alerts.items()},
+        approvals=_approvals(file.approvals, text, path),
         source=path if text else None,
     )
 
@@ -306,6 +346,7 @@ _TABLES: dict[str, Any] = {
     "endpoints.*.timeouts": Timeouts,
     "endpoints.*.route": Target,
     "alerts.*": AlertOptions,
+    "approvals.*": ApprovalOptions,
 }
 
 
@@ -453,6 +494,34 @@ def _alert(name: str, options: AlertOptions, text: str, path: Path) -> Alert:
             field=f"alerts.{name}.secret",
         )
     return alert
+
+
+def _approvals(rows: Mapping[str, ApprovalOptions], text: str, path: Path) -> dict[str, Approval]:
+    rules: dict[str, Approval] = {}
+    for name, options in rows.items():
+        rule = Approval(
+            action=options.action,
+            people=options.people,
+            role=options.role,
+            team=options.team,
+            hours=options.hours,
+            managed=_managed(text, path, f"approvals.{name}"),
+        )
+        try:
+            check_approval(rule)
+        except Invalid as error:
+            raise Invalid(
+                f"{path}: [approvals.{name}]: {error.message}", hint=error.hint, field=f"approvals.{name}.{error.field}"
+            ) from None
+        twin = next((other for other, each in rules.items() if (each.action, each.team) == (rule.action, rule.team)), None)
+        if twin is not None:
+            raise Invalid(
+                f"{path}: [approvals.{name}] and [approvals.{twin}] are about the same deed and team.",
+                hint="Keep one of them.",
+                field=f"approvals.{name}",
+            )
+        rules[name] = rule
+    return rules
 
 
 def _retention(name: str, rule: RetentionOptions, traces: TraceOptions, path: Path) -> RetentionOptions:

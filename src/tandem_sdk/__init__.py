@@ -15,7 +15,7 @@ wrong is a `TandemError` with code, status, hint, field and trace id.
 
 from tandem_sdk.alerts import Alert, Delivery
 from tandem_sdk.assets import Alias, AliasState, Asset, AssetSummary, Lineage, Move, Node, Version, VersionDetail
-from tandem_sdk.audit import AuditReport, AuditRow
+from tandem_sdk.audit import AuditKey, AuditReport, AuditRow
 from tandem_sdk.batches import Batch, Counts, Problem, Problems
 from tandem_sdk.budgets import Budget, Limit, Spend
 from tandem_sdk.calls import Chat, Citation, Decision, Message, Piece, Prediction
@@ -36,6 +36,7 @@ from tandem_sdk.costs import (
 )
 from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Target, Timeouts
 from tandem_sdk.errors import (
+    ApprovalNeeded,
     Blocked,
     Broken,
     Conflict,
@@ -57,7 +58,7 @@ from tandem_sdk.errors import (
 from tandem_sdk.gates import Gate
 from tandem_sdk.indexes import Document, Documents, Found, Hit
 from tandem_sdk.keys import Key, NewKey, Principal, Terms
-from tandem_sdk.monitors import Histogram, Monitor, Report, Request
+from tandem_sdk.monitors import Histogram, Monitor, Report
 from tandem_sdk.persons import Invitation, Link, Person, Team
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.prices import Imported, Price
@@ -67,17 +68,23 @@ from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
 from tandem_sdk.subjects import Erasure, KeyCopy
 from tandem_sdk.suites import Asking, Scoring
 from tandem_sdk.traces import Attempt, Call, Content, Corrected, Routed, Span, Trace, TraceRow, Usage, Weighed
+from tandem_sdk.usage import Use, Using
+from tandem_sdk.vault import MasterKey
 from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
+from tandem_sdk.waiting import Approval, Request, Voice
 
 __all__ = [
     "Alert",
     "Alias",
     "AliasState",
     "Anew",
+    "Approval",
+    "ApprovalNeeded",
     "Asking",
     "Asset",
     "AssetSummary",
     "Attempt",
+    "AuditKey",
     "AuditReport",
     "AuditRow",
     "Batch",
@@ -129,6 +136,7 @@ __all__ = [
     "Limit",
     "Lineage",
     "Link",
+    "MasterKey",
     "Message",
     "Model",
     "Monitor",
@@ -181,9 +189,12 @@ __all__ = [
     "Unreachable",
     "Upstream",
     "Usage",
+    "Use",
+    "Using",
     "Verdict",
     "Version",
     "VersionDetail",
+    "Voice",
     "Weighed",
     "__version__",
 ]

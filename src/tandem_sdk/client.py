@@ -7,6 +7,7 @@ from types import TracebackType
 
 from tandem_sdk import calls, credentials
 from tandem_sdk.alerts import Alerts
+from tandem_sdk.approvals import Approvals, Requests
 from tandem_sdk.assets import Assets
 from tandem_sdk.audit import AuditLog
 from tandem_sdk.batches import Batches
@@ -19,7 +20,7 @@ from tandem_sdk.endpoints import Endpoints
 from tandem_sdk.gates import Gates
 from tandem_sdk.indexes import Indexes
 from tandem_sdk.keys import Keys, Principal
-from tandem_sdk.monitors import Monitors, Requests
+from tandem_sdk.monitors import Monitors
 from tandem_sdk.persons import Persons, Teams
 from tandem_sdk.policies import Policies
 from tandem_sdk.prices import Prices
@@ -30,6 +31,8 @@ from tandem_sdk.runs import Runs
 from tandem_sdk.subjects import Subjects
 from tandem_sdk.suites import Suites
 from tandem_sdk.traces import Traces
+from tandem_sdk.usage import Usages
+from tandem_sdk.vault import Vault
 from tandem_sdk.wire import API, Wire, read_replies, read_reply
 
 __version__ = "0.1.0"
@@ -76,10 +79,13 @@ class Client:
         self.costs = Costs(self._wire)
         self.gates = Gates(self._wire)
         self.monitors = Monitors(self._wire)
+        self.approvals = Approvals(self._wire)
         self.requests = Requests(self._wire)
         self.reviews = Reviews(self._wire)
         self.alerts = Alerts(self._wire)
         self.traces = Traces(self._wire)
+        self.usage = Usages(self._wire)
+        self.vault = Vault(self._wire)
         self.audit = AuditLog(self._wire)
         self.subjects = Subjects(self._wire)
 

@@ -8,6 +8,7 @@ TandemError                 code, status, hint, field, trace
   |   - OverBudget          429  a cap has no room
   |   - Blocked             403  a guard refused the content
   |       - GateRefused     403  a gate refused the promotion; `report` says why
+  + ApprovalNeeded          202  nothing was done yet: people must approve; `request` says what and who
   + NotFound                404
   + Conflict                409  somebody else was first, or `tandem.toml` manages it
   + Invalid                 400  the input is wrong; `field` names where
@@ -26,6 +27,7 @@ from collections.abc import Mapping
 
 from tandem_sdk.shape import Mismatch, read
 from tandem_sdk.verdicts import GateReport
+from tandem_sdk.waiting import Request
 
 
 class TandemError(Exception):
@@ -112,6 +114,24 @@ class GateRefused(Blocked):
     code = "gate_refused"
     report: GateReport = GateReport(passed=False)
     """The gate's verdict, estimates with intervals, and reasons."""
+
+
+class ApprovalNeeded(TandemError):
+    """Nothing was done yet: a rule asks for people, and the request waits for them.
+
+    Attributes:
+        request: what exactly shall be done, and who may approve it.
+        key: of a key that was asked for, its secret; it is refused until people approved.
+    """
+
+    code, status = "approval_needed", 202
+
+    def __init__(self, request: Request, *, key: str | None = None) -> None:
+        super().__init__(
+            f"Nothing was done yet: {request.id} waits for {request.waits_for or 'people'}.",
+            hint=f"They approve it with `tandem request approve {request.id}`, or in the console under Requests.",
+        )
+        self.request, self.key = request, key
 
 
 class NotFound(TandemError):
@@ -208,6 +228,16 @@ def read_error(status: int, body: bytes, *, trace: str | None = None, retry_afte
         except Mismatch:  # the refusal matters more than its details
             found.report = GateReport(passed=False, reasons=(found.message,))
     return found
+
+
+def read_waiting(body: bytes) -> ApprovalNeeded:
+    """What the answer tells of a deed that waits for people."""
+    whole = _object(body)
+    try:
+        request = read(Request, whole)
+    except Mismatch:  # of another version: that it waits matters more than the rest
+        request = Request(id=_text(whole, "id") or "a request")
+    return ApprovalNeeded(request, key=_text(whole, "key"))
 
 
 def _object(body: bytes) -> Mapping[str, object]:

@@ -22,6 +22,8 @@ class Document:
     """One document of an index version."""
 
     name: str
+    id: str = ""
+    """`doc_…`: how traces and usage name it."""
     title: str = ""
     digest: str = ""
     readers: tuple[str, ...] = ()

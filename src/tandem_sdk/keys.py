@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from tandem_sdk.errors import ApprovalNeeded
+from tandem_sdk.shape import read
+from tandem_sdk.waiting import Request
 from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
 
 
@@ -73,6 +76,8 @@ class NewKey:
     key: str
     """The secret, `tdm_…`; it is not shown again."""
     principal: Principal
+    request: Request | None = None
+    """What waits for people; until they approved, the key is refused."""
 
     def __repr__(self) -> str:
         return f"NewKey(key='***', principal={self.principal!r})"
@@ -95,7 +100,7 @@ class Keys:
         expires_at: int | None = None,
         terms: Terms | None = None,
     ) -> NewKey:
-        """Makes a key.
+        """Makes a key; where a rule asks for people, one that is refused until they approved (`request` is set then).
 
         Args:
             name: what it is called in budgets, traces and the audit.
@@ -115,7 +120,13 @@ class Keys:
             "expires_at": expires_at, **({} if terms is None else asdict(terms)),
         }  # fmt: skip
         body = {field: value for field, value in told.items() if value is not None}
-        return read_reply(NewKey, self._wire.send("POST", f"{API}/keys", body, once=True))
+        try:
+            return read_reply(NewKey, self._wire.send("POST", f"{API}/keys", body, once=True))
+        except ApprovalNeeded as needed:
+            if needed.key is None:
+                raise
+            who = read(Principal, needed.request.deed.get("principal", {"name": name}))
+            return NewKey(key=needed.key, principal=who, request=needed.request)
 
     def list(self) -> tuple[Key, ...]:
         """Every key the caller may see, without secrets."""

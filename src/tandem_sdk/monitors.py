@@ -1,11 +1,11 @@
-"""Monitors: standing questions over the traces of an endpoint; their reports; and the requests that wait for a person."""
+"""Monitors: standing questions over the traces of an endpoint; and their reports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tandem_sdk.verdicts import Estimate, Promotion
+from tandem_sdk.verdicts import Estimate
 from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
 
 
@@ -102,31 +102,6 @@ class Monitor:
     """Its newest report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A promotion that waits for a person."""
-
-    id: str
-    subject: str = ""
-    """The version, as `model/NAME@N`."""
-    alias: str = ""
-    reason: str = ""
-    monitor: str = ""
-    report: str | None = None
-    run: str = ""
-    passed: bool = False
-    """Whether the gate let the version pass when the request was opened."""
-    state: str = "open"
-    """`open`, `approved` or `declined`."""
-    team: str = ""
-    created_at: int = 0
-    decided_at: int | None = None
-    decided_by: str | None = None
-    note: str = ""
-    promotion: Promotion | None = None
-    """What the promotion came to; only in the answer to an approval."""
-
-
 class Monitors:
     """`client.monitors`."""
 
@@ -212,43 +187,3 @@ class Monitors:
             NotFound: there is none.
         """
         self._wire.send("DELETE", f"{API}/monitors/{segment(name)}")
-
-
-class Requests:
-    """`client.requests`."""
-
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-
-    def list(self, state: str | None = None, limit: int = 50) -> tuple[Request, ...]:
-        """Requests, newest first; `open`, `approved`, `declined` or all of them."""
-        return read_replies(Request, self._wire.get(f"{API}/requests", {"state": state, "limit": limit}))
-
-    def show(self, id: str) -> Request:
-        """One request.
-
-        Raises:
-            NotFound: there is none.
-        """
-        return read_reply(Request, self._wire.get(f"{API}/requests/{segment(id)}"))
-
-    def approve(self, id: str, note: str = "") -> Request:
-        """Promotes what was asked for, through its gate.
-
-        Raises:
-            GateRefused: the gate does not let it pass; the request stays open.
-            Forbidden: the key may not approve.
-            Conflict: it was decided already.
-        """
-        return read_reply(
-            Request, self._wire.send("POST", f"{API}/requests/{segment(id)}/approve", {"note": note}, patient=True, once=True)
-        )
-
-    def decline(self, id: str, note: str = "") -> Request:
-        """Ends a request without a promotion.
-
-        Raises:
-            Forbidden: the key may not approve.
-            Conflict: it was decided already.
-        """
-        return read_reply(Request, self._wire.send("POST", f"{API}/requests/{segment(id)}/decline", {"note": note}, once=True))

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from tandem_sdk.errors import Broken, Invalid, TandemError, TimedOut, Unreachable, read_error
+from tandem_sdk.errors import Broken, Invalid, TandemError, TimedOut, Unreachable, read_error, read_waiting
 from tandem_sdk.shape import Mismatch, read, read_list
 
 API = "/api/v1"
@@ -26,6 +26,9 @@ PIECE = 1 << 16
 TIMEOUT = httpx2.Timeout(connect=5.0, read=60.0, write=60.0, pool=60.0)
 PATIENT = httpx2.Timeout(connect=5.0, read=600.0, write=600.0, pool=60.0)
 """For calls that compute: predictions, decisions, chats, uploads."""
+
+WAITS = "x-tandem-request"
+"""The header of an answer that says: nothing was done yet, this request waits for people."""
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | None]
@@ -128,14 +131,15 @@ class Wire:
         return self._ask("POST", path, content=form, kind=kind, length=length, patient=True, retries=0)
 
     @contextmanager
-    def download(self, path: str) -> Iterator[Iterator[bytes]]:
+    def download(self, path: str, query: Query | None = None) -> Iterator[Iterator[bytes]]:
         """The body of an answer, piece by piece.
 
         Raises:
             TandemError: refused, or the connection broke.
         """
+        params = {name: value for name, value in (query or {}).items() if value is not None}
         with self._translated():
-            with self._http.stream("GET", self.url + path, timeout=PATIENT) as response:
+            with self._http.stream("GET", self.url + path, params=params or None, timeout=PATIENT) as response:
                 if response.status_code >= 400:
                     raise _error(response, response.read())
                 yield response.iter_bytes(PIECE)
@@ -177,6 +181,8 @@ class Wire:
                         method, self.url + path, params=params or None, content=content() if content else None, headers=headers,
                         timeout=PATIENT if patient else TIMEOUT,
                     )  # fmt: skip
+                if response.status_code == 202 and WAITS in response.headers:
+                    raise read_waiting(response.content)
                 if response.status_code < 400:
                     return Reply(body=response.content, trace=response.headers.get("x-tandem-trace-id"))
                 raise _error(response, response.content)

@@ -58,3 +58,40 @@ def test_requests(tandem, platform: FakePlatform) -> None:
     assert "approved by ada" in tandem("request", "approve", "req_1", "--note", "ok").out
     assert platform.asked[-1].json() == {"note": "ok"}
     assert tandem("request", "decline", "req_1", "--json").json()["state"] == "declined"  # type: ignore[index]
+
+
+def test_approvals(tandem, platform: FakePlatform) -> None:
+    rule = {"action": "promote", "people": 2, "role": "admin", "team": "risk", "hours": 24, "managed": "file:tandem.toml:3"}
+    platform.on("PUT", "/api/v1/approvals/promote", rule)
+    platform.on("GET", "/api/v1/approvals", [rule], [])
+    platform.on("DELETE", "/api/v1/approvals/promote", {"action": "promote", "team": "risk"})
+    words = ("--people", "2", "--role", "admin", "--team", "risk", "--hours", "24")
+    assert "24 h" in tandem("approval", "set", "promote", *words).out
+    assert platform.asked[0].json() == {"people": 2, "role": "admin", "team": "risk", "hours": 24}
+    assert "file:tandem.toml:3" in tandem("approval", "list").out
+    assert "needs more than its author" in tandem("approval", "list").out
+    assert "in the team risk" in tandem("approval", "drop", "promote", "--team", "risk").out
+    assert tandem("approval", "drop", "promote", "--json").json() == {"action": "promote", "team": None, "dropped": True}
+    assert tandem("approval", "set", "dance").code == 2
+
+
+def test_a_deed_that_waits_ends_with_a_code_of_its_own(tandem, platform: FakePlatform) -> None:
+    waiting = {
+        **REQUEST, "monitor": "", "author": "ci", "people": 2, "waits_for": "2 people", "does": "key.create", "alias": "",
+        "deed": {"principal": {"name": "boss"}}, "approvals": [{"person": "key/ben", "by": "ben", "at": 5}],
+    }  # fmt: skip
+    headers = {"x-tandem-request": "req_1"}
+    platform.on("DELETE", "/api/v1/budgets/org", Canned(status=202, body=waiting, headers=headers))
+    done = tandem("budget", "drop", "org", "--json")
+    assert done.code == 6
+    assert done.json()["error"]["request"]["id"] == "req_1"  # type: ignore[index]
+    assert "tandem request approve req_1" in done.err
+    platform.on("POST", "/api/v1/keys", Canned(status=202, body={**waiting, "key": "tdm_new"}, headers=headers))
+    made = tandem("key", "create", "--name", "boss")
+    assert (made.code, made.out.strip()) == (6, "tdm_new")
+    assert "It is refused until req_1 is approved" in made.err
+    assert tandem("key", "create", "--name", "boss", "--json").json()["request"]["id"] == "req_1"  # type: ignore[index]
+    platform.on("GET", "/api/v1/requests/req_1", waiting)
+    shown = tandem("request", "show", "req_1").out
+    for text in ("1 of 2: ben", "2 people", '"name": "boss"', "key.create"):
+        assert text in shown

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx2
@@ -17,12 +18,13 @@ from sqlalchemy import and_, delete, or_
 
 from tandem.api.server import Face, build
 from tandem.console import pages
+from tandem.core.approval import Request
 from tandem.core.asset import Ref, Version
 from tandem.core.clock import FixedClock
 from tandem.core.endpoint import Endpoint, Provider, Target
 from tandem.core.errors import Blocked, TandemError, Upstream
 from tandem.core.money import Usage, nano
-from tandem.core.monitor import Finding, Histogram, Monitor, Report, Request
+from tandem.core.monitor import Finding, Histogram, Monitor, Report
 from tandem.core.policy import Alert, Budget
 from tandem.core.principal import LOCAL, Principal, Terms
 from tandem.core.review import Review, Said
@@ -31,6 +33,7 @@ from tandem.data.corpus import hashed
 from tandem.data.corpus.indexes import Indexes
 from tandem.data.corpus.shelf import Shelf
 from tandem.data.ingest import ingest
+from tandem.evaluation.approved import PROMOTE, Promoting
 from tandem.evaluation.look import Look
 from tandem.evaluation.promote import Promotions
 from tandem.evaluation.repo import Evaluations
@@ -49,6 +52,9 @@ from tandem.governance.admit import Purse
 from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.alerts.fake import Fake as Outside
 from tandem.governance.alerts.send import Courier
+from tandem.governance.approvals import rules
+from tandem.governance.approvals.approvals import Approvals
+from tandem.governance.approvals.requests import Requests
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.bills.correct import Corrections
@@ -64,21 +70,22 @@ from tandem.governance.people.oidc import Oidc
 from tandem.governance.people.passwords import Passwords
 from tandem.governance.people.persons import NewPerson, Persons
 from tandem.governance.people.vouched import Newcomers
+from tandem.governance.rotation import Rotation, SubjectKeys
 from tandem.governance.sessions import Sessions
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.repo import Runs
 from tandem.monitoring.findings import control
-from tandem.monitoring.repo import Monitors, Requests, Standing
-from tandem.monitoring.retrain import Decisions
+from tandem.monitoring.repo import Monitors, Standing
 from tandem.observability.content import Subjects
 from tandem.observability.journal import Journal
 from tandem.observability.move import Mover
 from tandem.observability.traces import Traces
+from tandem.observability.usage import Usages
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs, digest_of
 from tandem.store.search import Chunk, Document, Refresh
 from tandem.store.sql import Sql
-from tandem.store.vault import Vault
+from tandem.store.vault import Vault, replace_file
 from tandem.training.fit import fit
 from tandem.training.task import AlgorithmName, Task
 from tests.evaluation.place import Fake, reader
@@ -125,7 +132,8 @@ class House:
 
     def __post_init__(self) -> None:
         home, clock = self.home, self.clock
-        self.vault = Vault(bytes(range(32)))
+        replace_file(home / "master.key", base64.b64encode(bytes(range(32))) + b"\n")
+        self.vault = Vault.load(home, {})
         url = f"sqlite:///{home / 'control.db'}"
         migrated(url)
         self.sql, self.blobs = Sql(url), Blobs(home / "blobs")
@@ -155,8 +163,13 @@ class House:
         self.queue = Queue(
             Reviews(self.sql, self.audit, clock), traces=self.traces, subjects=self.subjects, clock=clock, retention_days=90
         )
-        self.monitors, self.requests = Monitors(self.sql, self.audit, clock), Requests(self.sql, self.audit, clock)
+        self.monitors, self.rules = Monitors(self.sql, self.audit, clock), Approvals(self.sql, self.audit, clock)
+        promoting = Promoting(self.registry, Promotions(self.registry, self.evaluations, clock))
+        acts = {PROMOTE: promoting, rules.SET: rules.Changes(self.rules), rules.DROP: rules.Changes(self.rules)}
+        self.requests = Requests(self.sql, self.audit, clock, self.rules, acts)
         self.outside = Outside()
+        keys = {"subjects": SubjectKeys(self.subjects)}
+        self.rotation = Rotation(home, self.vault, self.sql, self.audit, clock, keys, environment={})
         self.alerts = Alerts(
             self.sql, self.audit, self.vault, clock, address="http://console", channel=lambda kind: self.outside, environment={}
         )
@@ -212,6 +225,7 @@ class House:
             bills=self.bills,
             forecasts=Forecasts(ledger=self.ledger, audit=self.audit, sql=self.sql, clock=self.clock),
             audit=self.audit,
+            sql=self.sql,
             keys=self.keys,
             persons=self.persons,
             invitations=self.invitations,
@@ -221,9 +235,12 @@ class House:
             address="http://console",
             current=self.compiler.current,
             monitors=self.monitors,
-            decisions=Decisions(self.requests, Promotions(self.registry, self.evaluations, self.clock)),
+            requests=self.requests,
+            rules=rules.Rules(self.sql, self.rules, self.requests),
             queue=self.queue,
             alerts=self.alerts,
+            usages=Usages(self.traces),
+            rotation=self.rotation,
             price=self.compiler.price,
             resting=lambda: self.resting,
             clock=self.clock,
@@ -525,7 +542,7 @@ class House:
                 )
             )  # fmt: skip
             if state == "declined":
-                self.requests.decide(f"req_{number}", "declined", by=by, note=EVIL)
+                self.requests.decline(f"req_{number}", by=replace(by, role="approver"), note=EVIL)
 
         Courier(self.alerts, self.clock, start=lambda work: work()).step()
 
@@ -722,5 +739,6 @@ def every_page(house: House) -> Mapping[str, str]:
         "budgets": "/budgets",
         "costs": "/costs",
         "audit": "/audit",
+        "usage": "/audit/usage",
         "missing": "/runs/run_nothing",
     }

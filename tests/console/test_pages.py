@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+import tandem_audit
+from tandem.core.approval import Request
 from tandem.core.asset import Ref
 from tandem.core.endpoint import Endpoint, Target
-from tandem.core.monitor import Request
 from tandem.core.principal import LOCAL
 from tandem.gateway.routing.board import Told
 from tandem.gateway.routing.health import Resting
@@ -709,3 +710,77 @@ async def test_words_about_an_erased_person_are_not_shown(house: House) -> None:
         shown = await page(client, f"/reviews/{house.marks['reviewed-erased']}")
     assert "Erased." in shown.text
     assert "It is 43." not in shown.text
+
+
+async def test_a_rule_is_set_and_a_request_under_it_says_who_may_approve(house: House) -> None:
+    async with house.client("grace") as client:
+        refused = await client.post("/approvals", data={"action": "release"})
+    async with house.client("ops") as client:
+        made = await client.post("/approvals", data={"action": "release", "people": "2", "team": "risk", "hours": "5"})
+        assert (made.status_code, made.headers["location"]) == (303, "/requests")
+        dropped = await client.post("/approvals/drop", data={"action": "release", "team": "risk"})
+        shown = await page(client, "/requests")
+        odd = await client.post("/approvals", data={"action": "dance"})
+    assert (refused.status_code, dropped.status_code, odd.status_code) == (403, 303, 400)
+    (request,) = (each for each in house.requests.list(Scope("risk")) if each.does == "approval.drop")
+    assert f"/requests/{request.id}/decline" in {str(each.get("action")) for each in shown.all("form")}
+    assert f"/requests/{request.id}/approve" not in {str(each.get("action")) for each in shown.all("form")}, "ops asked for it"
+    assert "0 of 2" in shown.text
+    async with house.client("grace") as client:
+        seen = await page(client, "/requests")
+        done = await client.post(f"/requests/{request.id}/approve")
+        again = await page(client, "/requests")
+    assert f"/requests/{request.id}/approve" in {str(each.get("action")) for each in seen.all("form")}
+    assert done.status_code == 303
+    assert "1 of 2" in again.text
+    assert f"/requests/{request.id}/approve" not in {str(each.get("action")) for each in again.all("form")}
+    house.requests.decline(request.id, by=LOCAL)
+
+
+async def test_the_audit_leaves_as_a_file_that_proves_itself(house: House) -> None:
+    async with house.client("grace") as client:
+        refused = await client.get("/audit/export")
+    async with house.client("ops") as client:
+        file = await client.get("/audit/export")
+        shown = await page(client, "/audit")
+    assert refused.status_code == 403
+    assert "attachment" in file.headers["content-disposition"]
+    assert tandem_audit.check(io.BytesIO(file.content), key=tandem_audit.read_key(house.audit.signer.public))["trusted"]
+    assert house.audit.signer.public in shown.text
+
+
+async def test_usage_is_filtered_and_leads_to_its_traces(house: House) -> None:
+    async with house.client("ada") as client:
+        all_of_it = await page(client, "/audit/usage")
+        chat = await page(client, "/audit/usage?endpoint=assistant")
+        none = await page(client, "/audit/usage?document=nothing.md")
+        model = await page(client, "/audit/usage?asset=model/tumor")
+    assert f"/traces/{house.marks['plain0']}" in links(all_of_it)
+    assert f"/traces/{house.marks['plain0']}" in links(chat)
+    assert f"/traces/{house.marks['plain0']}" not in links(model)
+    assert "No call used that" in none.text
+    assert "model/tumor@" in model.text
+    assert "/api/v1/usage/export?format=csv&endpoint=assistant" in links(chat), "the export keeps the filter"
+    async with house.client("otto") as client:
+        assert f"/traces/{house.marks['plain0']}" not in links(await page(client, "/audit/usage"))
+
+
+async def test_the_master_key_is_replaced_by_an_admin_who_is_sure(house: House) -> None:
+    before = house.vault.fingerprint
+    async with house.client("grace") as client:
+        refused = await client.post("/audit/rotate", data={"sure": "true"})
+    async with house.client("ops") as client:
+        unsure = await client.post("/audit/rotate")
+        assert before in (await page(client, "/audit")).text
+        done = await client.post("/audit/rotate", data={"sure": "true"})
+        under_way = await page(client, "/audit")
+    assert (refused.status_code, unsure.status_code, done.status_code) == (403, 400, 303)
+    assert before in under_way.text
+    assert house.vault.fingerprint in under_way.text
+    while house.rotation.step():
+        pass
+    assert house.vault.before == ()
+
+
+def links(shown: Page) -> set[str]:
+    return {str(each.get("href")) for each in shown.all("a")}

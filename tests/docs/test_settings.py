@@ -28,6 +28,7 @@ TABLES: Mapping[str, Any] = {
     "### `route = [{ … }]`": Target,
     "### `timeouts = { … }`": Timeouts,
     "## `[alerts.NAME]`": settings.AlertOptions,
+    "## `[approvals.NAME]`": settings.ApprovalOptions,
 }
 
 

@@ -86,7 +86,7 @@ def test_a_deed_that_fails_leaves_no_row_and_no_gap(here: Book) -> None:
     assert here.audit.list(ALL)[0].action == "after"
 
 
-@pytest.mark.parametrize("column", ["at", "actor", "team", "action", "subject", "detail", "mac"])
+@pytest.mark.parametrize("column", ["at", "actor", "team", "action", "subject", "detail", "mac", "hash"])
 @pytest.mark.parametrize("seq", [1, 4, ROWS])
 def test_an_edited_row_is_named(here: Book, column: str, seq: int) -> None:
     here.attack(
@@ -123,7 +123,7 @@ def test_two_rows_that_change_places_are_named(here: Book) -> None:
     assert any("Row 4 " in problem for problem in problems)
 
 
-COPY = "INSERT INTO audit SELECT {seq}, at, actor, team, action, subject, detail, mac FROM audit WHERE seq = {of}"
+COPY = "INSERT INTO audit SELECT {seq}, at, actor, team, action, subject, detail, mac, hash FROM audit WHERE seq = {of}"
 
 
 @pytest.mark.parametrize("seq", [0, -5, ROWS + 1, ROWS + 9])

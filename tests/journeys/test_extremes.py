@@ -39,6 +39,9 @@ TRAIN = {"data": "dataset/0", "target": "y", "algorithm": "logistic", "folds": 2
 GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/keys": ("/api/v1/keys", {"name": "k@@"}),
     "/api/v1/budgets/{scope}": ("/api/v1/budgets/team/none", {"cap": "5"}),
+    "/api/v1/approvals/{action}": ("/api/v1/approvals/release", {"people": 2, "team": "none", "hours": 24}),
+    "/api/v1/limits/{scope}": ("/api/v1/limits/team/none", {"unit": "requests", "cap": 5}),
+    "/api/v1/budgets/{scope}/credits": ("/api/v1/budgets/team/paid/credits", {"amount": "5", "reference": "first"}),
     "/api/v1/gates/{kind}/{name}": ("/api/v1/gates/model/0", {"minimum": 0.6}),
     "/api/v1/assets/{kind}/{name}/promote": ("/api/v1/assets/prompt/0/promote", {"version": 1}),
     "/api/v1/assets/{kind}/{name}/rollback": ("/api/v1/assets/prompt/0/rollback", {}),

@@ -260,6 +260,7 @@ def test_the_team_itself_sees_what_the_other_does_not(teams: Teams) -> None:
         ("/monitors", "name"),
         ("/keys", "name"),
         ("/traces", "trace"),
+        ("/usage", "trace"),
         ("/reviews", "id"),
         ("/budgets", "scope"),
         ("/limits", "scope"),

@@ -18,6 +18,7 @@ from tandem.core.money import Usage
 from tandem.core.monitor import Monitor
 from tandem.core.principal import Principal, Role
 from tandem.core.trace import Attempt, Trace
+from tandem.evaluation.approved import PROMOTE, Moves, Promoting
 from tandem.evaluation.evidence import OutOfFold
 from tandem.evaluation.promote import Promotions
 from tandem.evaluation.replay import Replay
@@ -26,14 +27,16 @@ from tandem.evaluation.reviews.queue import Queue
 from tandem.evaluation.reviews.repo import Reviews
 from tandem.gateway.call import Content
 from tandem.gateway.snapshot import Snapshot
+from tandem.governance.approvals.approvals import Approvals
+from tandem.governance.approvals.requests import Requests
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.job import Job
 from tandem.jobs.repo import Runs
 from tandem.monitoring.child import carry_out
-from tandem.monitoring.repo import Monitors, Requests
-from tandem.monitoring.retrain import Decisions, Retraining, make_retrain
+from tandem.monitoring.repo import Monitors
+from tandem.monitoring.retrain import Retraining, make_retrain
 from tandem.monitoring.watch import Watch
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Entry, Seen, Traces
@@ -86,11 +89,14 @@ class House:
         self.jobs = InlineJobs(self.runs, self.clock)
         self.traces, self.subjects = Stored(self), Subjects(self.home / "subjects.db", self.vault)
         self.lake = Lake(self.home / "lake")
-        self.monitors, self.requests = Monitors(self.sql, self.audit, self.clock), Requests(self.sql, self.audit, self.clock)
+        self.monitors = Monitors(self.sql, self.audit, self.clock)
         replay = Replay(self.registry, lake=self.home / "lake")
         self.promotions = Promotions(self.registry, Evaluations(self.sql, self.clock), self.clock, replay)
-        self.decisions = Decisions(self.requests, self.promotions)
-        self.jobs.register("retrain", make_retrain(self.train, self.promotions, self.requests))
+        self.rules = Approvals(self.sql, self.audit, self.clock)
+        acts = {PROMOTE: Promoting(self.registry, self.promotions)}
+        self.requests = Requests(self.sql, self.audit, self.clock, self.rules, acts)
+        moves = Moves(self.registry, self.promotions, self.requests)
+        self.jobs.register("retrain", make_retrain(self.train, self.promotions, moves))
         self.endpoints: dict[str, Endpoint] = {}
         self.queue = Queue(
             Reviews(self.sql, self.audit, self.clock),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tandem.core.monitor import Request
+from tandem.core.approval import Request
 from tandem.governance.authorise import ALL
 from tandem.governance.repo import Entry
 from tandem.monitoring.tell import teller

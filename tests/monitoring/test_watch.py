@@ -188,7 +188,7 @@ def test_an_alarm_without_newer_data_waits_for_them_and_then_a_person_is_asked(h
     assert len(house.trained) == 1
     run = house.runs.find(request.run, ALL)
     assert (run.kind, run.state, run.outputs["request"]) == ("retrain", "succeeded", request.id)
-    ended, promotion = house.decisions.approve(request.id, by=person(), note="looked at it")
+    ended, promotion = house.requests.approve(request.id, by=person(), note="looked at it")
     assert (ended.state, ended.decided_by, promotion["version"]) == ("approved", "risk-approver", 2)
     assert house.registry.find(Ref.parse("model/credit@production"), ALL).version == 2
     assert {
@@ -225,13 +225,13 @@ def test_a_person_is_asked_when_the_gate_does_not_pass_and_the_gate_still_holds(
     assert not request.passed
     assert "does not keep the minimum" in request.reason
     with pytest.raises(TandemError, match="not promoted"):
-        house.decisions.approve(request.id, by=person())
+        house.requests.approve(request.id, by=person())
     assert house.requests.find(request.id, ALL).state == "open"
-    declined = house.decisions.decline(request.id, by=person(), note="no")
+    declined = house.requests.decline(request.id, by=person(), note="no")
     assert (declined.state, declined.note) == ("declined", "no")
     for again in (
-        lambda: house.decisions.approve(request.id, by=person()),
-        lambda: house.decisions.decline(request.id, by=person()),
+        lambda: house.requests.approve(request.id, by=person()),
+        lambda: house.requests.decline(request.id, by=person()),
     ):
         with pytest.raises(Conflict, match="was declined by"):
             again()
@@ -395,13 +395,13 @@ def test_another_team_sees_nothing(house: House) -> None:
         lambda: house.monitors.report(report.id, sales),
         lambda: house.requests.find(request.id, sales),
         lambda: house.watch.remove("m", by=other),
-        lambda: house.decisions.approve(request.id, by=other),
-        lambda: house.decisions.decline(request.id, by=other),
+        lambda: house.requests.approve(request.id, by=other),
+        lambda: house.requests.decline(request.id, by=other),
     ):
         with pytest.raises(NotFound):
             look()
     with pytest.raises(Forbidden):
-        house.decisions.approve(request.id, by=person("editor"))
+        house.requests.approve(request.id, by=person("editor"))
 
 
 def test_a_removed_monitor_leaves_only_its_audit(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from tests.sdk.watched import ALERT, MONITOR, REPORT, REQUEST
 import tandem
 import tandem_sdk
 from tandem_sdk import (
+    ApprovalNeeded,
     Asking,
     Choosing,
     Client,
@@ -25,6 +27,7 @@ from tandem_sdk import (
     Scoring,
     Target,
     TimedOut,
+    Using,
 )
 from tandem_sdk.assets import split
 from tandem_sdk.calls import tensors
@@ -622,6 +625,71 @@ def test_requests(platform: FakePlatform, client: Client) -> None:
     assert done.promotion is not None
     assert done.promotion.version == 2
     assert client.requests.decline("req_1").state == "declined"
+
+
+def test_the_audit_is_written_to_a_file(platform: FakePlatform, client: Client) -> None:
+    platform.on("GET", "/api/v1/audit/export", Canned(body=b'{"a":1}\n'))
+    platform.on("GET", "/api/v1/audit/key", {"key": "ed25519:x", "fingerprint": "f"})
+    file = io.BytesIO()
+    assert client.audit.export(file, since=5) == 8
+    assert (file.getvalue(), platform.asked[0].query) == (b'{"a":1}\n', {"since": "5"})
+    assert client.audit.key().key == "ed25519:x"
+
+
+def test_the_master_key(platform: FakePlatform, client: Client) -> None:
+    told = {"fingerprint": "a1b2c3d4", "before": ["00000000"], "left": {"subjects": 3}, "outside": False}
+    platform.on("GET", "/api/v1/vault", told)
+    platform.on("POST", "/api/v1/vault/rotate", Canned(status=202, body=told))
+    assert client.vault.show() == client.vault.rotate()
+    assert client.vault.show().left == {"subjects": 3}
+
+
+def test_usage(platform: FakePlatform, client: Client) -> None:
+    row = {"at": 5, "call": "cal_1", "trace": "trc_1", "assets": ["model/m@1"], "documents": [], "cost_usd": "0.1"}
+    platform.on("GET", "/api/v1/usage", [row])
+    platform.on("GET", "/api/v1/usage/export", Canned(body=b"at\n5\n"))
+    (first,) = client.usage.list(Using(asset="model/m", since=3), limit=7)
+    assert first.assets == ("model/m@1",)
+    assert platform.asked[0].query == {"asset": "model/m", "since": "3", "limit": "7"}
+    client.usage.list(after=first)
+    assert platform.asked[-1].query == {"limit": "100", "before": "5", "call": "cal_1"}
+    file = io.BytesIO()
+    assert client.usage.export(file, Using(endpoint="chat"), format="csv") == 5
+    assert platform.asked[-1].query == {"endpoint": "chat", "format": "csv"}
+
+
+def test_approvals(platform: FakePlatform, client: Client) -> None:
+    rule = {"action": "promote", "people": 2, "role": "approver", "team": None, "hours": 72, "managed": None}
+    platform.on("PUT", "/api/v1/approvals/promote", rule)
+    platform.on("GET", "/api/v1/approvals", [rule])
+    platform.on("DELETE", "/api/v1/approvals/promote", {"action": "promote", "team": "risk"})
+    assert client.approvals.set("promote", people=2).people == 2
+    assert platform.asked[0].json() == {"people": 2, "role": "approver", "team": None, "hours": 72}
+    assert client.approvals.list()[0].action == "promote"
+    client.approvals.drop("promote", "risk")
+    assert platform.asked[-1].query == {"team": "risk"}
+
+
+def test_a_deed_that_waits_for_people_is_not_done(platform: FakePlatform, client: Client) -> None:
+    headers = {"x-tandem-request": "req_1"}
+    waiting = {**REQUEST, "people": 2, "waits_for": "2 people", "author": "ci"}
+    platform.on("PUT", "/api/v1/budgets/team/risk", Canned(status=202, body=waiting, headers=headers))
+    with pytest.raises(ApprovalNeeded, match="req_1 waits for 2 people") as caught:
+        client.budgets.set("team/risk", "5")
+    assert (caught.value.request.people, caught.value.request.author, caught.value.status) == (2, "ci", 202)
+    asked = {**waiting, "deed": {"principal": {"name": "boss", "role": "admin"}}, "key": "tdm_canary"}
+    platform.on(
+        "POST", "/api/v1/keys", Canned(status=202, body=asked, headers=headers), Canned(status=202, body=waiting, headers=headers)
+    )
+    made = client.keys.create("boss", role="admin")
+    assert (made.key, made.principal.role) == ("tdm_canary", "admin")
+    assert made.request is not None
+    assert "canary" not in repr(made)
+    with pytest.raises(ApprovalNeeded):
+        client.keys.create("boss", role="admin")
+    platform.on("DELETE", "/api/v1/budgets/org", Canned(status=202, body=[1], headers=headers))
+    with pytest.raises(ApprovalNeeded, match="a request waits for people"):
+        client.budgets.drop("org")
 
 
 def test_alerts(platform: FakePlatform, client: Client) -> None:

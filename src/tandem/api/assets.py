@@ -10,9 +10,11 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer
 from tandem.core.asset import Kind, Ref, Version
 from tandem.core.principal import Principal
+from tandem.evaluation.approved import Moves
 from tandem.evaluation.promote import Promotions
 from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.nouns import Asset, Lineage
@@ -29,9 +31,11 @@ class PromoteIn(BaseModel):
     """Which version an alias shall move to."""
 
     model_config = ConfigDict(extra="forbid")
-    version: int = Field(ge=1, le=10**9)
+    version: int = Field(ge=1, le=10**9, strict=True)
     alias: str = Field("production", pattern="^[a-z][a-z0-9._-]{0,62}$")
-    etag: int | None = Field(None, ge=0, le=2**62, description="The alias's etag you have seen; another one gives 409")
+    etag: int | None = Field(
+        None, ge=0, le=2**62, strict=True, description="The alias's etag you have seen; another one gives 409"
+    )
 
 
 class RollbackIn(BaseModel):
@@ -41,7 +45,7 @@ class RollbackIn(BaseModel):
     alias: str = Field("production", pattern="^[a-z][a-z0-9._-]{0,62}$")
 
 
-def routes(registry: Registry, promotions: Promotions) -> APIRouter:
+def routes(registry: Registry, promotions: Promotions, moves: Moves) -> APIRouter:
     """The routes of Asset."""
     router = APIRouter(tags=["assets"])
 
@@ -96,17 +100,25 @@ def routes(registry: Registry, promotions: Promotions) -> APIRouter:
         headers = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
         return Response(registry.member(found, member), headers=headers, media_type=media)
 
-    @router.post("/assets/{kind}/{name}/promote")
+    @router.post("/assets/{kind}/{name}/promote", responses=WAITING)
     def promote(kind: Kind, name: str, body: PromoteIn, by: Caller) -> Response:
-        """Moves an alias to a version, if the gate lets it; the evidence is made and judged here, by the server."""
+        """Moves an alias to a version, if the gate lets it; the evidence is made and judged here, by the server.
+
+        Where a rule asks for people, nothing moves yet: 202, and the request that waits for them.
+        """
         ref = Ref.parse(f"{kind}/{name}@{body.version}")
+        if (waiting := moves.ask_promote(ref, body.alias, by=by, expected_etag=body.etag)) is not None:
+            return waits(waiting)
         done = promotions.promote(ref, body.alias, by=by, expected_etag=body.etag)
         return answer(done)
 
-    @router.post("/assets/{kind}/{name}/rollback")
+    @router.post("/assets/{kind}/{name}/rollback", responses=WAITING)
     def rollback(kind: Kind, name: str, body: RollbackIn, by: Caller) -> Response:
-        """Moves an alias back to where it was before."""
-        return answer(asdict(registry.rollback(Ref.parse(f"{kind}/{name}"), body.alias, by=by)))
+        """Moves an alias back to where it was before; of a policy only after people approved, where a rule asks for them."""
+        ref = Ref.parse(f"{kind}/{name}")
+        if (waiting := moves.ask_rollback(ref, body.alias, by=by)) is not None:
+            return waits(waiting)
+        return answer(asdict(registry.rollback(ref, body.alias, by=by)))
 
     return router
 

@@ -9,12 +9,14 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer, usd
 from tandem.core.clock import Clock
 from tandem.core.money import nano
-from tandem.core.policy import ALERTS, Mode, Unit
+from tandem.core.policy import ALERTS, Mode, Unit, meter_of
+from tandem.governance.approvals.budgets import Raises
 from tandem.governance.authorise import authorise
-from tandem.governance.caps import Caps, may_see
+from tandem.governance.caps import Caps, check_scope, may_see
 from tandem.governance.ledger import Account, Ledger
 
 MICROS_MAX = 2**62
@@ -54,7 +56,7 @@ class CreditIn(BaseModel):
     reference: Annotated[str, Field(min_length=1, max_length=140, description="The payment's own name: it counts once")]
 
 
-def routes(caps: Caps, ledger: Ledger, clock: Clock) -> APIRouter:
+def routes(caps: Caps, ledger: Ledger, clock: Clock, raised: Raises) -> APIRouter:
     """The routes of budgets and limits."""
     router = APIRouter(tags=["policy"])
 
@@ -64,28 +66,25 @@ def routes(caps: Caps, ledger: Ledger, clock: Clock) -> APIRouter:
         authorise(by, "read")
         return answer([shown(each) for each in ledger.accounts() if each.unit == "usd" and may_see(by, each.scope)])
 
-    @router.put("/budgets/{scope:path}")
+    @router.put("/budgets/{scope:path}", responses=WAITING)
     def set_budget(scope: Scoped, body: BudgetIn, by: Caller) -> Response:
         """Sets or replaces a cap; it holds on every worker within a second."""
         authorise(by, "admin")
-        account = caps.set(
-            scope,
-            nano(body.cap),
-            window=body.window,
-            mode=body.mode,
-            fair=body.fair,
-            alerts=tuple(body.alerts),
-            by=by,
-        )
-        return answer(shown(account))
+        alerts = tuple(body.alerts)
+        budget = caps.made(scope, nano(body.cap), window=body.window, mode=body.mode, fair=body.fair, alerts=alerts)
+        if (waiting := raised.ask(budget, by=by)) is not None:
+            return waits(waiting)
+        return answer(shown(caps.put(budget, by=by)))
 
-    @router.post("/budgets/{scope:path}/credits", status_code=201)
+    @router.post("/budgets/{scope:path}/credits", status_code=201, responses=WAITING)
     def credit(scope: Scoped, body: CreditIn, by: Caller) -> Response:
         """Pays into a prepaid budget, which the first payment opens. The same reference again changes nothing."""
         authorise(by, "admin")
+        if (waiting := raised.ask_credit(check_scope(scope), nano(body.amount), body.reference, by=by)) is not None:
+            return waits(waiting)
         return answer(shown(caps.credit(scope, nano(body.amount), reference=body.reference, by=by)), 201)
 
-    @router.delete("/budgets/{scope:path}")
+    @router.delete("/budgets/{scope:path}", responses=WAITING)
     def drop_budget(scope: Scoped, by: Caller, window: Annotated[str, Query(max_length=64)] = "day") -> Response:
         """Removes a cap; of a run (`run/TEAM/NAME`), ends it, which its own team may do."""
         if scope.startswith("run/"):
@@ -93,6 +92,8 @@ def routes(caps: Caps, ledger: Ledger, clock: Clock) -> APIRouter:
             caps.end_run(scope, by=by)
         else:
             authorise(by, "admin")
+            if (waiting := raised.ask_drop(check_scope(scope), meter_of("usd", window), by=by)) is not None:
+                return waits(waiting)
             caps.drop(scope, "usd", window, by=by)
         return answer({"scope": scope, "window": window})
 
@@ -102,26 +103,23 @@ def routes(caps: Caps, ledger: Ledger, clock: Clock) -> APIRouter:
         authorise(by, "read")
         return answer([shown(each) for each in ledger.accounts() if each.unit != "usd" and may_see(by, each.scope)])
 
-    @router.put("/limits/{scope:path}")
+    @router.put("/limits/{scope:path}", responses=WAITING)
     def set_limit(scope: Scoped, body: LimitIn, by: Caller) -> Response:
         """Sets or replaces a limit; it holds on every worker within a second."""
         authorise(by, "admin")
-        account = caps.set(
-            scope,
-            body.cap,
-            window=body.window,
-            unit=body.unit,
-            mode=body.mode,
-            fair=body.fair,
-            alerts=tuple(body.alerts),
-            by=by,
-        )
-        return answer(shown(account))
+        alerts = tuple(body.alerts)
+        budget = caps.made(scope, body.cap, window=body.window, unit=body.unit, mode=body.mode, fair=body.fair, alerts=alerts)
+        if (waiting := raised.ask(budget, by=by)) is not None:
+            return waits(waiting)
+        return answer(shown(caps.put(budget, by=by)))
 
-    @router.delete("/limits/{scope:path}")
+    @router.delete("/limits/{scope:path}", responses=WAITING)
     def drop_limit(scope: Scoped, by: Caller, unit: Unit, window: Annotated[str, Query(max_length=64)] = "minute") -> Response:
         """Removes a limit."""
         authorise(by, "admin")
+        meter = meter_of(unit, "total" if unit == "calls" else window)
+        if (waiting := raised.ask_drop(check_scope(scope), meter, by=by)) is not None:
+            return waits(waiting)
         caps.drop(scope, unit, window, by=by)
         return answer({"scope": scope, "unit": unit, "window": window})
 

@@ -12,12 +12,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer, bearer
 from tandem.core.clock import Clock
 from tandem.core.endpoint import Ability, Endpoint, EndpointKind, Provider, Role, Strategy, Target, Timeouts
 from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.money import PICO_PER_NANO, dollars
 from tandem.core.principal import Principal
+from tandem.gateway.approved import ask_guards
 from tandem.gateway.compile import seal_keys
 from tandem.gateway.prices import VENDORS, Listed, catalogue
 from tandem.gateway.providers.compatible import KNOWN, complete
@@ -25,6 +27,7 @@ from tandem.gateway.repo import Routes
 from tandem.gateway.routing import board
 from tandem.gateway.snapshot import Snapshot
 from tandem.gateway.trial import try_provider
+from tandem.governance.approvals.requests import Requests
 from tandem.governance.authorise import authorise, scope_of
 from tandem.store.vault import Vault
 
@@ -108,7 +111,15 @@ class TrialIn(BaseModel):
     model: Name
 
 
-def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: str, clock: Clock, board_of: Path) -> APIRouter:
+def routes(
+    table: Routes,
+    vault: Vault,
+    current: Callable[[], Snapshot],
+    door: str,
+    clock: Clock,
+    board_of: Path,
+    requests: Requests,
+) -> APIRouter:
     """The routes of Endpoint.
 
     Args:
@@ -126,9 +137,9 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
         scope = scope_of(by)
         return answer([asdict(e) for e in snapshot.endpoints.values() if e.team == "default" or scope.admits(e.team)])
 
-    @router.put("/endpoints/{name}")
+    @router.put("/endpoints/{name}", responses=WAITING)
     def put_endpoint(name: str, body: EndpointIn, by: Caller) -> Response:
-        """Adds or replaces an endpoint."""
+        """Adds or replaces an endpoint; where its guards change and a rule asks for people, once they approved (202)."""
         endpoint = Endpoint(
             name=name,
             kind=body.kind,
@@ -153,12 +164,16 @@ def routes(table: Routes, vault: Vault, current: Callable[[], Snapshot], door: s
         present = current().endpoints.get(name)  # a promotion may have made it, then the table does not know it
         if present is not None and not scope_of(by).admits(present.team):
             raise Conflict(f"The name '{name}' is taken by another team.", hint="Choose another name.")
+        if (waiting := ask_guards(requests, table, name, endpoint, by=by)) is not None:
+            return waits(waiting)
         etag = table.put_endpoint(endpoint, by=by)
         return answer({**asdict(endpoint), "etag": etag})
 
-    @router.delete("/endpoints/{name}")
+    @router.delete("/endpoints/{name}", responses=WAITING)
     def delete_endpoint(name: str, by: Caller) -> Response:
-        """Removes an endpoint."""
+        """Removes an endpoint; where it has guards and a rule asks for people, once they approved (202)."""
+        if (waiting := ask_guards(requests, table, name, None, by=by)) is not None:
+            return waits(waiting)
         table.delete_endpoint(name, by=by)
         return answer({"name": name})
 

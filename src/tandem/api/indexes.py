@@ -25,6 +25,7 @@ from tandem.data.corpus.tasks import HASHED, KIND, claim
 from tandem.jobs.repo import Runs
 from tandem.jobs.workflow import Jobs
 from tandem.registry.registry import Registry
+from tandem.store.search import document_id
 
 UPLOAD_BYTES = 4 * 1024**3
 TAR = "application/x-tar"
@@ -104,7 +105,10 @@ def routes(registry: Registry, runs: Runs, jobs: Jobs, indexes: Indexes, work: P
     def documents(name: str, by: Caller, version: Tail = None) -> Response:
         """The documents that the caller may read."""
         found, entries = indexes.documents(_ref(name, version), by=by)
-        rows = [{key: value for key, value in asdict(entry).items() if key != "edition"} for entry in entries]
+        rows = [
+            {"id": document_id(entry.name), **{key: value for key, value in asdict(entry).items() if key != "edition"}}
+            for entry in entries
+        ]
         return answer({"index": str(found.ref), "documents": rows})
 
     @router.get("/indexes/{name}/chunks")

@@ -1,4 +1,4 @@
-"""Monitors over HTTP: made, asked, removed; their reports; and the requests that wait for a person."""
+"""Monitors over HTTP: made, asked, removed; and their reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tandem.api.wire import Caller, answer
 from tandem.core.monitor import Action, Monitor, Promote, Question
 from tandem.core.principal import Principal
 from tandem.governance.authorise import authorise, scope_of
-from tandem.monitoring.retrain import Decisions
 from tandem.monitoring.watch import Watch
 
 DAYS = 86_400
@@ -40,17 +39,10 @@ class MonitorIn(BaseModel):
     review: int = Field(0, ge=0, le=1000, description="Calls of each judged window that are put before a person")
 
 
-class DecisionIn(BaseModel):
-    """What a person says to a request."""
-
-    model_config = ConfigDict(extra="forbid")
-    note: str = Field("", max_length=2000)
-
-
-def routes(watch: Watch, decisions: Decisions) -> APIRouter:
-    """The routes of Monitor, and of the requests they open."""
+def routes(watch: Watch) -> APIRouter:
+    """The routes of Monitor."""
     router = APIRouter(tags=["monitors"])
-    monitors, requests = watch.monitors, decisions.requests
+    monitors = watch.monitors
 
     @router.get("/monitors")
     def list_monitors(by: Caller) -> Response:
@@ -88,31 +80,6 @@ def routes(watch: Watch, decisions: Decisions) -> APIRouter:
         """What its checks concluded, newest first."""
         authorise(by, "read")
         return answer([asdict(report) for report in monitors.reports(name, scope_of(by), limit=limit)])
-
-    @router.get("/requests")
-    def list_requests(
-        by: Caller, state: Annotated[Literal["open", "approved", "declined"] | None, Query()] = None, limit: Limit = 50
-    ) -> Response:
-        """What waits for a person, and what was decided, newest first."""
-        authorise(by, "read")
-        return answer([asdict(request) for request in requests.list(scope_of(by), state=state, limit=limit)])
-
-    @router.get("/requests/{identifier}")
-    def request(identifier: str, by: Caller) -> Response:
-        """One request."""
-        authorise(by, "read")
-        return answer(asdict(requests.find(identifier, scope_of(by))))
-
-    @router.post("/requests/{identifier}/approve")
-    def approve(identifier: str, body: DecisionIn, by: Caller) -> Response:
-        """Promotes what was asked for; the gate judges it as it judges every promotion."""
-        ended, promotion = decisions.approve(identifier, by=by, note=body.note)
-        return answer({**asdict(ended), "promotion": promotion})
-
-    @router.post("/requests/{identifier}/decline")
-    def decline(identifier: str, body: DecisionIn, by: Caller) -> Response:
-        """Ends a request without a promotion."""
-        return answer(asdict(decisions.decline(identifier, by=by, note=body.note)))
 
     return router
 

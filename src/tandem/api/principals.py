@@ -9,9 +9,12 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer
 from tandem.core.endpoint import EndpointKind
 from tandem.core.principal import Reach, Right, Role, Terms
+from tandem.governance.approvals.keys import ask_key
+from tandem.governance.approvals.requests import Requests
 from tandem.governance.keys import OVERLAP_SECONDS, Keys
 
 YEAR_9999 = 253_402_300_799_000_000
@@ -47,7 +50,7 @@ class RotateIn(BaseModel):
     """Seconds for which the token before is good beside the new one."""
 
 
-def routes(keys: Keys) -> APIRouter:
+def routes(keys: Keys, requests: Requests) -> APIRouter:
     """The routes of Principal."""
     router = APIRouter(tags=["principals"])
 
@@ -56,10 +59,13 @@ def routes(keys: Keys) -> APIRouter:
         """Who this key is and what it may."""
         return answer(asdict(by))
 
-    @router.post("/keys", status_code=201)
+    @router.post("/keys", status_code=201, responses=WAITING)
     def create(body: KeyIn, by: Caller) -> Response:
-        """Makes a key; it is shown in this answer and never again."""
-        principal, secret = keys.create(
+        """Makes a key; it is shown in this answer and never again.
+
+        Where a rule asks for people, it is refused until they approved: 202, with the request that waits for them.
+        """
+        draft = keys.draft(
             body.name,
             team=body.team,
             role=body.role,
@@ -77,7 +83,11 @@ def routes(keys: Keys) -> APIRouter:
             ),
             by=by,
         )
-        return answer({"key": secret.reveal(), "principal": asdict(principal)}, 201)
+        shown = {"key": draft.secret.reveal(), "principal": asdict(draft.principal)}
+        if (waiting := ask_key(requests, draft, by=by)) is not None:
+            return waits(waiting, shown)
+        keys.add(draft, by=by)
+        return answer(shown, 201)
 
     @router.post("/keys/{name}/rotate")
     def rotate(name: Name, body: RotateIn, by: Caller) -> Response:

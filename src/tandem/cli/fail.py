@@ -14,7 +14,7 @@ from tandem_sdk import errors as sdk
 from tandem_sdk.shape import plain
 
 ERROR, USAGE = 1, 2
-ALREADY, REFUSED = 3, 4
+ALREADY, REFUSED, WAITS = 3, 4, 6
 
 
 def report(error: Exception, *, as_json: bool) -> int:
@@ -51,6 +51,8 @@ def _told(error: Exception) -> tuple[dict[str, object], int]:
             told = {**_words(error.code, error.message, error.hint), "field": error.field, "trace": error.trace}
             if isinstance(error, sdk.GateRefused):
                 told["report"] = plain(error.report)
+            if isinstance(error, sdk.ApprovalNeeded):
+                return {**told, "request": plain(error.request)}, WAITS
             return told, REFUSED if isinstance(error, sdk.Blocked) else ERROR
         case core.TandemError():
             told = {**_words(error.code, error.message, error.hint), "field": error.field}

@@ -6,6 +6,7 @@ import time
 
 import click
 
+from tandem.cli.fail import WAITS
 from tandem.cli.options import as_json, bare, platform, seconds
 from tandem.cli.show import emit, moment, table
 from tandem_sdk import Key, NewKey, Terms
@@ -117,12 +118,15 @@ def _bound(k: Key) -> tuple[str, ...]:
 
 
 def _show(made: NewKey, as_json: bool) -> None:
+    who, waiting = made.principal, made.request
     if as_json:
-        emit({"key": made.key, "principal": made.principal})
-        return
-    click.echo(made.key)
-    who = made.principal
-    click.echo(f"The key '{who.name}' ({who.role}, team {who.team}) is shown only this once.", err=True)
+        emit({"key": made.key, "principal": who, **({} if waiting is None else {"request": waiting})})
+    else:
+        click.echo(made.key)
+        click.echo(f"The key '{who.name}' ({who.role}, team {who.team}) is shown only this once.", err=True)
+    if waiting is not None:
+        click.echo(f"It is refused until {waiting.id} is approved: by {waiting.waits_for}.", err=True)
+        click.get_current_context().exit(WAITS)
 
 
 def _state(revoked_at: int | None, expires_at: int | None, now: int) -> str:

@@ -67,10 +67,12 @@ SECTIONS = {
         "cost": Row("tandem.cli.cost:cost", "Costs: spend, prices, bills beside the books, forecasts."),
         "trace": Row("tandem.cli.trace:trace", "Traces: explain one call, list the newest."),
         "monitor": Row("tandem.cli.monitor:monitor", "Monitors: drift and scores. Add, list, show, check, remove."),
-        "request": Row("tandem.cli.monitor:request", "Requests: promotions that wait for a person. List, approve, decline."),
+        "approval": Row("tandem.cli.approval:approval", "Approvals: deeds that need people. Set, list, drop."),
+        "request": Row("tandem.cli.approval:request", "Requests: deeds that wait for people. List, show, approve, decline."),
         "review": Row("tandem.cli.review:review", "Reviews: calls that wait for a person. List, next, decide, export."),
         "alert": Row("tandem.cli.alert:alert", "Alerts to the outside: webhook, Slack, e-mail. Add, list, show, test, remove."),
-        "audit": Row("tandem.cli.audit:audit", "The audit: list, verify."),
+        "audit": Row("tandem.cli.audit:audit", "The audit: list, verify, export, check, key, usage."),
+        "vault": Row("tandem.cli.vault:vault", "The master key: show, rotate."),
         "erase": Row("tandem.cli.erase:erase", "Erase a person: nothing kept of them can be read again."),
     },
 }
@@ -106,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line.
 
     Returns:
-        0 well, 1 an error, 2 wrong usage, 3 already running, 4 refused by a gate, 5 the audit is broken, 130 interrupted.
+        0 well, 1 an error, 2 wrong usage, 3 already running, 4 refused by a gate, 5 the audit is broken, 6 people must
+        approve, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

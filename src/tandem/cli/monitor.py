@@ -1,4 +1,4 @@
-"""`tandem monitor`: standing questions over the traces of an endpoint; `tandem request`: what waits for a person."""
+"""`tandem monitor`: standing questions over the traces of an endpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from tandem.cli.options import as_json, platform, seconds
 from tandem.cli.show import clean, emit, interval, moment, pairs, table
-from tandem_sdk import Monitor, Report, Request
+from tandem_sdk import Monitor, Report
 from tandem_sdk.monitors import Finding
 
 HEADINGS = ("monitor", "endpoint", "question", "every", "on alarm", "promote", "newest verdict", "alarm")
@@ -132,89 +132,6 @@ def remove(name: str, as_json: bool) -> None:
         emit({"name": name, "removed": True})
         return
     click.echo(f"{name} watches nothing any more.")
-
-
-@click.group()
-def request() -> None:
-    """Requests: promotions that wait for a person."""
-
-
-@request.command("list")
-@click.option("--state", type=click.Choice(["open", "approved", "declined"]), help="Only these.")
-@as_json
-def list_requests(state: str | None, as_json: bool) -> None:
-    """List requests, newest first."""
-    with platform() as tandem:
-        found = tandem.requests.list(state)
-    if as_json:
-        emit(found)
-        return
-    rows = [
-        (
-            each.id,
-            each.subject,
-            each.alias,
-            "passes" if each.passed else "does not pass",
-            each.state,
-            each.monitor,
-            each.decided_by,
-        )
-        for each in found
-    ]
-    table(("request", "version", "alias", "gate", "state", "monitor", "by"), rows, empty="Nothing waits for anybody.")
-
-
-@request.command("show")
-@click.argument("id")
-@as_json
-def show_request(id: str, as_json: bool) -> None:
-    """Show one request and why it was opened."""
-    with platform() as tandem:
-        found = tandem.requests.show(id)
-    _said(found, as_json=as_json)
-
-
-@request.command()
-@click.argument("id")
-@click.option("--note", default="", help="Kept with the decision.")
-@as_json
-def approve(id: str, note: str, as_json: bool) -> None:
-    """Promote what was asked for, through its gate."""
-    with platform() as tandem:
-        found = tandem.requests.approve(id, note)
-    _said(found, as_json=as_json)
-
-
-@request.command()
-@click.argument("id")
-@click.option("--note", default="", help="Kept with the decision.")
-@as_json
-def decline(id: str, note: str, as_json: bool) -> None:
-    """End a request without a promotion."""
-    with platform() as tandem:
-        found = tandem.requests.decline(id, note)
-    _said(found, as_json=as_json)
-
-
-def _said(found: Request, *, as_json: bool) -> None:
-    if as_json:
-        emit(found)
-        return
-    decided = f"{found.state} by {found.decided_by}" if found.decided_by else found.state
-    pairs(
-        [
-            ("request", found.id),
-            ("promote", f"{found.subject} to {found.alias}"),
-            ("state", decided),
-            ("why", clean(found.reason)),
-            ("gate", "lets it pass" if found.passed else "did not let it pass"),
-            ("monitor", found.monitor),
-            ("report", found.report),
-            ("run", found.run),
-            ("opened", moment(found.created_at)),
-            ("note", clean(found.note)),
-        ]
-    )
 
 
 def _facts(found: Monitor) -> None:

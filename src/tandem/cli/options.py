@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ from tandem_sdk import Client
 
 F = TypeVar("F", bound=Callable[..., object])
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+MICROS = 1_000_000
 _SPAN = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -79,6 +80,28 @@ def moment_of(text: str | None) -> int | None:
     if micros < 0:
         raise wrong(f"'{text}' lies before 1970.")
     return micros
+
+
+def saved(to: Path | None, write: Callable[[IO[bytes]], int]) -> int | None:
+    """Writes to a file in one step, or without one to standard output; returns the bytes of the file.
+
+    Raises:
+        click.UsageError: it cannot be written.
+    """
+    if to is None:
+        sys.stdout.flush()
+        write(sys.stdout.buffer)
+        return None
+    part = to.with_name(f"{to.name}.part")
+    try:
+        with part.open("wb") as file:
+            count = write(file)
+        part.replace(to)
+    except OSError as error:
+        raise wrong(f"'{to}' cannot be written: {error.strerror}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return count
 
 
 def assignments(words: Sequence[str]) -> dict[str, str | int | float | bool]:

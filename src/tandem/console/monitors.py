@@ -1,11 +1,11 @@
-"""Monitors as pages: what is watched, what each check found, and the requests that wait for a person."""
+"""Monitors as pages: what is watched, and what each check found."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 
 from tandem.console.desk import Desk
 from tandem.console.scale import Line, heights, line
@@ -14,7 +14,6 @@ from tandem.core.monitor import Finding, Monitor, Report
 from tandem.core.score import Estimate
 from tandem.governance.authorise import scope_of
 from tandem.monitoring.repo import Monitors
-from tandem.monitoring.retrain import Decisions
 
 PAGE = 50
 RANK = {"drifted": 0, "inconclusive": 1, "not-enough-data": 2, "stable": 3}
@@ -49,8 +48,8 @@ class Entry:
     newest: Report | None
 
 
-def routes(desk: Desk, monitors: Monitors, decisions: Decisions) -> APIRouter:
-    """The pages of Monitor, and of the requests they open."""
+def routes(desk: Desk, monitors: Monitors) -> APIRouter:
+    """The pages of Monitor."""
     router = desk.router()
 
     @router.get("/monitors")
@@ -74,22 +73,6 @@ def routes(desk: Desk, monitors: Monitors, decisions: Decisions) -> APIRouter:
             raise NotFound(f"There is no such report of {name}.", hint="The monitor's page lists its checks.")
         values = {"monitor": found, "reports": reports, "report": chosen, "rows": () if chosen is None else drawn(chosen)}
         return desk.page(request, "monitor.html", f"Monitor {name}", values, by=by)
-
-    @router.get("/requests")
-    def waiting(request: Request) -> Response:
-        by = desk.enter(request)
-        found = decisions.requests.list(scope_of(by), limit=PAGE)
-        return desk.page(request, "requests.html", "Requests", {"requests": found}, by=by)
-
-    @router.post("/requests/{identifier}/approve")
-    def approve(request: Request, identifier: str) -> Response:
-        decisions.approve(identifier, by=desk.enter(request, "approve"))
-        return RedirectResponse("/requests", 303)
-
-    @router.post("/requests/{identifier}/decline")
-    def decline(request: Request, identifier: str) -> Response:
-        decisions.decline(identifier, by=desk.enter(request, "approve"))
-        return RedirectResponse("/requests", 303)
 
     return router
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from tandem.console import (
     alerts,
+    approvals,
     assets,
     costs,
     endpoints,
@@ -21,6 +22,7 @@ from tandem.console import (
     reviews,
     runs,
     traces,
+    usage,
 )
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, Seen
@@ -30,6 +32,8 @@ from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
 from tandem.evaluation.reviews.queue import Queue
 from tandem.governance.alerts.alerts import Alerts
+from tandem.governance.approvals.requests import Requests
+from tandem.governance.approvals.rules import Rules
 from tandem.governance.audit import Audit
 from tandem.governance.bills.forecast import Forecasts
 from tandem.governance.bills.reconcile import Bills
@@ -40,13 +44,15 @@ from tandem.governance.people.invitations import Invitations
 from tandem.governance.people.oidc import Oidc
 from tandem.governance.people.persons import Persons
 from tandem.governance.people.vouched import Newcomers
+from tandem.governance.rotation import Rotation
 from tandem.governance.sessions import Sessions
 from tandem.jobs.repo import Runs
 from tandem.monitoring.repo import Monitors
-from tandem.monitoring.retrain import Decisions
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Traces
+from tandem.observability.usage import Usages
 from tandem.registry.registry import Registry
+from tandem.store.sql import Sql
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,7 @@ class Sources:
     bills: Bills
     forecasts: Forecasts
     audit: Audit
+    sql: Sql
     keys: Keys
     persons: Persons
     invitations: Invitations
@@ -76,10 +83,13 @@ class Sources:
     current: Current
     """Gives the compiled snapshot."""
     monitors: Monitors
-    decisions: Decisions
+    requests: Requests
+    rules: Rules
     queue: Queue
     """Reviews."""
     alerts: Alerts
+    usages: Usages
+    rotation: Rotation
     price: Pricing
     """The price row of a target at a time for a team."""
     resting: Seen
@@ -99,13 +109,15 @@ def routes(sources: Sources) -> APIRouter:
         assets.routes(desk, s.registry, s.look, s.indexes),
         traces.routes(desk, s.traces, s.subjects, s.current, s.price),
         runs.routes(desk, s.runs, s.registry, s.look),
-        monitors.routes(desk, s.monitors, s.decisions),
+        monitors.routes(desk, s.monitors),
+        approvals.routes(desk, s.requests, s.rules),
         reviews.routes(desk, s.queue),
         alerts.routes(desk, s.alerts),
         people.routes(desk, s.persons, s.invitations, s.keys, s.address),
-        principals.routes(desk, s.keys),
+        principals.routes(desk, s.keys, s.requests),
         costs.routes(desk, s.bills, s.forecasts, s.ledger, s.traces),
-        policy.routes(desk, s.ledger, s.audit, s.erasures),
+        policy.routes(desk, s.ledger, s.audit, s.sql, s.erasures, s.rotation),
+        usage.routes(desk, s.usages),
         files.routes(desk),
         home.nothing(desk),
     ):

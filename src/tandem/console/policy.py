@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from tandem.console.desk import Desk
+from tandem.console.desk import HEADERS, Desk
 from tandem.console.words import money, number, percent
 from tandem.core.errors import Invalid
 from tandem.core.principal import Principal
@@ -18,8 +18,11 @@ from tandem.governance.audit import Audit, AuditReport
 from tandem.governance.authorise import scope_of
 from tandem.governance.caps import may_see
 from tandem.governance.erase import Erasure, Erasures
+from tandem.governance.export import begin, stream
 from tandem.governance.ledger import Account, Ledger
 from tandem.governance.repo import Entry
+from tandem.governance.rotation import Rotation
+from tandem.store.sql import Sql
 
 PAGE = 100
 SEQ_MAX = 2**62
@@ -109,7 +112,7 @@ def _spent(scope: str, spend: tuple[int, int, int]) -> Spent:
     return Spent(scope=scope, cost=spend[0], attempts=spend[1], unpriced=spend[2])
 
 
-def routes(desk: Desk, ledger: Ledger, audit: Audit, erasures: Erasures) -> APIRouter:
+def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasures, rotation: Rotation) -> APIRouter:
     """The pages of Policy."""
     router = desk.router()
 
@@ -126,6 +129,13 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, erasures: Erasures) -> APIR
     @router.get("/audit")
     def rows(request: Request, before: Annotated[int | None, Query(ge=1, le=SEQ_MAX)] = None) -> Response:
         return _page(request, before, report=None)
+
+    @router.get("/audit/export")
+    def export(request: Request) -> Response:
+        """All rows as a file that anybody can verify who has the public key."""
+        span = begin(audit, sql, since=None, until=None, by=desk.enter(request, "audit"))
+        headers = {**HEADERS, "content-disposition": 'attachment; filename="audit.jsonl"'}
+        return StreamingResponse(stream(audit, span, desk.clock), 200, headers, "application/x-ndjson")
 
     @router.post("/audit/verify")
     def verify(request: Request) -> Response:
@@ -147,6 +157,14 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, erasures: Erasures) -> APIR
             raise Invalid("Nothing was erased: the box was not ticked.", hint="Go back and tick it; nothing brings it back.")
         return _page(request, None, report=None, erasure=erasures.erase(subject, by))
 
+    @router.post("/audit/rotate")
+    def rotate(request: Request, sure: Annotated[bool, Form()] = False) -> Response:
+        by = desk.enter(request, "admin")
+        if not sure:
+            raise Invalid("Nothing was replaced: the box was not ticked.", hint="Go back and tick it.")
+        rotation.begin(by)
+        return RedirectResponse("/audit", 303)
+
     @router.get("/audit/erase")
     def erased(request: Request) -> Response:
         """Where a browser comes back to that reloads the answer."""
@@ -161,6 +179,8 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, erasures: Erasures) -> APIR
             "older": found[PAGE - 1].seq if len(found) > PAGE else None,
             "before": before,
             "report": report,
+            "key": audit.signer.public if by.may("audit") else None,
+            "master": rotation.standing(by) if by.may("admin") else None,
             "erasure": erasure,
             "proof": None if erasure is None else json.dumps(asdict(erasure), indent=2, ensure_ascii=False),
             "may_erase": by.may("admin"),

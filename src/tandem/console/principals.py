@@ -8,9 +8,12 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from tandem.console.desk import Desk
+from tandem.core import approval
 from tandem.core.errors import Invalid
 from tandem.core.principal import ROLES, Principal, Role, Terms
 from tandem.core.secret import Secret
+from tandem.governance.approvals.keys import ask_key
+from tandem.governance.approvals.requests import Requests, may_approve
 from tandem.governance.keys import Keys
 from tandem.governance.terms import KINDS
 
@@ -18,16 +21,23 @@ Text = Annotated[str, Form(max_length=2000)]
 OVERLAPS = {"": 0, "1h": 3600, "1d": 86_400, "7d": 604_800}
 
 
-def routes(desk: Desk, keys: Keys) -> APIRouter:
+def routes(desk: Desk, keys: Keys, requests: Requests) -> APIRouter:
     """The pages of keys."""
     router = desk.router()
 
-    def page(request: Request, by: Principal, *, made: tuple[str, Secret] | None = None) -> Response:
+    def page(
+        request: Request,
+        by: Principal,
+        *,
+        made: tuple[str, Secret] | None = None,
+        waiting: approval.Request | None = None,
+    ) -> Response:
         found = sorted(keys.list(by), key=lambda key: (key.revoked_at is not None, key.principal.name))
         values = {
             "keys": found,
             "now": desk.clock.now(),
             "made": None if made is None else (made[0], made[1].reveal()),
+            "waits_for": None if waiting is None else may_approve(waiting),
             "teams": [team for team in keys.teams(by) if by.may("admin", team)] or ([by.team] if by.kind == "person" else []),
             "roles": ROLES,
             "kinds": KINDS,
@@ -64,8 +74,11 @@ def routes(desk: Desk, keys: Keys) -> APIRouter:
             networks=_words(networks),
             content=not discreet,
         )
-        made, secret = keys.create(name, team=team, role=_role(role), endpoints=_words(endpoints), terms=terms, by=by)
-        return page(request, by, made=(made.name, secret))
+        draft = keys.draft(name, team=team, role=_role(role), endpoints=_words(endpoints), terms=terms, by=by)
+        waiting = ask_key(requests, draft, by=by)
+        if waiting is None:
+            keys.add(draft, by=by)
+        return page(request, by, made=(draft.principal.name, draft.secret), waiting=waiting)
 
     @router.post("/keys/{name}/rotate")
     def rotate(request: Request, name: str, overlap: Text = "") -> Response:

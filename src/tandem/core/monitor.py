@@ -1,4 +1,4 @@
-"""Monitor: a standing question over the traces of an endpoint, with an action. Its reports, and the requests it may open."""
+"""Monitor: a standing question over the traces of an endpoint, with an action. Its reports."""
 
 from __future__ import annotations
 
@@ -117,29 +117,3 @@ class Report:
     reviews: int = 0
     """Calls of the window that were put before a person."""
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Something that waits for a person: a promotion that a Monitor may not make by itself."""
-
-    id: str
-    team: str
-    subject: str
-    """The version, as `model/NAME@N`."""
-    alias: str
-    reason: str
-    """Why it was asked for, in sentences."""
-    monitor: str
-    report: str | None
-    """The report that led to it."""
-    run: str
-    """The Run that made the version."""
-    passed: bool
-    """Whether the gate let the version pass when the request was opened."""
-    state: Literal["open", "approved", "declined"] = "open"
-    created_at: int = 0
-    decided_at: int | None = None
-    decided_by: str | None = None
-    note: str = ""
-    """What the person said who decided."""

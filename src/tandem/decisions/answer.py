@@ -22,7 +22,7 @@ from tandem.data.corpus.rights import readers_of
 from tandem.data.corpus.shelf import DOOR, QUERY_CHARACTERS, Card, Shelf
 from tandem.decisions.write import SILENT, Written, instructions, read_written
 from tandem.gateway.target import Answer, Question
-from tandem.store.search import Hit, Query
+from tandem.store.search import Hit, Query, document_id
 from tandem.store.vectors import pack
 
 EXTRACTIVE = "extractive"
@@ -251,8 +251,11 @@ def _completion(said: Said, question: Question) -> bytes:
 
 
 def _told(said: Said, hits: tuple[Hit, ...]) -> dict[str, object]:
-    """For the trace, in the clear: which chunks were shown at which ranks, never what they say."""
-    shown = [{"chunk": hit.chunk, "rank": hit.rank, "bm25": hit.bm25, "vector": hit.vector} for hit in hits]
+    """For the trace, in the clear: which chunks of which documents were shown at which ranks, never names or words."""
+    shown = [
+        {"chunk": hit.chunk, "document": document_id(hit.document), "rank": hit.rank, "bm25": hit.bm25, "vector": hit.vector}
+        for hit in hits
+    ]
     return {
         "retrieval": {
             "chunks": shown,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
 from tandem.core.asset import Ref, Version
 from tandem.core.clock import Clock
@@ -20,6 +21,8 @@ from tandem.evaluation.suitegate import Evidence, judge_suite
 from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.gates import gate_score
 from tandem.registry.kinds.suite import read
+from tandem.registry.nouns import Alias
+from tandem.registry.promote import Grant
 from tandem.registry.registry import Registry
 
 EVIDENCE = "oof.json"
@@ -38,6 +41,16 @@ class GateRefused(Blocked):
     def __init__(self, message: str, *, report: dict[str, Any], hint: str) -> None:
         super().__init__(message, hint=hint)
         self.report = report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved:
+    """A version that its gate lets pass, with the evidence; nothing has moved."""
+
+    version: Version
+    evidence: tuple[Score, ...]
+    report: dict[str, Any] | None
+    """None where no gate guards the alias."""
 
 
 class Promotions:
@@ -75,35 +88,46 @@ class Promotions:
             Blocked: there is no evidence to judge.
             Forbidden, NotFound, Conflict: as `Registry.promote`.
         """
+        proved = self.prove(ref, alias, by=by)
+        moved = self._registry.promote(
+            proved.version.ref, alias, evidence=proved.evidence, by=by, expected_etag=expected_etag, gate_report=proved.report
+        )
+        return _told(moved, proved)
+
+    def prove(self, ref: Ref, alias: str, *, by: Principal) -> Proved:
+        """Judges the version against the current champion; nothing moves.
+
+        Raises:
+            GateRefused, Blocked, Forbidden, NotFound: as `promote`.
+        """
         authorise(by, "approve")
         version = self._registry.find(ref, scope_of(by))
         gate = self._registry.gate_for(version.ref, alias)
-        report: dict[str, Any] | None = None
-        evidence: list[Score] = []
-        if gate is not None:
-            champion = self._champion(version, alias, by)
-            report = self._look(gate, version, champion, by)
-            if not report["passed"]:
-                raise GateRefused(
-                    f"{version.ref} was not promoted to {alias}: {' '.join(report['reasons'])}",
-                    report=report,
-                    hint=f"{BETTER.get(version.kind, MODEL)}, or change what the gate asks with `tandem gate set`.",
-                )
-            evidence = [self._score(gate, version, champion, report, by)]
-        moved = self._registry.promote(
-            version.ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=report
-        )
-        endpoint = version.name if alias == "production" and version.kind in ENDPOINT_KINDS else None
-        verdict = None if report is None else report["verdict"]
-        return {
-            **asdict(moved),
-            "ref": str(moved.ref),
-            "passed": True,
-            "verdict": verdict,
-            "report": report,
-            "reasons": [] if report is None else report["reasons"],
-            "endpoint": endpoint,
-        }
+        if gate is None:
+            return Proved(version=version, evidence=(), report=None)
+        champion = self._champion(version, alias, by)
+        report = self._look(gate, version, champion, by)
+        if not report["passed"]:
+            raise GateRefused(
+                f"{version.ref} was not promoted to {alias}: {' '.join(report['reasons'])}",
+                report=report,
+                hint=f"{BETTER.get(version.kind, MODEL)}, or change what the gate asks with `tandem gate set`.",
+            )
+        return Proved(version=version, evidence=(self._score(gate, version, champion, report, by),), report=report)
+
+    def promote_in(
+        self, conn: Connection, proved: Proved, alias: str, *, by: Principal, expected_etag: int | None, grant: Grant
+    ) -> dict[str, Any]:
+        """Moves the alias in the transaction of the approval that allows it; returns what `promote` does.
+
+        Raises:
+            Blocked, Forbidden, NotFound, Conflict: as `Registry.promote`.
+        """
+        moved = self._registry.promote_in(
+            conn, proved.version.ref, alias, evidence=proved.evidence, by=by, expected_etag=expected_etag,
+            gate_report=proved.report, grant=grant,
+        )  # fmt: skip
+        return _told(moved, proved)
 
     def _look(self, gate: Gate, version: Version, champion: Version | None, by: Principal) -> dict[str, Any]:
         if gate.suite is not None:
@@ -178,6 +202,20 @@ class Promotions:
             by=by.name,
             now=self._clock.now(),
         )
+
+
+def _told(moved: Alias, proved: Proved) -> dict[str, Any]:
+    version, report = proved.version, proved.report
+    endpoint = version.name if moved.alias == "production" and version.kind in ENDPOINT_KINDS else None
+    return {
+        **asdict(moved),
+        "ref": str(moved.ref),
+        "passed": True,
+        "verdict": None if report is None else report["verdict"],
+        "report": report,
+        "reasons": [] if report is None else report["reasons"],
+        "endpoint": endpoint,
+    }
 
 
 def _other_data(version: Version, champion: Version) -> bool:

@@ -256,13 +256,13 @@ class Compiler:
         )
 
     def _promotion(self, version: Version) -> dict[str, object]:
-        """How this version got its alias: verdict and approver, for every trace it answers."""
+        """How this version got its alias: verdict and every approver, for every trace it answers."""
         for move in self._s.registry.moves(version.kind, version.name, PRODUCTION, ALL):
             if move.alias.version == version.version:
                 report = move.report or {}
                 return {
                     "alias": PRODUCTION,
-                    "approved_by": move.alias.moved_by,
+                    "approved_by": ", ".join(move.approvers) or move.alias.moved_by,
                     "gate": report.get("verdict"),
                     "ungated": move.alias.ungated,
                 }

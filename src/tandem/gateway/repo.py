@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
@@ -10,14 +11,15 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, Row, Table, Text
 
 from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, Provider
-from tandem.core.errors import Conflict, NotFound
+from tandem.core.errors import Conflict, NotFound, TandemError
 from tandem.core.principal import Principal
 from tandem.gateway.check import check_endpoint, check_provider
 from tandem.governance.audit import Audit
-from tandem.governance.authorise import Scope, authorise, scope_of
+from tandem.governance.authorise import ALL, Scope, authorise, scope_of
 from tandem.registry.repo import bump
 from tandem.store.canonical import canonical
 from tandem.store.sql import Sql, metadata
+from tandem.store.vault import Vault
 
 providers = Table(
     "providers",
@@ -42,6 +44,9 @@ endpoints = Table(
     Column("changed_by", Text, nullable=False),
 )
 
+SEALED = "sealed:"
+SEALED_KEY = "provider-key"
+"""The vault's purpose for a provider's key that was given as a literal."""
 Noun = TypeVar("Noun", Provider, Endpoint)
 Hand = Literal["api", "file"]
 """Through what a change comes: a caller, or the settings file."""
@@ -78,16 +83,33 @@ class Routes:
             Invalid: the name, the kind, the route or a bound is wrong.
             Conflict: the name is another team's, the file manages it, or it was changed since `expected_etag`.
         """
+        with self._sql.write() as conn:
+            return self.put_endpoint_in(conn, endpoint, by=by, expected_etag=expected_etag)
+
+    def put_endpoint_in(
+        self,
+        conn: Connection,
+        endpoint: Endpoint,
+        *,
+        by: Principal,
+        expected_etag: int | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> int:
+        """`put_endpoint` in a transaction that is under way; `detail` is what else the audit says of it."""
         authorise(by, "write", endpoint.team)
         check_endpoint(endpoint)
-        with self._sql.write() as conn:
-            present = _row(conn, endpoints, endpoint.name)
-            if present is not None:
-                if not scope_of(by).admits(present.team):
-                    raise Conflict(f"The name '{endpoint.name}' is taken by another team.", hint="Choose another name.")
-                authorise(by, "write", present.team)
-                _need_approval(_noun(present, Endpoint), endpoint.guards, by)
-            return self._put(conn, endpoints, endpoint, by, expected_etag, team=endpoint.team)
+        present = _row(conn, endpoints, endpoint.name)
+        if present is not None:
+            if not scope_of(by).admits(present.team):
+                raise Conflict(f"The name '{endpoint.name}' is taken by another team.", hint="Choose another name.")
+            authorise(by, "write", present.team)
+            _need_approval(_noun(present, Endpoint), endpoint.guards, by)
+        return self._put(conn, endpoints, endpoint, by, expected_etag, team=endpoint.team, detail=detail)
+
+    def standing(self, conn: Connection, name: str) -> tuple[Endpoint, int] | None:
+        """An Endpoint and its etag as a transaction that is under way sees it, of whatever team; None when there is none."""
+        row = _row(conn, endpoints, name)
+        return None if row is None else (_noun(row, Endpoint), row.etag)
 
     def provider(self, name: str, scope: Scope) -> tuple[Provider, int]:
         """A Provider and its etag; its key references are shown to those who see all teams.
@@ -148,12 +170,36 @@ class Routes:
         """
         authorise(by, "write")
         with self._sql.write() as conn:
-            row = _must(conn, endpoints, name)
-            if not scope_of(by).admits(row.team):
-                raise _none(endpoints, name)
-            authorise(by, "write", row.team)
-            _need_approval(_noun(row, Endpoint), None, by)
-            self._delete(conn, endpoints, row, by, through, team=row.team)
+            self.delete_endpoint_in(conn, name, by=by, through=through)
+
+    def delete_endpoint_in(
+        self, conn: Connection, name: str, *, by: Principal, through: Hand = "api", detail: Mapping[str, object] | None = None
+    ) -> None:
+        """`delete_endpoint` in a transaction that is under way; `detail` is what else the audit says of it."""
+        row = _must(conn, endpoints, name)
+        if not scope_of(by).admits(row.team):
+            raise _none(endpoints, name)
+        authorise(by, "write", row.team)
+        _need_approval(_noun(row, Endpoint), None, by)
+        self._delete(conn, endpoints, row, by, through, team=row.team, detail=detail)
+
+    def stale(self, vault: Vault) -> int:
+        """Providers' keys that are sealed under another master key than the present one."""
+        return sum(_is_stale(key, vault) for provider in self.providers(ALL) for key in provider.keys)
+
+    def reseal(self, vault: Vault) -> int:
+        """Seals providers' keys anew under the present master key, and has the doors be told; returns how many."""
+        with self._sql.write() as conn:
+            count = 0
+            for row in conn.execute(select(providers)).all():
+                provider = _noun(row, Provider)
+                keys = tuple(_anew(key, provider.name, vault) for key in provider.keys)
+                count += sum(old != new for old, new in zip(provider.keys, keys, strict=True))
+                if keys != provider.keys:
+                    body = canonical(msgspec.to_builtins(replace(provider, keys=keys)))
+                    conn.execute(update(providers).where(providers.c.name == row.name).values(body=body))
+            bump(conn)  # the keys in the snapshot are sealed too, those of the environment as well
+        return count
 
     def woken(self, name: str | None, *, by: Principal) -> None:
         """Keeps who asked that a target, a provider or a key (or, None, everything) be asked again before its rest is over.
@@ -167,7 +213,17 @@ class Routes:
                 conn, actor=by.name, action="target.wake", subject=f"target/{name or '*'}", team=by.team, detail={}
             )
 
-    def _put(self, conn: Connection, table: Table, noun: Noun, by: Principal, expected: int | None, *, team: str | None) -> int:
+    def _put(
+        self,
+        conn: Connection,
+        table: Table,
+        noun: Noun,
+        by: Principal,
+        expected: int | None,
+        *,
+        team: str | None,
+        detail: Mapping[str, object] | None = None,
+    ) -> int:
         row = _row(conn, table, noun.name)
         if row is not None and noun.managed is None:
             _check_managed(table, row)
@@ -193,15 +249,25 @@ class Routes:
             conn.execute(insert(table).values(name=noun.name, **state))
         else:
             conn.execute(update(table).where(table.c.name == noun.name).values(state))
-        # The body holds references only; what a reference leads to is never here.
-        self._record(conn, table, "put", noun.name, by, team or by.team, {"etag": etag + 1, "body": msgspec.to_builtins(noun)})
+        told = {"etag": etag + 1, "body": _told(noun), **(detail or {})}
+        self._record(conn, table, "put", noun.name, by, team or by.team, told)
         return etag + 1
 
-    def _delete(self, conn: Connection, table: Table, row: Row[Any], by: Principal, through: Hand, *, team: str) -> None:
+    def _delete(
+        self,
+        conn: Connection,
+        table: Table,
+        row: Row[Any],
+        by: Principal,
+        through: Hand,
+        *,
+        team: str,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
         if through == "api":
             _check_managed(table, row)
         conn.execute(delete(table).where(table.c.name == row.name))
-        self._record(conn, table, "delete", row.name, by, team, {"through": through})
+        self._record(conn, table, "delete", row.name, by, team, {"through": through, **(detail or {})})
 
     def _record(
         self, conn: Connection, table: Table, verb: str, name: str, by: Principal, team: str, detail: dict[str, object]
@@ -209,6 +275,31 @@ class Routes:
         noun = _word(table)
         self._audit.append(conn, actor=by.name, action=f"{noun}.{verb}", subject=f"{noun}/{name}", team=team, detail=detail)
         bump(conn)
+
+
+def _told(noun: Provider | Endpoint) -> object:
+    """A noun as the audit tells it: with references, never with what they lead to, and of a sealed key with its end alone."""
+    if isinstance(noun, Provider):
+        noun = replace(noun, keys=tuple(f"{SEALED}…{key[-6:]}" if key.startswith(SEALED) else key for key in noun.keys))
+    return msgspec.to_builtins(noun)
+
+
+def _is_stale(key: str, vault: Vault) -> bool:
+    scheme, _, rest = key.partition(":")
+    try:
+        return scheme == "sealed" and vault.stale(bytes.fromhex(rest))
+    except ValueError:  # damaged: nobody can seal it anew
+        return False
+
+
+def _anew(key: str, provider: str, vault: Vault) -> str:
+    """A key's reference, sealed under the present master key; one that nobody can open stays as it is."""
+    if not _is_stale(key, vault):
+        return key
+    try:
+        return SEALED + vault.anew(SEALED_KEY, bytes.fromhex(key.removeprefix(SEALED)), provider.encode()).hex()
+    except TandemError:
+        return key
 
 
 def _need_approval(present: Endpoint, guards: str | None, by: Principal) -> None:

@@ -6,6 +6,9 @@ the head after each commit. So a changed, removed, moved or added row breaks the
 contradicts the head, and an older but genuine head contradicts the anchor. Whoever can write both
 the database and the home directory can put back older copies of both: keep a copy of the anchor
 elsewhere to notice that. Method: hash chain with HMAC-SHA256 (Schneier and Kelsey, 1999).
+
+Beside it runs a chain of plain hashes, of which every hundredth row and every export signs the head
+(`signing.py`): that one anybody can verify who has the public key (`export.py`, `tandem_audit.py`).
 """
 
 from __future__ import annotations
@@ -22,15 +25,17 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from tandem.core.clock import Clock
+from tandem.core.principal import LOCAL
 from tandem.governance.authorise import Scope
 from tandem.governance.repo import AuditRows, Entry, Head
+from tandem.governance.signing import EVERY, Signer, row_hash
 from tandem.store.canonical import canonical
 from tandem.store.sql import Sql, after_commit
 from tandem.store.vault import Vault, mac
 
 PURPOSE = "audit"
 START = "0" * 64
-"""What stands before the first row."""
+"""What stands before the first row, as its MAC and as its hash."""
 PROBLEMS_LIMIT = 100
 LIST_LIMIT = 1000
 
@@ -53,6 +58,7 @@ class Audit:
         self._sql, self._clock, self._anchor = sql, clock, anchor
         self._key = vault.derive(PURPOSE)
         self._rows = AuditRows()
+        self.signer = Signer(vault)
 
     def append(
         self, conn: Connection, *, actor: str, action: str, subject: str, team: str, detail: Mapping[str, object] | None = None
@@ -70,7 +76,15 @@ class Audit:
         Raises:
             Invalid: the detail is not JSON, or holds a `Secret`.
         """
+        entry = self._add(conn, actor, action, subject, team, detail or {})
+        if (entry.seq + 1) % EVERY == 0:
+            last = {"key": self.signer.public, "signature": self.signer.head(entry.seq, entry.hash)}
+            self._add(conn, LOCAL.name, "audit.checkpoint", "audit", LOCAL.team, last)
+        return entry
+
+    def _add(self, conn: Connection, actor: str, action: str, subject: str, team: str, detail: Mapping[str, object]) -> Entry:
         head = self._rows.head(conn) or Head(entries=0, last_mac=START, head_mac="")
+        before = START if head.entries == 0 else self._rows.hash_of(conn, head.entries) or START
         entry = Entry(
             seq=head.entries + 1,
             at=self._clock.now(),
@@ -78,10 +92,10 @@ class Audit:
             team=team,
             action=action,
             subject=subject,
-            detail=canonical(detail or {}),
+            detail=canonical(detail),
             mac="",
         )
-        entry = replace(entry, mac=self._mac(entry, head.last_mac))
+        entry = replace(entry, mac=self._mac(entry, head.last_mac), hash=_hash(entry, before))
         moved = Head(entries=entry.seq, last_mac=entry.mac, head_mac=self._head_mac(entry.seq, entry.mac))
         self._rows.add(conn, entry, moved)
         anchor = self._read_anchor()
@@ -99,6 +113,19 @@ class Audit:
                 conn, scope, before=before, subject=subject, action=action, limit=max(1, min(limit, LIST_LIMIT))
             )
 
+    def span(self, conn: Connection, since: int | None, until: int | None) -> tuple[int, int, str]:
+        """The first and the last row of a time, and the hash before the first."""
+        first, last = self._rows.span(conn, since, until)
+        head = self._rows.head(conn)
+        first = first or (0 if head is None else head.entries) + 1
+        before = START if first == 1 else self._rows.hash_of(conn, first - 1) or START
+        return first, max(first - 1, last or 0), before
+
+    def page(self, after: int, limit: int) -> tuple[Entry, ...]:
+        """Rows by their number, those behind `after`; of every team."""
+        with self._sql.read() as conn:
+            return self._rows.page(conn, after, limit)
+
     def verify(self) -> AuditReport:
         """Recomputes the whole chain: linear in the number of rows, constant in memory."""
         problems: tuple[str, ...] = ()
@@ -106,21 +133,23 @@ class Audit:
         anchor = self._read_anchor()
         with self._sql.read() as conn:
             head = self._rows.head(conn)
-            expected, last, count = 1, START, 0
+            expected, last, before, count = 1, START, START, 0
             for entry in self._rows.every(conn):
                 count += 1
-                problems += self._look(entry, expected, last)
-                expected, last = entry.seq + 1, entry.mac
+                problems += self._look(entry, expected, last, before)
+                expected, last, before = entry.seq + 1, entry.mac, entry.hash
             problems += self._end(head, expected - 1, last)
             problems += self._compare(conn, anchor, count)
         return AuditReport(ok=not problems, count=count, problems=problems[:PROBLEMS_LIMIT])
 
-    def _look(self, entry: Entry, expected: int, last: str) -> tuple[str, ...]:
+    def _look(self, entry: Entry, expected: int, last: str, before: str) -> tuple[str, ...]:
         if entry.seq > expected:
             missing = f"row {expected} is" if entry.seq == expected + 1 else f"rows {expected} to {entry.seq - 1} are"
             return (f"Before row {entry.seq}, {missing} missing.",)
         if entry.seq < expected or not hmac.compare_digest(entry.mac.encode(), self._mac(entry, last).encode()):
             return (f"Row {entry.seq} ({entry.action} {entry.subject}) was changed, moved or added without the key.",)
+        if entry.hash != _hash(entry, before):
+            return (f"Row {entry.seq} ({entry.action} {entry.subject}) has another hash than its words and the row before it.",)
         return ()
 
     def _end(self, head: Head | None, seq: int, last: str) -> tuple[str, ...]:
@@ -185,3 +214,10 @@ class Audit:
                 os.unlink(temporary)
         except OSError:
             return
+
+
+def _hash(entry: Entry, before: str) -> str:
+    try:
+        return row_hash(before, entry.seq, entry.at, entry.actor, entry.team, entry.action, entry.subject, entry.detail)
+    except ValueError:  # the hash before is none
+        return ""

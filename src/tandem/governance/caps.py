@@ -49,7 +49,7 @@ class Caps:
         self._ledger, self._sql, self._audit = ledger, sql, audit
         self._stop = threading.Event()
 
-    def set(
+    def made(
         self,
         scope: str,
         cap: int,
@@ -59,9 +59,8 @@ class Caps:
         mode: Mode = "hard",
         fair: bool = False,
         alerts: tuple[int, ...] = ALERTS,
-        by: Principal,
-    ) -> Account:
-        """Sets or replaces a cap of nano-dollars, tokens or calls.
+    ) -> Budget:
+        """A cap of nano-dollars, tokens or calls that can be set.
 
         Raises:
             Invalid: the scope or the window is none, or they do not go together.
@@ -76,14 +75,14 @@ class Caps:
             alerts=tuple(sorted(set(alerts))),
         )
         _fits(budget)
-        detail: dict[str, object] = {"cap_nano_usd" if unit == "usd" else "cap": cap, "window": budget.window}
-        detail |= {} if unit == "usd" else {"unit": unit}
-        detail |= {} if mode == "hard" else {"mode": mode}
-        detail |= {"fair": True} if fair else {}
-        action = "budget.set" if unit == "usd" else "limit.set"
-        self._note(action, scope, by, detail)
+        return budget
+
+    def put(self, budget: Budget, *, by: Principal) -> Account:
+        """Sets or replaces a cap that `made` has looked at."""
+        action = "budget.set" if budget.unit == "usd" else "limit.set"
+        self._note(action, budget.scope, by, detail_of(budget))
         self._ledger.set_budget(budget)
-        return self._account(budget.scope, unit, budget.window)
+        return self._account(budget.scope, budget.unit, budget.window)
 
     def credit(self, scope: str, amount: int, *, reference: str, by: Principal) -> Account:
         """Pays nano-dollars into a prepaid budget, once per reference.
@@ -153,6 +152,14 @@ class Caps:
         team = scope.partition("/")[2] if scope.startswith("team/") else by.team
         with self._sql.write() as conn:
             self._audit.append(conn, actor=by.name, action=action, subject=scope, team=team, detail=detail)
+
+
+def detail_of(budget: Budget) -> dict[str, object]:
+    """What the audit says of a cap that is set."""
+    detail: dict[str, object] = {"cap_nano_usd" if budget.unit == "usd" else "cap": budget.cap, "window": budget.window}
+    detail |= {} if budget.unit == "usd" else {"unit": budget.unit}
+    detail |= {} if budget.mode == "hard" else {"mode": budget.mode}
+    return detail | ({"fair": True} if budget.fair else {})
 
 
 def _fits(budget: Budget) -> None:

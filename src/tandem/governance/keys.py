@@ -6,8 +6,8 @@ Every change raises the version of the key feed in its own transaction; the door
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection
 
@@ -28,6 +28,15 @@ from tandem.store.vault import Vault
 
 OVERLAP_SECONDS = 7 * 24 * 3600
 """For which the token before may be good at most, after a rotation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A key that nobody knows yet: it can be shown, and is refused until it is admitted."""
+
+    principal: Principal
+    secret: Secret
+    digest: bytes
 
 
 class Keys:
@@ -55,6 +64,37 @@ class Keys:
         by: Principal,
     ) -> tuple[Principal, Secret]:
         """Makes a key, and its team if there is none. The Secret is the only copy there will ever be.
+
+        Args, Raises: as `draft`.
+        """
+        draft = self.draft(
+            name, team=team, role=role, endpoints=endpoints, scopes=scopes, expires_at=expires_at, terms=terms, by=by
+        )
+        self.add(draft, by=by)
+        return draft.principal, draft.secret
+
+    def add(self, draft: Draft, *, by: Principal) -> None:
+        """Lets a drafted key in.
+
+        Raises:
+            Conflict: a principal has this name.
+        """
+        with self._sql.write() as conn:
+            self.admit(conn, draft.principal, draft.digest, by=by)
+
+    def draft(
+        self,
+        name: str,
+        *,
+        team: str = "default",
+        role: Role = "viewer",
+        endpoints: tuple[str, ...] = (),
+        scopes: tuple[str, ...] = (),
+        expires_at: int | None = None,
+        terms: Terms = UNBOUND,
+        by: Principal,
+    ) -> Draft:
+        """A key that is not admitted yet; nothing is stored.
 
         Args:
             name: how the key is called in traces, budgets and the audit; unique among the active ones.
@@ -87,20 +127,41 @@ class Keys:
         )
         _may_make(by, principal)
         token = new_token()
-        with self._sql.write() as conn:
-            if self._rows.active(conn, name):
-                raise Conflict(
-                    f"There is an active key '{name}'.", hint=f"Choose another name, or revoke it: tandem key revoke {name}."
-                )
-            if self._persons.find(conn, name):
-                raise Conflict(
-                    f"There is a person or service '{name}'.",
-                    hint="Choose another name: the audit must tell them apart.",
-                    field="name",
-                )
-            self._fit(conn, principal)
-            self._add(conn, principal, token, action="key.create", by=by)
-        return principal, Secret(token)
+        with self._sql.read() as conn:
+            self._check(conn, principal)
+        return Draft(principal=principal, secret=Secret(token), digest=self.digest(token))
+
+    def admit(
+        self, conn: Connection, principal: Principal, digest: bytes, *, by: Principal, detail: Mapping[str, object] | None = None
+    ) -> None:
+        """Lets a drafted key in, in a transaction that is under way; doors know it as soon as they have read the feed.
+
+        Args:
+            detail: what else the audit says of it.
+
+        Raises:
+            Conflict: a principal has this name, or the key would give more than its owner has by now.
+        """
+        self._check(conn, principal)
+        self._add(conn, principal, digest, action="key.create", by=by, detail=detail)
+
+    def taken(self, conn: Connection, name: str) -> bool:
+        """Whether an active key, a person or a service has this name."""
+        return self._rows.active(conn, name) is not None or self._persons.find(conn, name) is not None
+
+    def _check(self, conn: Connection, principal: Principal) -> None:
+        name = principal.name
+        if self._rows.active(conn, name):
+            raise Conflict(
+                f"There is an active key '{name}'.", hint=f"Choose another name, or revoke it: tandem key revoke {name}."
+            )
+        if self._persons.find(conn, name):
+            raise Conflict(
+                f"There is a person or service '{name}'.",
+                hint="Choose another name: the audit must tell them apart.",
+                field="name",
+            )
+        self._fit(conn, principal)
 
     def rotate(self, name: str, *, overlap: int = 0, by: Principal) -> tuple[Principal, Secret]:
         """Gives the active key of this name a new token; it stays the same key, with its budgets, traces and rights.
@@ -151,7 +212,7 @@ class Keys:
             if present is not None:
                 self._revoke(conn, present, by=LOCAL)
             principal = Principal(id=new_id("key"), name=name, team="default", role=_checked(role))
-            self._add(conn, principal, token, action="key.adopt", by=LOCAL)
+            self._add(conn, principal, self.digest(token), action="key.adopt", by=LOCAL)
         return principal
 
     def first(self, given: str | None) -> str | None:
@@ -265,11 +326,20 @@ class Keys:
         with self._sql.read() as conn:
             return self._rows.changes(conn, after_version)
 
-    def _add(self, conn: Connection, principal: Principal, token: str, *, action: str, by: Principal) -> None:
+    def _add(
+        self,
+        conn: Connection,
+        principal: Principal,
+        digest: bytes,
+        *,
+        action: str,
+        by: Principal,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
         now = self._clock.now()
         if self._rows.ensure_team(conn, principal.team, now, by.name):
             self._audit.append(conn, actor=by.name, action="team.create", subject=f"team/{principal.team}", team=principal.team)
-        self._rows.add(conn, principal, self.digest(token), now, by.name)
+        self._rows.add(conn, principal, digest, now, by.name)
         self._audit.append(
             conn,
             actor=by.name,
@@ -283,6 +353,7 @@ class Keys:
                 "scopes": principal.scopes,
                 "expires_at": principal.expires_at,
                 **bounds(principal),
+                **(detail or {}),
             },
         )
 

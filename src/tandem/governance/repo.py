@@ -92,6 +92,7 @@ audit = Table(
     Column("subject", Text, nullable=False, index=True),
     Column("detail", Text, nullable=False),
     Column("mac", Text, nullable=False),
+    Column("hash", Text),
 )
 
 audit_head = Table(
@@ -145,6 +146,8 @@ class Entry:
     detail: str
     """Canonical JSON."""
     mac: str
+    hash: str = ""
+    """The SHA-256 of the row before and of this one, in hex."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +320,7 @@ class AuditRows:
                 subject=entry.subject,
                 detail=entry.detail,
                 mac=entry.mac,
+                hash=entry.hash,
             )
         )
         moved = {"entries": head.entries, "last_mac": head.last_mac, "head_mac": head.head_mac}
@@ -325,6 +329,21 @@ class AuditRows:
 
     def mac_of(self, conn: Connection, seq: int) -> str | None:
         return conn.execute(select(audit.c.mac).where(audit.c.seq == seq)).scalar_one_or_none()
+
+    def hash_of(self, conn: Connection, seq: int) -> str | None:
+        return conn.execute(select(audit.c.hash).where(audit.c.seq == seq)).scalar_one_or_none()
+
+    def span(self, conn: Connection, since: int | None, until: int | None) -> tuple[int | None, int | None]:
+        """The first row from a time on, and the last one up to a time; None where there is none."""
+        first, last = select(func.min(audit.c.seq)), select(func.max(audit.c.seq))
+        first = first if since is None else first.where(audit.c.at >= since)
+        last = last if until is None else last.where(audit.c.at <= until)
+        return conn.execute(first).scalar(), conn.execute(last).scalar()
+
+    def page(self, conn: Connection, after: int, limit: int) -> tuple[Entry, ...]:
+        """Rows by their number, those behind `after`."""
+        query = select(audit).where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)
+        return tuple(_entry(row) for row in conn.execute(query))
 
     def every(self, conn: Connection) -> Iterator[Entry]:
         """All rows by their number, a thousand at a time."""
@@ -473,4 +492,5 @@ def _entry(row: Row[Any]) -> Entry:
         subject=row.subject,
         detail=row.detail,
         mac=row.mac,
+        hash=row.hash or "",
     )

@@ -1,17 +1,17 @@
-"""Monitors, their reports and the requests they open, as they are kept: every statement that touches them."""
+"""Monitors and their reports, as they are kept: every statement that touches them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Row, Select, Table, Text, delete, insert, select, update
 
 from tandem.core.clock import Clock
 from tandem.core.errors import Conflict, NotFound
-from tandem.core.monitor import Monitor, Report, Request
+from tandem.core.monitor import Monitor, Report
 from tandem.core.principal import Principal
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, Scope, scope_of
@@ -38,16 +38,6 @@ monitor_reports = Table(
     Column("alarm", Boolean, nullable=False),
     Column("body", Text, nullable=False),
     Index("ix_monitor_reports_monitor_at", "monitor", "at"),
-)
-requests = Table(
-    "requests",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("team", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("body", Text, nullable=False),
-    Index("ix_requests_team_created_at", "team", "created_at"),
 )
 
 LIMIT = 1000
@@ -216,74 +206,6 @@ class Monitors:
         self._audit.append(conn, actor=actor, action=action, subject=f"monitor/{monitor.name}", team=monitor.team, detail=detail)
 
 
-class Requests:
-    """What waits for a person."""
-
-    def __init__(self, sql: Sql, audit: Audit, clock: Clock) -> None:
-        self._sql, self._audit, self._clock = sql, audit, clock
-
-    def open(self, request: Request) -> Request:
-        """Keeps a request; one of the same id is there already and returned as it is, so that a step may repeat."""
-        request = replace(request, created_at=self._clock.now())
-        with self._sql.write() as conn:
-            known = conn.execute(select(requests.c.body).where(requests.c.id == request.id)).scalar()
-            if known is not None:
-                return msgspec.json.decode(known, type=Request)
-            conn.execute(
-                insert(requests).values(
-                    id=request.id, team=request.team, state=request.state, created_at=request.created_at, body=_text(request)
-                )
-            )
-            detail = {"subject": request.subject, "alias": request.alias, "run": request.run, "passed": request.passed}
-            self._note(conn, f"monitor/{request.monitor}", "request.open", request, detail)
-        return request
-
-    def list(self, scope: Scope, *, state: str | None = None, limit: int = 100) -> tuple[Request, ...]:
-        """Requests of the scope, newest first."""
-        query: Select[Any] = (
-            select(requests.c.body).order_by(requests.c.created_at.desc(), requests.c.id.desc()).limit(max(1, min(limit, LIMIT)))
-        )
-        for column, wanted in ((requests.c.team, scope.team), (requests.c.state, state)):
-            if wanted is not None:
-                query = query.where(column == wanted)
-        with self._sql.read() as conn:
-            return tuple(msgspec.json.decode(body, type=Request) for body in conn.execute(query).scalars())
-
-    def find(self, id: str, scope: Scope) -> Request:
-        """One request.
-
-        Raises:
-            NotFound: there is none in the scope.
-        """
-        with self._sql.read() as conn:
-            return _request(conn, id, scope)
-
-    def decide(self, id: str, state: Literal["approved", "declined"], *, by: Principal, note: str = "") -> Request:
-        """Ends a request; the same end again changes nothing.
-
-        Raises:
-            NotFound: there is none in the caller's scope.
-            Conflict: it was decided otherwise.
-        """
-        with self._sql.write() as conn:
-            request = _request(conn, id, scope_of(by))
-            if request.state == state:
-                return request
-            if request.state != "open":
-                raise Conflict(
-                    f"The request {id} was {request.state} by {request.decided_by}.",
-                    hint="Promote the version itself with `tandem promote`, or wait for the next request.",
-                )
-            request = replace(request, state=state, decided_at=self._clock.now(), decided_by=by.name, note=note)
-            conn.execute(update(requests).where(requests.c.id == id).values(state=state, body=_text(request)))
-            action = "request.approve" if state == "approved" else "request.decline"
-            self._note(conn, by.name, action, request, {"subject": request.subject, "alias": request.alias})
-        return request
-
-    def _note(self, conn: Connection, actor: str, action: str, request: Request, detail: Mapping[str, object]) -> None:
-        self._audit.append(conn, actor=actor, action=action, subject=f"request/{request.id}", team=request.team, detail=detail)
-
-
 def _forget(conn: Connection, monitor: str) -> None:
     """Drops the reports beyond the newest `KEPT`."""
     own = monitor_reports.c.monitor == monitor
@@ -300,16 +222,9 @@ def _must(conn: Connection, name: str, scope: Scope) -> Row[Any]:
     return row
 
 
-def _request(conn: Connection, id: str, scope: Scope) -> Request:
-    row = conn.execute(select(requests).where(requests.c.id == id)).first()
-    if row is None or not scope.admits(row.team):
-        raise NotFound("There is no such request.", hint="`tandem request list` shows the ones you may see.")
-    return msgspec.json.decode(row.body, type=Request)
-
-
 def _monitor(row: Row[Any]) -> Monitor:
     return msgspec.json.decode(row.body, type=Monitor)
 
 
-def _text(noun: Monitor | Standing | Report | Request) -> str:
+def _text(noun: Monitor | Standing | Report) -> str:
     return canonical(msgspec.to_builtins(noun))

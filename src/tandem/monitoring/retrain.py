@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import msgspec
 
 from tandem.core.asset import Ref, Version
-from tandem.core.errors import Blocked, Conflict, Invalid
-from tandem.core.monitor import Monitor, Promote, Report, Request
+from tandem.core.errors import Blocked, Invalid
+from tandem.core.monitor import Monitor, Promote, Report
 from tandem.core.principal import Principal
+from tandem.evaluation.approved import Moves
 from tandem.evaluation.promote import Promotions
-from tandem.governance.authorise import ALL, Scope, authorise, scope_of
+from tandem.governance.authorise import ALL, Scope
 from tandem.jobs.job import Job, Work, Workflows
 from tandem.jobs.repo import Runs
-from tandem.monitoring.repo import Requests
 from tandem.registry.registry import Registry
 from tandem.serving.signature import Signature
 
@@ -153,7 +152,7 @@ class Decided:
     reasons: tuple[str, ...]
 
 
-def make_retrain(train: Work, promotions: Promotions, requests: Requests) -> Work:
+def make_retrain(train: Work, promotions: Promotions, moves: Moves) -> Work:
     """The workflow `retrain`: the workflow `train`, then the gate, then the promotion or a request.
 
     Its Run's outputs are those of `train`, and `promoted`, `request` (an id) and `reasons` (the gate's sentences).
@@ -165,21 +164,22 @@ def make_retrain(train: Work, promotions: Promotions, requests: Requests) -> Wor
     def retrain(job: Job) -> Mapping[str, object]:
         outputs = train(job)
         job.progress(0.98, "asking the gate")
-        decided = job.step("decide", lambda: _decide(job, str(outputs["asset"]), promotions, requests), Decided)
+        decided = job.step("decide", lambda: _decide(job, str(outputs["asset"]), promotions, moves), Decided)
         job.progress(1.0, "done")
         return {**outputs, **asdict(decided)}
 
     return retrain
 
 
-def _decide(job: Job, asset: str, promotions: Promotions, requests: Requests) -> Decided:
+def _decide(job: Job, asset: str, promotions: Promotions, moves: Moves) -> Decided:
     try:
         order = msgspec.convert(dict(job.inputs), _Order)
     except msgspec.ValidationError as error:
         raise Invalid(f"The retraining's inputs are wrong: {error}.", field="inputs") from None
     by = _principal(order.monitor, job.run.team, "approver")
     ref = Ref.parse(asset)
-    if order.promote == "if-gate-passes":
+    rule = moves.requests.rule("promote", job.run.team)
+    if order.promote == "if-gate-passes" and rule is None:
         try:
             done = promotions.promote(ref, PRODUCTION, by=by)
             return Decided(promoted=True, request=None, reasons=tuple(done["reasons"]))
@@ -192,63 +192,15 @@ def _decide(job: Job, asset: str, promotions: Promotions, requests: Requests) ->
         reasons = () if report is None else tuple(report["reasons"])
         passed = report is None or bool(report["passed"])
     verdict = "Its gate lets it pass." if passed else "Its gate does not let it pass."
-    request = requests.open(
-        Request(
-            id=f"req_{job.run_id.partition('_')[2]}",  # the same Run opens the same request
-            team=job.run.team,
-            subject=asset,
-            alias=PRODUCTION,
-            reason=" ".join((order.why, verdict, *reasons)),
-            monitor=order.monitor,
-            report=order.report,
-            run=job.run_id,
-            passed=passed,
-        )
+    asked = moves.wish(ref, PRODUCTION, " ".join((order.why, verdict, *reasons)), by=by, passed=passed)
+    request = replace(
+        moves.requests.made(asked, rule, by=by),
+        id=f"req_{job.run_id.partition('_')[2]}",  # the same Run opens the same request
+        monitor=order.monitor,
+        report=order.report,
+        run=job.run_id,
     )
-    return Decided(promoted=False, request=request.id, reasons=reasons)
-
-
-class Decisions:
-    """What people say to requests."""
-
-    def __init__(self, requests: Requests, promotions: Promotions) -> None:
-        self.requests, self._promotions = requests, promotions
-
-    def approve(self, id: str, *, by: Principal, note: str = "") -> tuple[Request, dict[str, Any]]:
-        """Promotes what was asked for, through its gate, and ends the request.
-
-        Returns:
-            the request, and the promotion as `Promotions.promote` tells it.
-
-        Raises:
-            Forbidden: `by` has no right to approve in the request's team.
-            GateRefused, Blocked: the gate does not let the version pass; the request stays open.
-            Conflict: it was declined.
-        """
-        request = self._open(id, by)
-        done = self._promotions.promote(Ref.parse(request.subject), request.alias, by=by)
-        return self.requests.decide(id, "approved", by=by, note=note), done
-
-    def decline(self, id: str, *, by: Principal, note: str = "") -> Request:
-        """Ends a request; nothing is promoted.
-
-        Raises:
-            Forbidden: `by` has no right to approve in the request's team.
-            Conflict: it was approved.
-        """
-        self._open(id, by)
-        return self.requests.decide(id, "declined", by=by, note=note)
-
-    def _open(self, id: str, by: Principal) -> Request:
-        authorise(by, "approve")
-        request = self.requests.find(id, scope_of(by))
-        authorise(by, "approve", request.team)
-        if request.state != "open":
-            raise Conflict(
-                f"The request {id} was {request.state} by {request.decided_by}.",
-                hint="Promote a version itself with `tandem promote`.",
-            )
-        return request
+    return Decided(promoted=False, request=moves.requests.open(request).id, reasons=reasons)
 
 
 def _principal(monitor: str, team: str, role: str) -> Principal:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from tandem.core.errors import NotFound
 from tandem.core.monitor import Finding, Report
 from tandem.core.score import Estimate
+from tandem.governance.approvals.requests import Requests
 from tandem.governance.authorise import Scope
 from tandem.governance.repo import Entry
-from tandem.monitoring.repo import Monitors, Requests
+from tandem.monitoring.repo import Monitors
 
 
 def teller(monitors: Monitors, requests: Requests) -> Callable[[Entry], Sequence[str]]:

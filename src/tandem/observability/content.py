@@ -14,7 +14,7 @@ import hmac
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tandem.core.clock import MICROS
+from tandem.core.errors import Broken
 from tandem.core.ids import new_id
 from tandem.store.room import transaction, translated
 
 NONCE = 12
 KEY_BYTES = 32
 WHAT = "The keys of the subjects"
+RESEALED = 500
+"""Keys that are sealed anew in one transaction."""
 REMEMBERED = 7 * 86_400 * MICROS
 """How long it is known that somebody was erased: longer than any call that was under way then can last."""
 
@@ -53,6 +56,8 @@ class Vault(Protocol):
     def derive(self, purpose: str) -> bytes: ...
     def seal(self, purpose: str, plaintext: bytes, aad: bytes = b"") -> bytes: ...
     def open(self, purpose: str, sealed: bytes, aad: bytes = b"") -> bytes: ...
+    def stale(self, sealed: bytes) -> bool: ...
+    def anew(self, purpose: str, sealed: bytes, aad: bytes = b"") -> bytes: ...
 
 
 class SegmentSeal:
@@ -225,6 +230,45 @@ class Subjects:
             return identifier, _seal(key, identifier, AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], name.encode()))
         except (InvalidTag, ValueError):
             return identifier, b""
+
+    def stale(self) -> int:
+        """Subjects whose key is sealed under another master key than the present one."""
+        return sum(1 for _ in self._stale())
+
+    def reseal_keys(self, limit: int = RESEALED) -> int:
+        """Seals keys of subjects anew under the present master key, `limit` in one transaction; returns how many.
+
+        Raises:
+            Unavailable: the disk is full.
+        """
+        done = 0
+        with self._lock, transaction(self._db, WHAT):
+            for identifier, sealed in self._stale():
+                try:
+                    again = self._vault.anew("subject", sealed, identifier.encode())
+                except Broken:  # damaged: it says so when somebody asks for its content
+                    continue
+                self._db.execute("UPDATE people SET sealed = ? WHERE id = ?", (again, identifier))
+                done += 1
+                if done >= limit:
+                    break
+        return done
+
+    def forget_old_keys(self) -> None:
+        """Leaves no page of the file that holds what was sealed anew as it was before."""
+        with self._lock:
+            self._wipe()
+
+    def _stale(self) -> Iterator[tuple[str, bytes]]:
+        after = ""
+        while True:
+            with self._lock:
+                query = "SELECT id, sealed FROM people WHERE id > ? ORDER BY id LIMIT ?"
+                rows = self._db.execute(query, (after, RESEALED)).fetchall()
+            yield from ((identifier, sealed) for identifier, sealed in rows if self._vault.stale(sealed))
+            if len(rows) < RESEALED:
+                return
+            after = rows[-1][0]
 
     def close(self) -> None:
         self._db.close()

@@ -63,6 +63,8 @@ class Move:
     """Ids of the Scores it rested on."""
     report: Mapping[str, object] | None = None
     """The gate's report, as it was handed in."""
+    approvers: tuple[str, ...] = ()
+    """Who approved it, where it needed people."""
 
 
 @dataclass(frozen=True, slots=True)

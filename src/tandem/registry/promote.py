@@ -6,6 +6,7 @@ The move, the Scores it rests on, its place in the history and its audit row are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -21,6 +22,15 @@ from tandem.registry.nouns import Alias, Move
 from tandem.registry.repo import bump
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The approval of a move that needed people."""
+
+    approvers: tuple[str, ...]
+    told: Mapping[str, object]
+    """What the audit row of the move says about it."""
+
+
 def promote(
     desk: Desk,
     ref: Ref,
@@ -32,55 +42,94 @@ def promote(
     gate_report: Mapping[str, object] | None,
 ) -> Alias:
     """Moves the alias to the version; see `Registry.promote`."""
+    with desk.sql.write() as conn:
+        return promote_in(
+            desk, conn, ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=gate_report, grant=None
+        )
+
+
+def promote_in(
+    desk: Desk,
+    conn: Connection,
+    ref: Ref,
+    alias: str,
+    *,
+    evidence: Sequence[Score],
+    by: Principal,
+    expected_etag: int | None,
+    gate_report: Mapping[str, object] | None,
+    grant: Grant | None,
+) -> Alias:
+    """The same in a transaction that is under way."""
+    check_alias(alias)
+    version = resolve(desk, conn, ref, scope_of(by))
+    authorise(by, "approve", version.team)
+    now = current(desk, conn, version, alias)
+    _check_etag(now, expected_etag, version, alias)
+    if now is not None and now.version == version.version:
+        return now
+    gate = gate_for(desk, conn, version.ref, alias)
+    proof = _proof(desk, version, alias, gate, now, evidence)
+    kept = [score for score in evidence if score.subject == str(version.ref)]
+    for score in kept:
+        _keep(desk, conn, score, version)
+    move = Move(
+        alias=_after(desk, version, alias, now, by, ungated=proof is None),
+        action="promote",
+        below=None if now is None else now.etag,
+        evidence=tuple(score.id for score in kept),
+        report=gate_report,
+        approvers=() if grant is None else grant.approvers,
+    )
+    _commit(desk, conn, move, now, version.team, gate, grant)
+    return move.alias
+
+
+def check_alias(alias: str) -> None:
+    """Looks at the name of an alias.
+
+    Raises:
+        Invalid: it cannot be one.
+    """
     if not ALIAS.fullmatch(alias):
         raise Invalid(f"'{alias}' cannot be an alias.", hint="Use lower case, such as production.", field="alias")
-    with desk.sql.write() as conn:
-        version = resolve(desk, conn, ref, scope_of(by))
-        authorise(by, "approve", version.team)
-        now = current(desk, conn, version, alias)
-        _check_etag(now, expected_etag, version, alias)
-        if now is not None and now.version == version.version:
-            return now
-        gate = gate_for(desk, conn, version.ref, alias)
-        proof = _proof(desk, version, alias, gate, now, evidence)
-        kept = [score for score in evidence if score.subject == str(version.ref)]
-        for score in kept:
-            _keep(desk, conn, score, version)
-        move = Move(
-            alias=_after(desk, version, alias, now, by, ungated=proof is None),
-            action="promote",
-            below=None if now is None else now.etag,
-            evidence=tuple(score.id for score in kept),
-            report=gate_report,
-        )
-        _commit(desk, conn, move, now, version.team, gate)
-    return move.alias
 
 
 def rollback(desk: Desk, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None) -> Alias:
     """Moves the alias back to where it was before its last promotion; see `Registry.rollback`."""
     with desk.sql.write() as conn:
-        version = resolve(desk, conn, Ref(kind=ref.kind, name=ref.name, alias=alias), scope_of(by))
-        authorise(by, "approve", version.team)
-        now = current(desk, conn, version, alias)
-        _check_etag(now, expected_etag, version, alias)
-        moves = {move.alias.etag: move for move in desk.aliases.moves(conn, ref.kind, ref.name, alias)}
-        last = None if now is None else moves.get(now.etag)
-        target = None if last is None or last.below is None else moves.get(last.below)
-        if target is None:
-            raise Conflict(
-                f"{ref.kind}/{ref.name}@{alias} has named nothing else before.", hint="Promote another version instead."
-            )
-        back = resolve(desk, conn, target.alias.ref, scope_of(by))
-        # What lies below the target stays below it, so that rolling back again goes further back.
-        move = Move(
-            alias=_after(desk, back, alias, now, by, ungated=target.alias.ungated),
-            action="rollback",
-            below=target.below,
-            evidence=target.evidence,
-        )
-        _commit(desk, conn, move, now, back.team, gate=None)
+        return rollback_in(desk, conn, ref, alias, by=by, expected_etag=expected_etag, grant=None)
+
+
+def rollback_in(
+    desk: Desk, conn: Connection, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None, grant: Grant | None
+) -> Alias:
+    """The same in a transaction that is under way."""
+    version = resolve(desk, conn, Ref(kind=ref.kind, name=ref.name, alias=alias), scope_of(by))
+    authorise(by, "approve", version.team)
+    now = current(desk, conn, version, alias)
+    _check_etag(now, expected_etag, version, alias)
+    target = below(desk, conn, ref, alias, now)
+    if target is None:
+        raise Conflict(f"{ref.kind}/{ref.name}@{alias} has named nothing else before.", hint="Promote another version instead.")
+    back = resolve(desk, conn, target.alias.ref, scope_of(by))
+    # What lies below the target stays below it, so that rolling back again goes further back.
+    move = Move(
+        alias=_after(desk, back, alias, now, by, ungated=target.alias.ungated),
+        action="rollback",
+        below=target.below,
+        evidence=target.evidence,
+        approvers=() if grant is None else grant.approvers,
+    )
+    _commit(desk, conn, move, now, back.team, None, grant)
     return move.alias
+
+
+def below(desk: Desk, conn: Connection, ref: Ref, alias: str, now: Alias | None) -> Move | None:
+    """The move that a rollback returns to; None at the bottom."""
+    moves = {move.alias.etag: move for move in desk.aliases.moves(conn, ref.kind, ref.name, alias)}
+    last = None if now is None else moves.get(now.etag)
+    return None if last is None or last.below is None else moves.get(last.below)
 
 
 def gate_for(desk: Desk, conn: Connection, ref: Ref, alias: str) -> Gate | None:
@@ -137,7 +186,9 @@ def _after(desk: Desk, version: Version, alias: str, now: Alias | None, by: Prin
     )
 
 
-def _commit(desk: Desk, conn: Connection, move: Move, now: Alias | None, team: str, gate: Gate | None) -> None:
+def _commit(
+    desk: Desk, conn: Connection, move: Move, now: Alias | None, team: str, gate: Gate | None, grant: Grant | None
+) -> None:
     alias = move.alias
     desk.aliases.move(conn, move)
     desk.audit.append(
@@ -154,6 +205,7 @@ def _commit(desk: Desk, conn: Connection, move: Move, now: Alias | None, team: s
             "gate": None if gate is None else {"asset": gate.asset, "metric": gate.metric, "require": gate.require},
             "evidence": move.evidence,
             "report": move.report,
+            **({} if grant is None else grant.told),
         },
     )
     bump(conn)

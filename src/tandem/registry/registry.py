@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from tandem.core.asset import Kind, Ref, Version
 from tandem.core.clock import Clock
 from tandem.core.errors import NotFound
@@ -17,6 +19,7 @@ from tandem.registry import lineage, promote, publish
 from tandem.registry.find import Desk, resolve
 from tandem.registry.gates import DEFAULTS, check_gate
 from tandem.registry.nouns import Alias, Asset, Lineage, Move
+from tandem.registry.promote import Grant
 from tandem.registry.repo import bump, snapshot_version
 from tandem.store.blobs import GRACE_SECONDS, Blobs
 from tandem.store.sql import Sql
@@ -98,6 +101,34 @@ class Registry:
             NotFound: there is no such asset or alias.
         """
         return promote.rollback(self._desk, ref, alias, by=by, expected_etag=expected_etag)
+
+    def promote_in(
+        self,
+        conn: Connection,
+        ref: Ref,
+        alias: str,
+        *,
+        evidence: Sequence[Score],
+        by: Principal,
+        expected_etag: int | None,
+        gate_report: Mapping[str, object] | None,
+        grant: Grant,
+    ) -> Alias:
+        """`promote` in the transaction of the approval that allows it; see there."""
+        return promote.promote_in(
+            self._desk, conn, ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=gate_report,
+            grant=grant,
+        )  # fmt: skip
+
+    def rollback_in(
+        self, conn: Connection, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None, grant: Grant
+    ) -> Alias:
+        """`rollback` in the transaction of the approval that allows it; see there."""
+        return promote.rollback_in(self._desk, conn, ref, alias, by=by, expected_etag=expected_etag, grant=grant)
+
+    def stands(self, conn: Connection, ref: Ref, alias: str) -> Alias | None:
+        """Where an alias stands, as a transaction that is under way sees it; None when it names nothing."""
+        return self._desk.aliases.one(conn, ref.kind, ref.name, alias)
 
     def find(self, ref: Ref, scope: Scope) -> Version:
         """The version a name means now.

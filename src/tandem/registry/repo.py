@@ -105,6 +105,7 @@ alias_moves = Table(
     Column("below", Integer),
     Column("evidence", Text, nullable=False),
     Column("report", Text),
+    Column("approvers", Text),
     ForeignKeyConstraint(["kind", "name", "version"], ["versions.kind", "versions.name", "versions.version"]),
 )
 
@@ -290,6 +291,7 @@ class AliasRows:
             "below": move.below,
             "evidence": canonical(move.evidence),
             "report": None if move.report is None else canonical(move.report),
+            "approvers": canonical(move.approvers) if move.approvers else None,
         }
         conn.execute(insert(alias_moves).values(where | state | told))
 
@@ -411,6 +413,7 @@ def _move(row: Row[Any]) -> Move:
         below=row.below,
         evidence=tuple(json.loads(row.evidence)),
         report=None if row.report is None else json.loads(row.report),
+        approvers=() if row.approvers is None else tuple(json.loads(row.approvers)),
     )
 
 

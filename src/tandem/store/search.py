@@ -180,3 +180,12 @@ def fuse(ranked: Sequence[Sequence[int]], weights: Sequence[float], *, k: int = 
         for place, item in enumerate(ranking, start=1):
             scores[item] = scores.get(item, 0.0) + weight / (k + place)
     return sorted(scores, key=lambda item: (-scores[item], item))
+
+
+def document_id(name: str) -> str:
+    """How records name a document whose name they do not hold; the same in every version and index.
+
+    >>> document_id("leave.md")
+    'doc_cc965f9fd191dc14b4a7'
+    """
+    return "doc_" + hashlib.sha256(name.encode()).hexdigest()[:20]

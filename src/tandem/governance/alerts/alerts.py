@@ -249,6 +249,33 @@ class Alerts:
 
     # --- secrets
 
+    def stale(self, vault: Vault) -> int:
+        """Addresses and secrets that are sealed under another master key than the present one."""
+        with self._sql.read() as conn:
+            alerts = [kept.alert for kept in self._rows.list(conn)]
+        return sum(_is_stale(text, vault) for alert in alerts for text in (alert.url, alert.secret))
+
+    def reseal(self, vault: Vault) -> int:
+        """Seals addresses and secrets anew under the present master key; returns how many. What is delivered goes on."""
+        with self._sql.write() as conn:
+            count = 0
+            for kept in self._rows.list(conn):
+                url, secret = (self._anew(kept.alert, field, vault) for field in ("url", "secret"))
+                changed = (url != kept.alert.url) + (secret != kept.alert.secret)
+                if changed:
+                    self._rows.put(conn, replace(kept, alert=replace(kept.alert, url=url, secret=secret)))
+                    count += changed
+        return count
+
+    def _anew(self, alert: Alert, field: str, vault: Vault) -> str:
+        text = alert.url if field == "url" else alert.secret
+        if not _is_stale(text, vault):
+            return text
+        try:
+            return SEALED + vault.anew(PURPOSE, bytes.fromhex(text.removeprefix(SEALED)), f"{alert.name}/{field}".encode()).hex()
+        except TandemError:  # damaged: it fails at its next delivery, and says so
+            return text
+
     def shown(self, alert: Alert) -> Alert:
         """The alert without what may be a secret."""
         secret = alert.secret if alert.secret.startswith(("env:", "file:")) else f"{SEALED}{HIDDEN}" if alert.secret else ""
@@ -324,6 +351,13 @@ class Alerts:
     def _note(self, conn: Connection, action: str, alert: Alert, by: Principal, detail: Mapping[str, object]) -> Entry:
         team = alert.team or by.team
         return self._audit.append(conn, actor=by.name, action=action, subject=f"alert/{alert.name}", team=team, detail=detail)
+
+
+def _is_stale(text: str, vault: Vault) -> bool:
+    try:
+        return text.startswith(SEALED) and vault.stale(bytes.fromhex(text.removeprefix(SEALED)))
+    except ValueError:  # damaged: nobody can seal it anew
+        return False
 
 
 def _wanted(alert: Alert, after: int) -> Matching:

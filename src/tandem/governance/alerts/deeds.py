@@ -31,7 +31,11 @@ DEEDS: dict[str, Deed] = {
     UNDELIVERED: Deed("The alert {name} could not be delivered", "/alerts", "tandem alert show {name}"),
     "alias.promote": Deed("{actor} promoted {subject}", "/assets/{path}", "tandem asset show {subject}"),
     "alias.rollback": Deed("{actor} rolled back to {subject}", "/assets/{path}", "tandem asset show {subject}"),
+    "approval.drop": Deed("{actor} dropped the rule for {name}", "/requests", "tandem approval list"),
+    "approval.set": Deed("{actor} set the rule for {name}", "/requests", "tandem approval list"),
     "asset.publish": Deed("{actor} published {subject}", "/assets/{path}", "tandem asset show {subject}"),
+    "audit.checkpoint": Deed("The audit was signed up to here", "/audit", "tandem audit list"),
+    "audit.export": Deed("{actor} exported the audit", "/audit", "tandem audit list"),
     "budget.credit": Deed("{actor} paid into the budget of {subject}", "/budgets", "tandem budget list"),
     "budget.notice": Deed("The cap of {subject} fills up", "/budgets", "tandem budget list"),
     "budget.drop": Deed("{actor} removed a cap of {subject}", "/budgets", "tandem budget list"),
@@ -73,7 +77,9 @@ DEEDS: dict[str, Deed] = {
     "provider.put": Deed("{actor} set the provider {name}", "/endpoints", "tandem provider list"),
     "request.approve": Deed("{actor} approved a request", "/requests", "tandem request show {name}"),
     "request.decline": Deed("{actor} declined a request", "/requests", "tandem request show {name}"),
+    "request.expire": Deed("A request expired before enough people approved", "/requests", "tandem request show {name}"),
     "request.open": Deed("{actor} asks for a person", "/requests", "tandem request show {name}"),
+    "request.stale": Deed("A request is stale: what it was about has changed", "/requests", "tandem request show {name}"),
     "review.add": Deed("{actor} asks for a review", "/reviews/{name}", "tandem review show {name}"),
     "review.decide": Deed("{actor} judged a call", "/reviews/{name}", "tandem review show {name}"),
     "run.end": Deed("{actor} ended {subject}", "/budgets", "tandem budget list"),
@@ -84,6 +90,9 @@ DEEDS: dict[str, Deed] = {
     "subject.erase": Deed("{actor} erased a person", "/audit", "tandem audit list"),
     "target.wake": Deed("{actor} had targets asked again: {name}", "/endpoints", "tandem endpoint resting"),
     "team.create": Deed("{actor} made the {subject}", "/people", "tandem team list"),
+    "usage.export": Deed("{actor} exported who used what", "/audit", "tandem audit list"),
+    "vault.rotate": Deed("{actor} replaces the master key", "/audit", "tandem vault show"),
+    "vault.settle": Deed("Everything is sealed under the new master key", "/audit", "tandem vault show"),
 }
 """Action → how it is told. A test compares it with what the code writes into the audit."""
 
@@ -91,8 +100,8 @@ DEEDS: dict[str, Deed] = {
 def actions(patterns: Sequence[str]) -> tuple[str, ...]:
     """The actions that the patterns mean.
 
-    >>> actions(["request.*"])
-    ('request.approve', 'request.decline', 'request.open')
+    >>> actions(["approval.*"])
+    ('approval.drop', 'approval.set')
     """
     return tuple(action for action in DEEDS if any(fnmatchcase(action, pattern) for pattern in patterns))
 
