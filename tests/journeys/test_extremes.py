@@ -42,6 +42,25 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/approvals/{action}": ("/api/v1/approvals/release", {"people": 2, "team": "none", "hours": 24}),
     "/api/v1/limits/{scope}": ("/api/v1/limits/team/none", {"unit": "requests", "cap": 5}),
     "/api/v1/budgets/{scope}/credits": ("/api/v1/budgets/team/paid/credits", {"amount": "5", "reference": "first"}),
+    "/api/v1/keys/{name}/rotate": ("/api/v1/keys/turning/rotate", {"overlap": 60}),
+    "/api/v1/session": ("/api/v1/session", {"name": "none", "password": "a sentence that is long"}),
+    "/api/v1/persons": ("/api/v1/persons", {"name": "p@@", "teams": {"crew": "viewer"}}),
+    "/api/v1/persons/{name}": ("/api/v1/persons/known", {"email": "p@@@example.org"}),
+    "/api/v1/persons/{name}/password": ("/api/v1/persons/known/password", {"password": "a sentence that is long"}),
+    "/api/v1/persons/{name}/link": ("/api/v1/persons/known/link", {"seconds": 60}),
+    "/api/v1/teams": ("/api/v1/teams", {"name": "t@@"}),
+    "/api/v1/teams/{team}/members/{name}": ("/api/v1/teams/crew/members/known", {"role": "viewer"}),
+    "/api/v1/invitations": ("/api/v1/invitations", {"email": "i@@@example.org", "teams": {"crew": "viewer"}}),
+    "/api/v1/invitations/redeem": (
+        "/api/v1/invitations/redeem",
+        {"token": "none", "name": "nobody", "password": "a sentence that is long"},
+    ),
+    "/api/v1/cost/prices/{target}": ("/api/v1/cost/prices/mock/x", {"rates": {"input": "1", "output": "2"}}),
+    "/api/v1/cost/prices/import": (
+        "/api/v1/cost/prices/import",
+        {"name": "p.json", "text": '{"prices": [{"target": "mock/x", "input": "1", "output": "2"}]}'},
+    ),
+    "/api/v1/cost/reprice": ("/api/v1/cost/reprice", {"since": 0}),
     "/api/v1/gates/{kind}/{name}": ("/api/v1/gates/model/0", {"minimum": 0.6}),
     "/api/v1/assets/{kind}/{name}/promote": ("/api/v1/assets/prompt/0/promote", {"version": 1}),
     "/api/v1/assets/{kind}/{name}/rollback": ("/api/v1/assets/prompt/0/rollback", {}),
@@ -93,7 +112,7 @@ GOOD: dict[str, tuple[str, Any]] = {
 }
 """For every route that takes JSON: an address, and a body that is taken; None where it depends on what was made before."""
 REFUSED = {"/api/v1/assets/{kind}/{name}/rollback", "/api/v1/runs", "/api/v1/erasures/verify", "/api/v1/reviews/export"}
-REFUSED |= {"/v1/batches"}
+REFUSED |= {"/v1/batches", "/api/v1/session", "/api/v1/invitations/redeem"}
 REFUSED |= {"/api/v1/requests/{identifier}/approve", "/api/v1/requests/{identifier}/decline", "/api/v1/routers/{name}"}
 """What finds nothing to do here, and is refused after its body was read; or would start a run for every extreme."""
 
@@ -109,6 +128,8 @@ def train(house: Platform) -> None:
 def good(house: Platform) -> dict[str, tuple[str, Any]]:
     """GOOD, on a platform that has what it names."""
     train(house)
+    house.key("turning")
+    house.api("POST", "/persons", json={"name": "known", "teams": {"crew": "editor"}})
     house.api("POST", "/decisions/d", json={"source": SOURCE, "entry": "answer"})
     house.api("POST", "/assets/decision/d/promote", json={"version": 1})
     house.api("POST", "/prompts/0", json={"template": "Say it"})
