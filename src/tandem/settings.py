@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -322,6 +323,15 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
     )
 
 
+@contextmanager
+def _in_table(path: Path, table: str) -> Iterator[None]:
+    """What is wrong with a table's values, told with the file and the table."""
+    try:
+        yield
+    except Invalid as error:
+        raise Invalid(f"{path}: [{table}]: {error.message}", hint=error.hint, field=f"{table}.{error.field}") from None
+
+
 def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
         if not name.startswith(PREFIX) or name in RESERVED or "__" not in name:
@@ -416,12 +426,8 @@ def _where(message: str, text: str) -> str:
 
 def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Provider:
     check_name(name)
-    try:
+    with _in_table(path, f"providers.{name}"):
         provider = complete(name, protocol=options.protocol, base_url=options.base_url, keys=options.keys, prices=options.prices)
-    except Invalid as error:
-        raise Invalid(
-            f"{path}: [providers.{name}]: {error.message}", hint=error.hint, field=f"providers.{name}.{error.field}"
-        ) from None
     if not provider.base_url.startswith(("http://", "https://")):
         raise Invalid(
             f"{path}: the base_url of provider '{name}' must begin with http:// or https://.", field=f"providers.{name}.base_url"
@@ -461,10 +467,8 @@ def _oidc(name: str, options: OidcOptions, path: Path) -> Issuer:
         domains=options.domains,
         join=options.join,
     )
-    try:
+    with _in_table(path, f"oidc.{name}"):
         check_issuer(issuer)
-    except Invalid as error:
-        raise Invalid(f"{path}: [oidc.{name}]: {error.message}", hint=error.hint, field=f"oidc.{name}.{error.field}") from None
     return issuer
 
 
@@ -481,12 +485,8 @@ def _alert(name: str, options: AlertOptions, text: str, path: Path) -> Alert:
         to=options.to,
         managed=_managed(text, path, f"alerts.{name}"),
     )
-    try:
+    with _in_table(path, f"alerts.{name}"):
         check_alert(alert)
-    except Invalid as error:
-        raise Invalid(
-            f"{path}: [alerts.{name}]: {error.message}", hint=error.hint, field=f"alerts.{name}.{error.field}"
-        ) from None
     if kind_of(alert.kind).signs and not alert.secret:
         raise Invalid(
             f"{path}: the webhook '{name}' has no secret to be signed with.",
@@ -507,12 +507,8 @@ def _approvals(rows: Mapping[str, ApprovalOptions], text: str, path: Path) -> di
             hours=options.hours,
             managed=_managed(text, path, f"approvals.{name}"),
         )
-        try:
+        with _in_table(path, f"approvals.{name}"):
             check_approval(rule)
-        except Invalid as error:
-            raise Invalid(
-                f"{path}: [approvals.{name}]: {error.message}", hint=error.hint, field=f"approvals.{name}.{error.field}"
-            ) from None
         twin = next((other for other, each in rules.items() if (each.action, each.team) == (rule.action, rule.team)), None)
         if twin is not None:
             raise Invalid(

@@ -119,18 +119,17 @@ class Compiler:
         """Writes the replica if anything changed; returns the version it now holds."""
         with self._lock:
             version = self._s.registry.snapshot_version()
-            budgets = self._s.ledger.budgets()
             day = self._s.clock.now() // 86_400_000_000  # dated prices change at midnight
             if self._seen is None or self._seen[2] != day:
                 self._listed.clear()
-            seen = (version, tuple(budget for budget in budgets if not budget.scope.startswith("run/")), day)
+            seen = (version, self._s.ledger.caps_version(), day)
             after = self._publisher.key_version()
             key_version, changes = self._s.keys.changes(after)
             number = self._publisher.snapshot_version()
             snapshot = None
             if seen != self._seen:
                 number += 1
-                snapshot = self._snapshot = self._compile(number, _caps(budgets))
+                snapshot = self._snapshot = self._compile(number, _caps(self._s.ledger.budgets()))
             if snapshot is not None or changes:
                 self._publisher.write(snapshot, key_version, changes)
             self._seen = seen

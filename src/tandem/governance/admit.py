@@ -22,7 +22,7 @@ import msgspec
 
 from tandem.core.clock import Clock
 from tandem.core.errors import TandemError, Unavailable
-from tandem.core.policy import Budget, unit_of
+from tandem.core.policy import Budget, Unit, unit_of
 from tandem.core.window import NEVER
 from tandem.governance.ledger import LEASE_SECONDS, Lease, Ledger, NoRoom, Want
 from tandem.governance.refusal import refused
@@ -76,6 +76,7 @@ NOTHING = Need(0)
 class Slice:
     """A piece of one account lent to this worker."""
 
+    unit: Unit
     lease: str
     start: int
     end: int
@@ -148,8 +149,7 @@ class Purse:
         """
         if not accounts.attempt or (need.amount == 0 and need.tokens == 0):  # what uses nothing needs no room
             return FREE if need.amount == 0 else Reservation(need.amount)
-        wanted = [(account, need.tokens if tokens else need.amount) for account, tokens in accounts.attempt]
-        return self._reserve([each for each in wanted if each[1]], need.amount)
+        return self._reserve(self.wants(accounts, need), need.amount)
 
     def enter(self, accounts: Accounts) -> Reservation:
         """Reserves one call in every account that counts calls.
@@ -157,7 +157,7 @@ class Purse:
         Raises:
             NeedsLease: at least one slice holds too little or is too old.
         """
-        return self._reserve([(account, 1) for account in accounts.call], 0)
+        return self._reserve(self.wants(accounts, None), 0)
 
     def _reserve(self, wanted: Sequence[tuple[Account, int]], amount: int) -> Reservation:
         now, tick, known = self.clock.now() + self._skew, self.clock.monotonic(), self.slices
@@ -192,7 +192,7 @@ class Purse:
             entered: of a call's: whether it counts as one.
         """
         for piece, hold in zip(reservation.slices, reservation.holds, strict=True):
-            match unit_of(hold.window):
+            match piece.unit:
                 case "usd":
                     used = cost
                 case "tokens":
@@ -236,7 +236,7 @@ class Purse:
         return refused(room, dict(wants).get(account, 0), free, self.clock.now() + self._skew)
 
     def wants(self, accounts: Accounts, need: Need | None) -> list[tuple[Account, int]]:
-        """What `top_up` has to see to before `admit`, or before `enter` where nothing is needed of an attempt."""
+        """What `admit` reserves of each account, or `enter` where nothing is needed of an attempt; `top_up` sees to it."""
         if need is None:
             return [(account, 1) for account in accounts.call]
         wanted = [(account, need.tokens if tokens else need.amount) for account, tokens in accounts.attempt]
@@ -274,7 +274,13 @@ class Purse:
         for want in wants:  # a cap that is gone: the call goes on without it, until the snapshot says so too
             if (want.scope, want.meter) not in given:
                 self.slices[want.scope, want.meter] = Slice(
-                    lease="", start=0, end=NEVER, free=NEVER, deadline=tick + UNCAPPED_SECONDS, used_at=tick
+                    unit=unit_of(want.meter),
+                    lease="",
+                    start=0,
+                    end=NEVER,
+                    free=NEVER,
+                    deadline=tick + UNCAPPED_SECONDS,
+                    used_at=tick,
                 )
         return None
 
@@ -292,7 +298,13 @@ class Purse:
             piece.deadline = deadline
             return
         self.slices[lease.scope, lease.meter] = Slice(
-            lease=lease.lease, start=lease.start, end=lease.end, free=lease.amount, deadline=deadline, used_at=tick
+            unit=unit_of(lease.meter),
+            lease=lease.lease,
+            start=lease.start,
+            end=lease.end,
+            free=lease.amount,
+            deadline=deadline,
+            used_at=tick,
         )
 
     async def _on_thread(self, work: Callable[[], T]) -> T:

@@ -48,6 +48,10 @@ class Caps:
     def __init__(self, ledger: Ledger, sql: Sql, audit: Audit) -> None:
         self._ledger, self._sql, self._audit = ledger, sql, audit
         self._stop = threading.Event()
+        self._looked: int | None = None
+        """The version of the caps that were looked at."""
+        self._owed: set[str] = set()
+        """Scopes that were booked to since a look came to its end."""
 
     def made(
         self,
@@ -116,15 +120,20 @@ class Caps:
         self._note("run.end", scope, by, {})
 
     def look(self) -> int:
-        """Notes in the audit which caps have reached which of their percentages; returns how many were new."""
-        found = 0
-        for account in self._ledger.accounts():
+        """Notes in the audit which caps have reached which of their percentages; returns how many were new.
+
+        The first look is at all of them, the later ones at those that something was booked to or that were set.
+        """
+        version, found = self._ledger.caps_version(), 0
+        self._owed |= self._ledger.booked_scopes()
+        for account in self._ledger.accounts(self._owed if version == self._looked else None):
             for percent in account.alerts:
                 if account.unit == "calls" or account.cap <= 0 or account.settled * 100 < account.cap * percent:
                     continue
                 if self._ledger.tell(account, percent):
                     found += 1
                     self._note("budget.notice", account.scope, LOCAL, _told(account, percent))
+        self._looked, self._owed = version, set()
         return found
 
     def run(self, fault: Callable[[BaseException], None]) -> None:

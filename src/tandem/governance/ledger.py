@@ -21,7 +21,8 @@ until all of it is older than the window. Of a fair cap each key has an account 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,6 +135,8 @@ class Ledger:
         else:
             self._rows = place
         self._standings = Standings(self._rows)
+        self._booked: set[str] = set()
+        self._booking = threading.Lock()
         make(self._rows)
 
     def close(self) -> None:
@@ -168,6 +171,7 @@ class Ledger:
             " cap = excluded.cap, mode = excluded.mode, fair = excluded.fair, alerts = excluded.alerts, ends = excluded.ends",
             (budget.scope, budget.meter, budget.cap, budget.mode, int(budget.fair), alerts, budget.ends),
         )
+        self._mark(budget.scope)
 
     def _seed(self, budget: Budget) -> None:
         """What a new cap in dollars finds spent already: the whole days of its window, where it begins at a UTC midnight."""
@@ -211,6 +215,7 @@ class Ledger:
             if present is None:
                 self._write_budget(Budget(scope=scope, cap=0, window="total", mode="prepaid"))
             rows.run("UPDATE budgets SET cap = cap + ? WHERE scope = ? AND meter = 'total'", (amount, scope))
+            self._mark(scope)
             return True
 
     def drop_budget(self, scope: str, meter: str) -> None:
@@ -222,6 +227,7 @@ class Ledger:
         with self._rows.writing():
             if not self._rows.run("DELETE FROM budgets WHERE scope = ? AND meter = ?", (scope, meter)):
                 raise NotFound(f"There is no cap for {scope} by {meter}.", hint="`tandem budget list` shows them.")
+            self._mark(scope)
 
     def end_run(self, scope: str) -> None:
         """Ends a run's budget: nothing is let through under it any more.
@@ -241,10 +247,26 @@ class Ledger:
         rows = self._rows.all(f"SELECT {COLUMNS} FROM budgets ORDER BY scope, meter")
         return [budget_of(row) for row in rows]
 
-    def accounts(self) -> list[Account]:
-        """Every cap with its current window."""
+    def caps_version(self) -> int:
+        """Rises with every change of a cap, but for those of runs, which no policy is compiled from."""
+        row = self._rows.one("SELECT value FROM marks WHERE name = 'caps'")
+        return int(row[0]) if row else 0
+
+    def _mark(self, scope: str) -> None:
+        if not scope.startswith("run/"):
+            self._rows.run("INSERT INTO marks VALUES ('caps', 1) ON CONFLICT (name) DO UPDATE SET value = marks.value + 1")
+
+    def booked_scopes(self) -> set[str]:
+        """Scopes that were booked to through this connection since this was asked last."""
+        with self._booking:
+            booked, self._booked = self._booked, set()
+        return booked
+
+    def accounts(self, scopes: Collection[str] | None = None) -> list[Account]:
+        """Every cap with its current window, or those of some scopes."""
         now, found = self._rows.now(), []
-        for budget in self.budgets():
+        budgets = self.budgets() if scopes is None else [each for scope in sorted(scopes) for each in self._of(scope)]
+        for budget in budgets:
             standing = self._standings.of(budget.scope, budget.meter, budget, now)
             start, end = window_of(budget.window, now)
             if rolling(budget.window) is not None:
@@ -266,6 +288,9 @@ class Ledger:
                 )
             )
         return found
+
+    def _of(self, scope: str) -> list[Budget]:
+        return [budget_of(row) for row in self._rows.all(f"SELECT {COLUMNS} FROM budgets WHERE scope = ?", (scope,))]
 
     def tell(self, account: Account, percent: int) -> bool:
         """Notes that somebody was told that an account reached a percentage; False when that was noted before in this window."""
@@ -296,33 +321,35 @@ class Ledger:
         The caller passes the need beyond what it already holds; a want whose scope has no hard cap (any more) is left out
         of the result.
         """
-        refusal = self._refusal(boot, wants)
-        if refusal is not None and not refusal.elsewhere:
-            return refusal  # found by reading alone: a flood of calls over a cap takes no turn of the writers
-        if not any(want.opens is not None or self._standings.asked(want.scope, want.meter, 0) is not None for want in wants):
+        now = self._rows.now()
+        asked = self._asked(wants, now)
+        if not asked:
             return []
-        identity = new_id("lea")
-        leases: list[Lease] = []
-        rows = self._rows
-        with rows.writing():
-            if rows.one("SELECT 1 FROM buried WHERE boot = ?", (boot,)) is not None:
+        short = self._short(boot, asked, now)
+        if short is not None and not short.elsewhere:
+            return short  # found by reading alone: a flood of calls over a cap takes no turn of the writers
+        with self._rows.writing():
+            if self._rows.one("SELECT 1 FROM buried WHERE boot = ?", (boot,)) is not None:
                 raise Unavailable("This worker was taken for dead, and gets nothing any more.", hint="Start it again.")
-            refusal = self._refusal(boot, wants)
-            if refusal is not None:
-                self._recall(boot, refusal)
-                return refusal
-            now, expires = rows.now(), rows.tick() + LEASE_SECONDS * MICROS
-            for want in wants:
-                if want.opens is not None and self._standings.cap(want.scope, want.meter) is None:
-                    self._write_budget(want.opens)
-                standing = self._standings.asked(want.scope, want.meter, now, want.opens)
-                if standing is not None:
-                    amount = min(want.like, max(want.need, standing.room // SHARES))
-                    leases.append(self._lent(boot, identity, want, standing, amount, expires))
-        return leases
+            now = self._rows.now()
+            asked = self._asked(wants, now)
+            short = self._short(boot, asked, now)
+            if short is not None:
+                self._recall(boot, short)
+                return short
+            identity, expires = new_id("lea"), self._rows.tick() + LEASE_SECONDS * MICROS
+            return [self._lent(boot, identity, want, standing, expires) for want, standing in asked]
 
-    def _lent(self, boot: str, identity: str, want: Want, standing: Standing, amount: int, expires: int) -> Lease:
+    def _asked(self, wants: Sequence[Want], now: int) -> list[tuple[Want, Standing]]:
+        """The wants that a hard cap concerns, each with how its account stands."""
+        found = [(want, self._standings.asked(want.scope, want.meter, now, want.opens)) for want in wants]
+        return [(want, standing) for want, standing in found if standing is not None]
+
+    def _lent(self, boot: str, identity: str, want: Want, standing: Standing, expires: int) -> Lease:
         rows, account = self._rows, (want.scope, want.meter, standing.start)
+        amount = min(want.like, max(want.need, standing.room // SHARES))
+        if want.opens is not None and self._standings.cap(want.scope, want.meter) is None:
+            self._write_budget(want.opens)
         rows.run(
             "INSERT INTO accounts (scope, meter, start, settled, leased) VALUES (?,?,?,0,?)"
             " ON CONFLICT (scope, meter, start) DO UPDATE SET leased = accounts.leased + excluded.leased",
@@ -349,12 +376,10 @@ class Ledger:
             expires=expires,
         )
 
-    def _refusal(self, boot: str, wants: Sequence[Want]) -> NoRoom | None:
+    def _short(self, boot: str, asked: Sequence[tuple[Want, Standing]], now: int) -> NoRoom | None:
         """Why the wants cannot all be met now; None when they can."""
-        now = self._rows.now()
-        for want in wants:
-            standing = self._standings.asked(want.scope, want.meter, now, want.opens)
-            if standing is None or (standing.room >= want.need and not standing.over):
+        for want, standing in asked:
+            if standing.room >= want.need and not standing.over:
                 continue
             row = self._rows.one(
                 "SELECT count(*) FROM leases WHERE scope = ? AND meter = ? AND start = ? AND boot != ? AND state = ?",
@@ -427,6 +452,9 @@ class Ledger:
                 "INSERT INTO journal VALUES (?,?) ON CONFLICT (segment) DO UPDATE SET done = excluded.done",
                 list(batch.offsets.items()),
             )
+        with self._booking:
+            for scopes in (*[ended.scopes for ended in batch.ended], *[kept.scopes for kept in batch.counted]):
+                self._booked.update(scopes)
 
     def correct(self, corrections: Sequence[Correction]) -> int:
         """Moves what was booked to what the attempts cost, once; returns how many changed.
@@ -435,7 +463,11 @@ class Ledger:
         by the difference, also above their caps: the money is spent.
         """
         with self._rows.writing():
-            return booking.correct(self._rows, corrections)
+            changed = booking.correct(self._rows, corrections)
+        with self._booking:
+            for each in corrections:
+                self._booked.update(each.scopes)
+        return changed
 
     def open_attempts(self, boot: str) -> list[Begun]:
         """What a worker has begun and not ended, as far as the journal was posted."""

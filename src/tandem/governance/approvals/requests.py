@@ -301,7 +301,7 @@ def person_of(by: Principal) -> str:
     """
     if by.kind == "person":
         return f"person/{by.name}"
-    return next((scope for scope in by.budget_scopes if scope.startswith("person/")), f"key/{by.name}")
+    return by.owner if by.owner.startswith("person/") else f"key/{by.name}"
 
 
 def may_approve(request: Request) -> str:
