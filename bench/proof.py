@@ -161,8 +161,8 @@ class Watched(Purse):
 
     witness: Witness
 
-    def _reserve(self, wanted: Sequence[tuple[Account, int]], amount: int) -> Reservation:
-        reservation = super()._reserve(wanted, amount)
+    def _reserve(self, groups: Sequence[tuple[Sequence[Account], int]], amount: int) -> Reservation:
+        reservation = super()._reserve(groups, amount)
         if reservation.holds:
             self.witness.reserved(self.boot, reservation)
         return reservation

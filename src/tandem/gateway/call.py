@@ -196,10 +196,8 @@ class Call:
             price = self.price(target.target)
             if price is not None:
                 amount = max(amount, price.bound(tokens_in, tokens_out))
-            elif accounts.attempt:
-                scope = next((account[0] for account, tokens in accounts.attempt if not tokens), None)
-                if scope is not None:
-                    raise unpriced(target.target, scope)
+            elif accounts.dollars:
+                raise unpriced(target.target, accounts.dollars[0][0])
         return self._admit(Need(amount, tokens_in + tokens_out))
 
     def price(self, target: str) -> Price | None:
@@ -225,7 +223,7 @@ class Call:
                 self._places = purse.accounts([scope for scope in scopes if scope not in self.paid_by], caps)
             run = next((scope for scope in self.paid_by if scope.startswith("run/")), None)
             if run is not None:
-                accounts = Accounts((*accounts.attempt, ((run, "total"), False)), accounts.call)
+                accounts = msgspec.structs.replace(accounts, dollars=(*accounts.dollars, (run, "total")))
             self._accounts = accounts
         return self._accounts
 
@@ -367,7 +365,7 @@ class Call:
     @property
     def has_caps(self) -> bool:
         """Whether a cap bounds what an attempt may use, so that its output needs a bound too."""
-        return bool(self._capped().attempt)
+        return self._capped().bounded
 
     @property
     def capped(self) -> bool:

@@ -52,12 +52,17 @@ Caps = Mapping[str, tuple[str, ...]]
 
 
 class Accounts(msgspec.Struct, frozen=True):
-    """The capped accounts of some scopes, by when they are reserved."""
+    """The capped accounts of some scopes, by what is reserved in them: the first two by an attempt, the last by a call."""
 
-    attempt: tuple[tuple[Account, bool], ...] = ()
-    """Each with whether it counts tokens; the others count nano-dollars."""
+    dollars: tuple[Account, ...] = ()
+    tokens: tuple[Account, ...] = ()
     call: tuple[Account, ...] = ()
     """Of calls, and of those that run at once."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any of them bounds what an attempt may use."""
+        return bool(self.dollars or self.tokens)
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -147,9 +152,10 @@ class Purse:
         Raises:
             NeedsLease: at least one slice holds too little or is too old.
         """
-        if not accounts.attempt or (need.amount == 0 and need.tokens == 0):  # what uses nothing needs no room
-            return FREE if need.amount == 0 else Reservation(need.amount)
-        return self._reserve(self.wants(accounts, need), need.amount)
+        dollars, tokens = accounts.dollars if need.amount else (), accounts.tokens if need.tokens else ()
+        if not dollars and not tokens:  # what uses nothing needs no room
+            return Reservation(need.amount) if need.amount else FREE
+        return self._reserve(((dollars, need.amount), (tokens, need.tokens)), need.amount)
 
     def enter(self, accounts: Accounts) -> Reservation:
         """Reserves one call in every account that counts calls.
@@ -157,17 +163,18 @@ class Purse:
         Raises:
             NeedsLease: at least one slice holds too little or is too old.
         """
-        return self._reserve(self.wants(accounts, None), 0)
+        return self._reserve(((accounts.call, 1),), 0)
 
-    def _reserve(self, wanted: Sequence[tuple[Account, int]], amount: int) -> Reservation:
+    def _reserve(self, groups: Sequence[tuple[Sequence[Account], int]], amount: int) -> Reservation:
         now, tick, known = self.clock.now() + self._skew, self.clock.monotonic(), self.slices
         slices, holds = [], []
-        for account, need in wanted:
-            piece = known.get(account)
-            if piece is None or piece.free < need or tick >= piece.deadline or not piece.start <= now < piece.end:
-                raise NeedsLease
-            slices.append(piece)
-            holds.append(Hold(piece.lease, account[0], account[1], need))
+        for accounts, need in groups:
+            for account in accounts:
+                piece = known.get(account)
+                if piece is None or piece.free < need or tick >= piece.deadline or not piece.start <= now < piece.end:
+                    raise NeedsLease
+                slices.append(piece)
+                holds.append(Hold(piece.lease, account[0], account[1], need))
         for piece, hold in zip(slices, holds, strict=True):
             need = hold.amount
             piece.free -= need
@@ -192,15 +199,13 @@ class Purse:
             entered: of a call's: whether it counts as one.
         """
         for piece, hold in zip(reservation.slices, reservation.holds, strict=True):
-            match piece.unit:
-                case "usd":
-                    used = cost
-                case "tokens":
-                    used = hold.amount if tokens is None else tokens
-                case "requests":
-                    used = int(entered)
-                case "calls":
-                    used = 0
+            unit = piece.unit
+            if unit == "usd":
+                used = cost
+            elif unit == "tokens":
+                used = hold.amount if tokens is None else tokens
+            else:  # of calls at once nothing is used up
+                used = int(entered and unit == "requests")
             piece.held -= hold.amount
             piece.free += hold.amount - used
 
@@ -236,11 +241,11 @@ class Purse:
         return refused(room, dict(wants).get(account, 0), free, self.clock.now() + self._skew)
 
     def wants(self, accounts: Accounts, need: Need | None) -> list[tuple[Account, int]]:
-        """What `admit` reserves of each account, or `enter` where nothing is needed of an attempt; `top_up` sees to it."""
+        """What `top_up` has to see to before `admit`, or before `enter` where nothing is needed of an attempt."""
         if need is None:
             return [(account, 1) for account in accounts.call]
-        wanted = [(account, need.tokens if tokens else need.amount) for account, tokens in accounts.attempt]
-        return [each for each in wanted if each[1]]
+        dollars = [(account, need.amount) for account in accounts.dollars] if need.amount else []
+        return [*dollars, *[(account, need.tokens) for account in accounts.tokens if need.tokens]]
 
     async def _in_turn(self, wanted: Sequence[tuple[Account, int]], opens: Budget | None) -> NoRoom | None:
         async with self._turn:
@@ -391,6 +396,7 @@ def _accounts(scopes: tuple[str, ...], caps: Caps) -> Accounts:
             found += [(f"{scope}{MEMBER}{key}", meter) for meter in caps.get(scope + MEMBER, ())]
     units = [(account, unit_of(account[1])) for account in dict.fromkeys(found)]
     return Accounts(
-        attempt=tuple([(account, unit == "tokens") for account, unit in units if unit in ("usd", "tokens")]),
+        dollars=tuple([account for account, unit in units if unit == "usd"]),
+        tokens=tuple([account for account, unit in units if unit == "tokens"]),
         call=tuple([account for account, unit in units if unit in ("requests", "calls")]),
     )
