@@ -130,6 +130,7 @@ class Call:
     _running: Running | None = None
     _pending: list[tuple[Ended, Reservation, int | None]] = field(default_factory=list)
     """Attempts that ended and are not on record yet, each with what it held and the tokens it used."""
+    _scopes: tuple[str, ...] = ()
     _need: Need = NOTHING
     _accounts: Accounts | None = None
     _places: Accounts = UNCAPPED
@@ -393,11 +394,12 @@ class Call:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """Every scope this call's spend is reported under."""
-        assert self.principal is not None
+        """Every scope this call's spend is reported under; found once, when it is let in."""
         assert self.endpoint is not None
-        own = f"{self.reported}/{self.endpoint.name}"
-        return self.paid_by if own in self.paid_by else (*self.paid_by, own)
+        if not self._scopes:
+            own = f"{self.reported}/{self.endpoint.name}"
+            self._scopes = self.paid_by if own in self.paid_by else (*self.paid_by, own)
+        return self._scopes
 
     # --- the end
 
