@@ -47,6 +47,7 @@ RESERVED = frozenset(
 """Environment names that are not settings."""
 SECTIONS = (
     "server",
+    "store",
     "sign_in",
     "oidc",
     "decisions",
@@ -81,6 +82,13 @@ class ServerOptions:
     """US dollars that an hour of a prediction's or decision's own work costs, for budgets and bills; empty: nothing."""
     public_url: str | None = None
     """Where people find the console, for links in alerts; unset: this machine's own address."""
+    inside_url: str | None = None
+    """Where judges, embeddings and batches of the platform's own find a door; unset: this machine's own port."""
+
+    @property
+    def inside(self) -> str:
+        """How the platform's own calls reach a door."""
+        return self.address if self.inside_url is None else self.inside_url.rstrip("/")
 
     @property
     def address(self) -> str:
@@ -92,6 +100,18 @@ class ServerOptions:
     def console(self) -> str:
         """How a message to somebody outside names the console."""
         return self.address if self.public_url is None else self.public_url.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """Where that lies what must last. Unset, everything is in the home, and no server is needed."""
+
+    url: str = ""
+    """`env:NAME`, `file:PATH` or the address itself: `postgresql://USER:PASSWORD@HOST/DATABASE`. Empty: files in the home."""
+    folder: Path | None = None
+    """A directory that every machine sees, for model files, datasets, indexes and uploads. Unset: the home."""
+    redis: str = ""
+    """`env:NAME`, `file:PATH` or `redis://HOST:PORT/0`, where limits are counted. Empty: in the ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +275,7 @@ class Settings:
 
     home: Path
     server: ServerOptions = ServerOptions()
+    store: StoreOptions = StoreOptions()
     sign_in: SignInOptions = SignInOptions()
     oidc: Mapping[str, Issuer] = field(default_factory=dict)
     decisions: DecisionOptions = DecisionOptions()
@@ -271,6 +292,7 @@ class Settings:
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     server: ServerOptions = ServerOptions()
+    store: StoreOptions = StoreOptions()
     sign_in: SignInOptions = SignInOptions()
     oidc: dict[str, OidcOptions] = {}
     decisions: DecisionOptions = DecisionOptions()
@@ -309,6 +331,7 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
     return Settings(
         home=home,
         server=_server(file.server, path),
+        store=_store(file.store, path),
         sign_in=_sign_in(file.sign_in, path),
         oidc={name: _oidc(name, options, path) for name, options in file.oidc.items()},
         decisions=file.decisions,
@@ -345,6 +368,7 @@ def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
 
 _TABLES: dict[str, Any] = {
     "server": ServerOptions,
+    "store": StoreOptions,
     "sign_in": SignInOptions,
     "oidc.*": OidcOptions,
     "decisions": DecisionOptions,
@@ -443,9 +467,24 @@ def _provider(name: str, options: ProviderOptions, text: str, path: Path) -> Pro
 
 
 def _server(options: ServerOptions, path: Path) -> ServerOptions:
-    if options.public_url is not None and not options.public_url.startswith(("http://", "https://")):
-        raise Invalid(f"{path}: server.public_url must begin with http:// or https://.", field="server.public_url")
+    for name, url in (("public_url", options.public_url), ("inside_url", options.inside_url)):
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise Invalid(f"{path}: server.{name} must begin with http:// or https://.", field=f"server.{name}")
     return options
+
+
+def _store(options: StoreOptions, path: Path) -> StoreOptions:
+    for name, url, schemes in (
+        ("url", options.url, ("postgresql://", "postgres://")),
+        ("redis", options.redis, ("redis://", "rediss://", "unix://")),
+    ):
+        if url and not url.startswith(("env:", "file:", *schemes)):
+            raise Invalid(
+                f"{path}: store.{name} is no address that can be used.",
+                hint=f"Write env:NAME, file:PATH or {schemes[0]}….",
+                field=f"store.{name}",
+            )
+    return options if options.folder is None else replace(options, folder=path.parent / options.folder)
 
 
 def _sign_in(options: SignInOptions, path: Path) -> SignInOptions:

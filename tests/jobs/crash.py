@@ -2,7 +2,8 @@
 
     python -m tests.jobs.crash HOME RUN EXECUTOR HOW      HOW: `die` (SIGKILL itself) or `hang` (until HOME/go is there)
 
-`log.txt` in HOME gets a line for every step that begins. Used by the tests of this folder.
+HOME holds everything, or the file `url` of a server that does. `log.txt` there gets a line for every step that begins.
+Used by the tests of this folder.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from tandem.core.clock import SystemClock
 from tandem.core.principal import LOCAL
+from tandem.core.secret import Secret
 from tandem.jobs.job import Job, Work
 from tandem.jobs.repo import Runs, runs
 from tandem.jobs.workflow import Jobs
@@ -25,10 +27,20 @@ from tandem.store.sql import Sql
 KIND = "train"
 BEAT = 0.2
 """Seconds."""
+OPENED: list[Sql] = []
+"""What this process opened; a test closes it."""
+
+
+def place(home: Path) -> Path | Secret:
+    """Where the jobs lie: a file of the home, or the server whose URL is in it."""
+    url = home / "url"
+    return Secret(url.read_text()) if url.exists() else home / "jobs.db"
 
 
 def open_runs(home: Path) -> Runs:
-    sql = Sql(f"sqlite:///{home / 'control.db'}")
+    at = place(home)
+    sql = Sql(f"sqlite:///{home / 'control.db'}" if isinstance(at, Path) else at.reveal())
+    OPENED.append(sql)
     with sql.write() as conn:
         runs.create(conn, checkfirst=True)
     return Runs(sql, SystemClock())
@@ -67,7 +79,7 @@ def stop(home: Path, name: str, how: str) -> None:
 def main(home: Path, run_id: str, executor: str, how: str) -> None:
     kept = open_runs(home)
     kept.create(KIND, "tumor", by=LOCAL, id=run_id)
-    jobs = Jobs(home / "jobs.db", executor=executor, runs=kept, clock=SystemClock(), beat=BEAT)
+    jobs = Jobs(place(home), executor=executor, runs=kept, clock=SystemClock(), beat=BEAT)
     jobs.register(KIND, steps(home, "one", "two", "three", then=lambda name: stop(home, name, how)))
     jobs.launch()
     jobs.start(KIND, run_id, {})

@@ -6,13 +6,16 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from uuid import uuid4
 
 import pytest
+from tests.postgres import needed
 
 from tandem.core.clock import SystemClock
 from tandem.core.errors import Conflict, Forbidden, Invalid, NotFound
 from tandem.core.principal import LOCAL
 from tandem.core.run import ENDED, Run
+from tandem.core.secret import Secret
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.job import Job, Work, Workflows
 from tandem.jobs.perform import Everywhere
@@ -59,10 +62,11 @@ class Floor:
         return self.ended(self.begin(work, inputs))
 
 
-@pytest.fixture(scope="module", params=["durable", "inline"])
+@pytest.fixture(scope="module", params=["durable", "inline", pytest.param("server", marks=needed)])
 def floor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Floor]:
     home = tmp_path_factory.mktemp("home")
-    sql = Sql(f"sqlite:///{home / 'control.db'}")
+    url = request.getfixturevalue("postgres").database(f"jobs_{uuid4().hex}") if request.param == "server" else ""
+    sql = Sql(url or f"sqlite:///{home / 'control.db'}")
     with sql.write() as conn:
         runs.create(conn)
     kept = Runs(sql, SystemClock())
@@ -70,7 +74,7 @@ def floor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if request.param == "inline":
         engine = InlineJobs(kept, SystemClock())
     else:
-        engine = Jobs(home / "jobs.db", executor="test", runs=kept, clock=SystemClock())
+        engine = Jobs(Secret(url) if url else home / "jobs.db", executor="test", runs=kept, clock=SystemClock())
     made = Floor(engine, kept)
     engine.launch()
     yield made

@@ -182,11 +182,9 @@ def test_every_error_of_the_library_is_translated(kind: type[exc.SQLAlchemyError
     assert caught.value.__cause__ is error
 
 
-@pytest.mark.parametrize(
-    "url", ["mysql://h/d", "postgresql://h/d", "postgresql+asyncpg://h/d", "sqlite://", "sqlite:///:memory:", "what?"]
-)
+@pytest.mark.parametrize("url", ["mysql://h/d", "postgresql+asyncpg://h/d", "sqlite://", "sqlite:///:memory:", "what?"])
 def test_other_databases_are_refused_with_the_forms_that_work(url: str) -> None:
-    with pytest.raises(Invalid, match=r"postgresql\+psycopg://"):
+    with pytest.raises(Invalid, match="postgresql://"):
         Sql(url)
 
 

@@ -2,7 +2,7 @@
 
 One generic DBOS workflow does every Run and looks its work up by name, so that a Run whose workflow is
 gone ends with a reason instead of waiting for ever; for the same reason the application version is ours
-and constant. DBOS keeps each step's result as JSON in `jobs.db`; what a Run is and how it ended is kept
+and constant. DBOS keeps each step's result as JSON; what a Run is and how it ended is kept
 in the Runs alone, and a Run that is open there without a workflow here is begun again.
 """
 
@@ -14,11 +14,13 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tandem.core.clock import MICROS, Clock
 from tandem.core.errors import Conflict, Invalid, NotFound, TandemError, Unavailable
 from tandem.core.run import ENDED, State
+from tandem.core.secret import Secret
+from tandem.jobs.engine import address, engine, serializer
 from tandem.jobs.heartbeat import BEAT_SECONDS, MISSED, Heartbeat
 from tandem.jobs.job import Halted, Job, Why, Work
 from tandem.jobs.perform import CANCELLED, Everywhere, begin, end, log, perform
@@ -26,7 +28,7 @@ from tandem.jobs.repo import Runs
 from tandem.store.canonical import canonical
 
 if TYPE_CHECKING:
-    from dbos import Queue, Serializer
+    from dbos import Queue
     from sqlalchemy import Engine
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ class Jobs:
 
     def __init__(
         self,
-        path: Path,
+        place: Path | Secret,
         *,
         executor: str,
         runs: Runs,
@@ -57,17 +59,20 @@ class Jobs:
         at_once: int = 1,
         queued: int = 100,
         beat: float = BEAT_SECONDS,
+        performs: bool = True,
     ) -> None:
         """
         Args:
-            path: the SQLite file; its folder must exist.
-            executor: the name under which this process takes work, its own among those that share the file; what
+            place: an SQLite file, whose folder must exist, or the URL of a PostgreSQL database.
+            executor: the name under which this process takes work, its own among those that share the place; what
                 it leaves unfinished is resumed by the next process of this name, or by a peer.
             at_once: jobs that are done at the same time; the others wait in order.
             queued: jobs that may wait; more are refused.
             beat: seconds between two signs of life; a peer that misses two takes the work over.
+            performs: whether this process does work, or only gives it to others.
         """
-        self._path, self._executor, self._runs, self._clock = path, executor, runs, clock
+        self._place, self._performs = place, performs
+        self._executor, self._runs, self._clock = executor, runs, clock
         self._queued, self._seconds = queued, beat
         self._works: dict[str, Work] = {}
         self._lanes: dict[str, int] = {QUEUE: at_once}
@@ -106,17 +111,17 @@ class Jobs:
         logger = logging.getLogger("dbos")
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())  # else DBOS adds one that writes to the console
-        self._engine = _engine(self._path)
+        self._engine = engine(self._place)
         self._heartbeat = Heartbeat(self._engine, self._executor, self._clock, seconds=self._seconds)
         self._heartbeat.begin()  # before any work is taken: work of an executor without a row is nobody's
         DBOS(
             config={
                 "name": "tandem",
-                "system_database_url": f"sqlite:///{self._path}",
+                "system_database_url": address(self._place),
                 "system_database_engine": self._engine,
                 "application_version": VERSION,
                 "executor_id": self._executor,
-                "serializer": _serializer(),
+                "serializer": serializer(),
                 "enable_otlp": False,
                 "log_level": "ERROR",
                 "max_executor_threads": sum(self._lanes.values()) + 4,
@@ -124,6 +129,8 @@ class Jobs:
             }
         )
         self._body = DBOS.workflow(name="run", max_recovery_attempts=None)(self._attempts())
+        if not self._performs:
+            DBOS.listen_queues([])
         DBOS.launch()
         for name, at_once in self._lanes.items():
             self._queues[name] = DBOS.register_queue(
@@ -349,7 +356,7 @@ class Jobs:
             return self._desk.submit(question).result()
         except (SQLAlchemyError, errors.DBOSException) as error:
             raise Unavailable(
-                f"The jobs database {self._path.name} did not answer: {error.__class__.__name__}.",
+                f"The jobs database did not answer: {error.__class__.__name__}.",
                 hint="`tandem doctor` looks at each store.",
             ) from error
 
@@ -458,45 +465,3 @@ def _owner(run_id: str) -> tuple[str | None, str | None]:
 
     status = DBOS.get_workflow_status(run_id)
     return (None, None) if status is None else (status.status, status.executor_id)
-
-
-def _engine(path: Path) -> Engine:
-    """As DBOS would make it (immediate transactions, a patient lock), and with a write-ahead log.
-
-    NORMAL does not fsync each commit: a power cut may undo the newest checkpoints, so that steps are done
-    again, which they must bear anyway.
-    """
-    from sqlalchemy import create_engine, event
-
-    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
-
-    def connected(connection: Any, entry: object) -> None:
-        connection.isolation_level = "IMMEDIATE"
-        for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    event.listen(engine, "connect", connected)
-    return engine
-
-
-def _serializer() -> Serializer:
-    """JSON instead of pickle: reading the database must not run code."""
-    import msgspec
-    from dbos import Serializer as Base
-
-    class Json(Base):
-        def serialize(self, data: Any) -> str:
-            if isinstance(data, BaseException):
-                data = {"!error": f"{type(data).__name__}: {data}"}
-            return msgspec.json.encode(data).decode()
-
-        def deserialize(self, serialized_data: str) -> Any:
-            data = msgspec.json.decode(serialized_data)
-            if isinstance(data, dict) and "!error" in data:
-                return RuntimeError(data["!error"])
-            return data
-
-        def name(self) -> str:
-            return "tandem_json"
-
-    return Json()

@@ -24,10 +24,14 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tandem.core.errors import Broken, Conflict, Invalid, TandemError, Unavailable
+from tandem.core.secret import Secret
 from tandem.store.room import is_full, no_room
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for its turn before it gives up."""
+
+CONNECT_SECONDS, CUT_SECONDS = 3, 10
+"""How long a server may take to be reached, and after how long without a sign of life it counts as gone."""
 
 WRITERS = 0x7461_6E64
 """PostgreSQL's advisory lock that all writers of one database take."""
@@ -52,18 +56,18 @@ class Sql:
     >>> Sql("mysql://host/db")
     Traceback (most recent call last):
         ...
-    tandem.core.errors.Invalid: 'mysql' is no database Tandem can use. Write sqlite:////PATH or postgresql+psycopg://USER@HOST/DB.
+    tandem.core.errors.Invalid: 'mysql' is no database Tandem can use. Write sqlite:////PATH or postgresql://USER@HOST/DB.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = _checked(url)
+        self.url = server_url(Secret(url))
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self._turns = Turns()
         if self.sqlite:
             self._reads = _sqlite_engine(self.url, begin="BEGIN", read_only=True)
             self._writes = _sqlite_engine(self.url, begin="BEGIN IMMEDIATE", read_only=False)
         else:
-            self._writes = create_engine(self.url, hide_parameters=True, pool_size=2, max_overflow=-1, pool_pre_ping=True)
+            self._writes = server_engine(Secret(url), pool_size=2, max_overflow=-1)
             self._reads = self._writes.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @contextmanager
@@ -208,6 +212,38 @@ def migrate(url: str) -> str:
     return revision
 
 
+def server_url(url: Secret) -> URL:
+    """The address of a PostgreSQL database, as SQLAlchemy speaks to it.
+
+    Raises:
+        Invalid: it is none.
+    """
+    text = url.reveal()
+    for scheme in ("postgres://", "postgresql://"):
+        if text.startswith(scheme):
+            text = f"postgresql+psycopg://{text.removeprefix(scheme)}"
+    return _checked(text)
+
+
+def server_engine(url: Secret, *, pool_size: int, max_overflow: int) -> Engine:
+    """Connections to a PostgreSQL server: one that is gone is noticed within seconds, and made anew."""
+    return create_engine(
+        server_url(url),
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": CUT_SECONDS * 1000,
+            "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
+        },
+    )
+
+
 def _checked(url: str) -> URL:
     try:
         made = make_url(url)
@@ -220,7 +256,7 @@ def _checked(url: str) -> URL:
     return made
 
 
-_FORMS = "Write sqlite:////PATH or postgresql+psycopg://USER@HOST/DB."
+_FORMS = "Write sqlite:////PATH or postgresql://USER@HOST/DB."
 
 
 def _sqlite_engine(url: URL, *, begin: str, read_only: bool) -> Engine:
