@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.network import network
 from tests.postgres import postgres
 
-__all__ = ["postgres"]
+__all__ = ["network", "postgres"]
 
 SLOW = (
     "tests/console/test_pages.py",

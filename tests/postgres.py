@@ -39,10 +39,14 @@ def unprivileged(folder: Path) -> Callable[[], None] | None:
 class Server:
     """One server on a port of its own; it can be stopped and started again in the middle of a test."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        """
+        Args:
+            host: the address it listens on; its whole network is let in.
+        """
         assert INITDB is not None
         self.folder = Path(tempfile.mkdtemp(prefix="tandem-pg-", dir="/tmp"))
-        self.port = free_port()
+        self.host, self.port = host, free_port()
         self._become = unprivileged(self.folder)
         self._process: subprocess.Popen[bytes] | None = None
         subprocess.run(
@@ -52,14 +56,16 @@ class Server:
             preexec_fn=self._become,
             cwd="/",
         )
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet trust\n")
         self.start()
 
     def url(self, database: str, *, driver: str = "") -> str:
-        return f"postgresql{driver}://tandem@127.0.0.1:{self.port}/{database}"
+        return f"postgresql{driver}://tandem@{self.host}:{self.port}/{database}"
 
     def start(self) -> None:
         assert SERVER is not None
-        options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        options = ["-c", f"listen_addresses={self.host}", "-c", "fsync=off"]
         self._process = subprocess.Popen(
             [SERVER, "-D", str(self.folder / "data"), "-p", str(self.port), "-k", str(self.folder), *options],
             stderr=subprocess.DEVNULL,

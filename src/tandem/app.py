@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
+import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tandem.core.clock import SystemClock
 from tandem.core.errors import TandemError, Unavailable
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
+Role = Literal["all", "serve", "work"]
+"""Of a control process: everything, all but the work of Runs, or that work alone."""
 CACHE = "cache.db"
+AFTER_JOBS = frozenset({"monitors", "files", "batches"})
+"""Rounds that wait for the Runs: a check may begin one, and which have ended is known only then."""
 BOARD = "targets"
 """Folder of a home in which door workers tell of targets that rest."""
 
@@ -60,11 +66,11 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
 
     take_files()
     home, clock, options = settings.home, SystemClock(), settings.server
-    vault = Vault.load(home, os.environ)
+    vault = Vault.load(settings.shared, os.environ)
     journal = Journal(home / "journal")
     held = Door(
         replica=Replica(home / "replica.db", vault.derive(PEPPER), clock, vault.derive(lend.PURPOSE)),
-        purse=Purse(ledger=Ledger(home / "ledger.db", clock), boot=journal.boot, clock=clock),
+        purse=Purse(ledger=Ledger(settings.database() or home / "ledger.db", clock), boot=journal.boot, clock=clock),
         journal=journal,
         vault=vault,
         clock=clock,
@@ -82,7 +88,7 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
 
     async def main() -> None:
         decide = Decisions(workers=settings.decisions.workers, seconds=settings.decisions.deadline_seconds)
-        documents = Answers(Shelf(home / "search"))
+        documents = Answers(Shelf(settings.shared / "search"))
         hosts = Hosts(vault, Cache(home / CACHE, vault, clock))
         answering = Answering(hosts, {"predict": Predictions(), "decide": decide, "chat": documents})
         handler = Handler(
@@ -109,7 +115,7 @@ class App:
     """The admin key, on the first start only."""
 
 
-def app(settings: Settings) -> App:
+def app(settings: Settings, role: Role = "all") -> App:
     """Builds the control process of a home: stores, law, registry, jobs, routes."""
     from tandem.api import (
         alerts,
@@ -139,12 +145,13 @@ def app(settings: Settings) -> App:
     from tandem.api import (
         audit as trail,
     )
+    from tandem.api import machines as shared_by
     from tandem.api import subjects as erased
     from tandem.api import vault as keeping
     from tandem.api.server import Face, build
     from tandem.batches.batches import KIND as BATCH
     from tandem.batches.batches import Batches
-    from tandem.batches.files import Files, Upkeep
+    from tandem.batches.files import UPKEEP_SECONDS, Files
     from tandem.batches.repo import BatchRows, FileRows
     from tandem.batches.tasks import BATCHES_AT_ONCE, make_batch
     from tandem.console import pages
@@ -191,6 +198,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.erase import Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
+    from tandem.governance.machines import Machines
     from tandem.governance.people.invitations import Invitations
     from tandem.governance.people.oidc import Oidc
     from tandem.governance.people.passwords import Passwords
@@ -200,6 +208,7 @@ def app(settings: Settings) -> App:
     from tandem.governance.sessions import Sessions
     from tandem.jobs import staging
     from tandem.jobs.repo import Runs
+    from tandem.jobs.rounds import Rounds, always
     from tandem.jobs.workflow import Jobs
     from tandem.monitoring.repo import Monitors
     from tandem.monitoring.retrain import Retraining, make_retrain
@@ -211,6 +220,8 @@ def app(settings: Settings) -> App:
     from tandem.observability.usage import Usages
     from tandem.registry.registry import Registry
     from tandem.store.blobs import Blobs
+    from tandem.store.duty import Duty
+    from tandem.store.owner import shared_vault
     from tandem.store.sql import Sql, migrate
     from tandem.store.vault import Vault
     from tandem.training.tasks import make_train
@@ -218,16 +229,19 @@ def app(settings: Settings) -> App:
     def told(error: BaseException) -> None:
         log("control", error)
 
-    home, clock, launched = settings.home, SystemClock(), threading.Event()
-    vault = Vault.load(home, os.environ)
-    url = f"sqlite:///{home / 'control.db'}"
+    home, shared, clock, launched = settings.home, settings.shared, SystemClock(), threading.Event()
+    server = settings.database()
+    vault = Vault.load(home, os.environ) if server is None else shared_vault(server, shared, os.environ)
+    url = f"sqlite:///{home / 'control.db'}" if server is None else server.reveal()
     migrate(url)
-    sql, blobs = Sql(url), Blobs(home / "blobs")
+    sql, blobs = Sql(url), Blobs(shared / "blobs")
+    duty = None if server is None else Duty(server, clock)
+    mine = always if duty is None else duty.mine
     audit = Audit(sql, vault, clock, home / "audit.head")
     keys, table, past = Keys(sql, vault, clock, audit), Routes(sql, clock, audit), Runs(sql, clock)
     registry = Registry(sql, blobs, audit, clock)
-    ledger, subjects = Ledger(home / "ledger.db", clock), Subjects(home / "subjects.db", vault)
-    recorded = Traces(home / "traces")
+    ledger, subjects = Ledger(server or home / "ledger.db", clock), Subjects(server or home / "subjects.db", vault)
+    recorded = Traces(server or home / "traces")
     usages = Usages(recorded)
     recorded.adopt(subjects)
     mover = Mover(
@@ -239,7 +253,9 @@ def app(settings: Settings) -> App:
         clock=clock,
         retention_days=settings.traces.retention_days,
         rules=[Rule(days=rule.days, kind=rule.kind, team=rule.team) for rule in settings.retention.values()],
+        machine="" if server is None else machine(home),
     )
+    machines = Machines(ledger, mover, sql, audit)
     remembered = Cache(home / CACHE, vault, clock)
     erasures = Erasures(
         home=home,
@@ -294,12 +310,18 @@ def app(settings: Settings) -> App:
     forecasts = Forecasts(ledger=ledger, audit=audit, sql=sql, clock=clock)
     audits = Audits(traces=recorded, subjects=subjects, clock=clock, known=lambda: compiler.book().price, routes=compiler.routes)
     meters = Meters(table, seen, recorded, clock)
-    jobs = Jobs(home / "jobs.db", executor="control", runs=past, clock=clock)
-    train = make_train(registry, clock, lake=home / "lake", work=home / "work")
+    jobs = Jobs(
+        server or home / "jobs.db",
+        executor="control" if server is None else machine(home),
+        runs=past,
+        clock=clock,
+        performs=role != "serve",
+    )
+    train = make_train(registry, clock, lake=shared / "lake", work=shared / "work")
     jobs.register("train", train)
-    shelf = Shelf(home / "search")
-    loaded = Datasets(registry, past, Contracts(sql, audit, clock), lake=home / "lake", work=home / "work")
-    inside, evaluations = Inside(settings.server.address, vault.derive(lend.PURPOSE), clock), Evaluations(sql, clock)
+    shelf = Shelf(shared / "search")
+    loaded = Datasets(registry, past, Contracts(sql, audit, clock), lake=shared / "lake", work=shared / "work")
+    inside, evaluations = Inside(settings.server.inside, vault.derive(lend.PURPOSE), clock), Evaluations(sql, clock)
     evaluating = Stores(
         registry=registry,
         evaluations=evaluations,
@@ -308,18 +330,17 @@ def app(settings: Settings) -> App:
         calls=inside,
         records=compiler.records,
         now=clock.now,
-        lake=home / "lake",
+        lake=shared / "lake",
     )
     jobs.register(EVALUATE, make_evaluate(evaluating))
     looked = Look(registry, evaluations, subjects)
-    jobs.register("index", make_index(registry, shelf, inside, work=home / "work"))
+    jobs.register("index", make_index(registry, shelf, inside, work=shared / "work"))
     batched = BatchRows(sql)
-    kept = Files(folder=home / "files", rows=FileRows(sql), batches=batched, subjects=subjects, clock=clock)
+    kept = Files(folder=shared / "files", rows=FileRows(sql), batches=batched, subjects=subjects, clock=clock)
     asked = Batches(rows=batched, files=kept, runs=past, jobs=jobs, clock=clock)
     jobs.register(BATCH, make_batch(asked, inside, keys.holds), at_once=BATCHES_AT_ONCE)
-    upkeep = Upkeep(kept.sweep, asked.settle)
     searched = Indexes(registry, shelf, inside, sql, audit)
-    promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=home / "lake"))
+    promotions = Promotions(registry, evaluations, clock, Replay(registry, lake=shared / "lake"))
     rules = Approvals(sql, audit, clock)
     rules.declare(settings.approvals)
     ruling, guarding = rule_deeds.Changes(rules), endpoints_approved.Guarding(table)
@@ -351,13 +372,13 @@ def app(settings: Settings) -> App:
     watched = Monitors(sql, audit, clock)
     told_of = Alerts(sql, audit, vault, clock, address=settings.server.console, tell=teller(watched, requests))
     told_of.declare(settings.alerts)
-    courier = Courier(told_of, clock)
+    courier = Courier(told_of, clock, fault=told)
     sealed: dict[str, Sealing] = {
         "providers": Resealing(table, vault),
         "alerts": Resealing(told_of, vault),
         "subjects": SubjectKeys(subjects),
     }
-    rotation = Rotation(home, vault, sql, audit, clock, sealed)
+    rotation = Rotation(shared, vault, sql, audit, clock, sealed)
     watch = Watch(
         watched,
         Retraining(registry, past, jobs),
@@ -365,7 +386,7 @@ def app(settings: Settings) -> App:
         subjects=subjects,
         current=compiler.current,
         clock=clock,
-        lake=str(home / "lake"),
+        lake=str(shared / "lake"),
         sample=queue.sample,
     )
     shown = pages.Sources(
@@ -412,8 +433,8 @@ def app(settings: Settings) -> App:
             assets.routes(registry, promotions, moves),
             makers.routes(registry),
             guards.routes(registry),
-            datasets.routes(registry, loaded, home / "work"),
-            indexes.routes(registry, past, jobs, searched, home / "work"),
+            datasets.routes(registry, loaded, shared / "work"),
+            indexes.routes(registry, past, jobs, searched, shared / "work"),
             runs.routes(past, jobs, registry, looked),
             endpoints.routes(table, vault, compiler.current, settings.server.address, clock, home / BOARD, requests),
             traces.routes(recorded, subjects, compiler.price),
@@ -421,7 +442,7 @@ def app(settings: Settings) -> App:
             keeping.routes(rotation),
             erased.routes(erasures),
             monitors.routes(watch),
-            reviews.routes(queue, Exports(queue, registry, loaded, home / "work")),
+            reviews.routes(queue, Exports(queue, registry, loaded, shared / "work")),
             alerts.routes(told_of),
             prices.routes(priced, compiler.book, compiler.current, clock),
             costs.routes(
@@ -437,7 +458,8 @@ def app(settings: Settings) -> App:
                     staging=home / "work",
                 )
             ),
-            doctor.routes(home, compiler, table, audit, ledger, told_of, mispriced),
+            doctor.routes(home, compiler, table, audit, ledger, told_of, machines, mispriced),
+            shared_by.routes(machines),
         ],
         openai=[files.routes(kept), batches.routes(asked)],
         pages=[pages.routes(shown)],
@@ -445,9 +467,24 @@ def app(settings: Settings) -> App:
         hot=hot.PATHS,
     )
 
+    rounds = {
+        "monitors": Rounds(watch.step, 2.0, mine=mine),
+        "reviews": Rounds(queue.look, 1.0, mine=mine, at_once=True),
+        "alerts": Rounds(courier.step, 0.5, mine=mine),
+        "requests": Rounds(requests.sweep, 2.0, mine=mine),
+        "vault": Rounds(rotation.step, 0.5),
+        "files": Rounds(kept.sweep, UPKEEP_SECONDS, mine=mine, at_once=True),
+        "batches": Rounds(asked.settle, UPKEEP_SECONDS, mine=mine, at_once=True),
+        "caps": Rounds(caps.look, 1.0),
+        "meters": Rounds(meters.step, 30.0, mine=mine),
+        "forecasts": Rounds(forecasts.warn, 600.0, mine=mine),
+    }
+
     def close() -> None:
-        for part in (watch, requests, rotation, queue, courier, upkeep, caps, meters, forecasts, mover, compiler):
-            part.stop()
+        for end in (*[each.stop for each in rounds.values()], courier.stop, mover.stop, compiler.stop):
+            end()
+        if duty is not None:
+            duty.close()
         for last in (jobs.close, mover.drain):
             try:
                 last()
@@ -457,43 +494,69 @@ def app(settings: Settings) -> App:
         remembered.close()
 
     def work() -> None:
-        loaded.sweep()
-        staging.sweep(home / "work", past, clock)
+        if mine():
+            loaded.sweep()
+            staging.sweep(shared / "work", past, clock)
         jobs.launch()
         launched.set()
 
-    def check() -> None:
-        launched.wait()  # a check may begin a retraining
-        watch.run(told)
+    def going_round(name: str) -> Callable[[], object]:
+        def run() -> None:
+            if name in AFTER_JOBS:
+                launched.wait()
+            rounds[name].run(told)
 
-    def keep_up() -> None:
-        launched.wait()  # which Runs have ended is known only then
-        upkeep.run(told)
+        return run
 
     background: dict[str, Callable[[], object]] = {
         "mover": lambda: mover.run(told),
         "compiler": lambda: compiler.run(told),
-        "monitors": check,
-        "reviews": lambda: queue.run(told),
-        "alerts": lambda: courier.run(told),
-        "requests": lambda: requests.run(told),
-        "vault": lambda: rotation.run(told),
-        "files": keep_up,
-        "caps": lambda: caps.run(told),
-        "meters": lambda: meters.run(told),
-        "forecasts": lambda: forecasts.run(told),
         "jobs": work,
+        **{name: going_round(name) for name in rounds},
     }
     return App(build(face), background, close, admin)
 
 
-def control(settings: Settings) -> None:
+def machine(home: Path) -> str:
+    """The name of this home among those that share a store: made once, of the machine's own name and chance."""
+    path = home / "machine"
+    with suppress(FileExistsError), path.open("x") as file:
+        file.write(f"{socket.gethostname()}-{secrets.token_hex(4)}")
+    return path.read_text()
+
+
+def work(settings: Settings) -> None:
+    """Does the work of Runs until it is told to end."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: stop.set())
+    with running(settings, "work"):
+        stop.wait()
+
+
+def control(settings: Settings, role: Role = "all") -> None:
     """Runs the control process until it is told to end."""
     import uvicorn
 
+    with running(settings, role) as built:
+        control_socket(settings.home).unlink(missing_ok=True)
+        config = uvicorn.Config(
+            built.web,
+            uds=str(control_socket(settings.home)),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+        )
+        uvicorn.Server(config).run()
+
+
+@contextmanager
+def running(settings: Settings, role: Role) -> Iterator[App]:
+    """The control process, built, with what runs beside it; ended in order."""
     lock = os.open(settings.home / "control.lock", os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # an earlier control process of this home may still be ending
-    built = app(settings)
+    built = app(settings, role)
     if built.admin is not None:
         print(
             f"\n  The admin key of this home, shown once:\n\n    {built.admin}\n\n  Keep it; `tandem login` asks for it.\n",
@@ -510,17 +573,9 @@ def control(settings: Settings) -> None:
     threads = [threading.Thread(target=whole, args=(work,), name=name, daemon=True) for name, work in built.background.items()]
     for thread in threads:
         thread.start()
-    control_socket(settings.home).unlink(missing_ok=True)
-    config = uvicorn.Config(
-        built.web,
-        uds=str(control_socket(settings.home)),
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-    )
-    uvicorn.Server(config).run()
+    yield built
     built.close()
+    os.close(lock)
 
 
 def log(process: str, error: BaseException) -> None:

@@ -22,6 +22,7 @@ from tandem.core.asset import check_name
 from tandem.core.endpoint import Endpoint, EndpointKind, Provider, Strategy, Target, Timeouts
 from tandem.core.errors import Invalid
 from tandem.core.policy import Alert
+from tandem.core.secret import Secret
 from tandem.gateway.providers.compatible import complete
 from tandem.governance.alerts.base import kind_of
 from tandem.governance.alerts.check import check_alert
@@ -33,6 +34,7 @@ from tandem.governance.people.lasting import Lasting
 PREFIX = "TANDEM_"
 LISTS = frozenset({"keys", "trusted_proxies", "on", "to", "scopes", "domains"})
 """Keys whose values are separated by commas in the environment."""
+DATABASES, REDISES = ("postgresql://", "postgres://"), ("redis://", "rediss://", "unix://")
 RESERVED = frozenset(
     {
         "TANDEM_ADMIN_KEY",
@@ -289,6 +291,27 @@ class Settings:
     source: Path | None = None
     """The file that was read."""
 
+    @property
+    def shared(self) -> Path:
+        """What every machine sees; of one machine its home."""
+        return self.home if self.store.folder is None else self.store.folder
+
+    def database(self) -> Secret | None:
+        """The address of the PostgreSQL server; None where everything is in files.
+
+        Raises:
+            Invalid: what `store.url` names is not there, or is no such address.
+        """
+        return _named(self.store.url, "store.url", DATABASES)
+
+    def counters(self) -> Secret | None:
+        """The address of the Redis server that counts limits; None where the ledger does.
+
+        Raises:
+            Invalid: what `store.redis` names is not there, or is no such address.
+        """
+        return _named(self.store.redis, "store.redis", REDISES)
+
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     server: ServerOptions = ServerOptions()
@@ -473,11 +496,24 @@ def _server(options: ServerOptions, path: Path) -> ServerOptions:
     return options
 
 
+def _named(reference: str, field: str, schemes: tuple[str, ...]) -> Secret | None:
+    """The address that `env:NAME` or `file:PATH` means, or that stands there itself."""
+    scheme, _, rest = reference.partition(":")
+    try:
+        found = os.environ[rest] if scheme == "env" else Path(rest).read_text("utf-8") if scheme == "file" else reference
+    except (KeyError, OSError, ValueError):
+        raise Invalid(
+            f"{field} names {reference}, which is not there.", hint="Set it where the platform runs.", field=field
+        ) from None
+    if not found.strip():
+        return None
+    if not found.strip().startswith(schemes):
+        raise Invalid(f"{field} is no address that can be used.", hint=f"It begins with {schemes[0]}.", field=field)
+    return Secret(found.strip())
+
+
 def _store(options: StoreOptions, path: Path) -> StoreOptions:
-    for name, url, schemes in (
-        ("url", options.url, ("postgresql://", "postgres://")),
-        ("redis", options.redis, ("redis://", "rediss://", "unix://")),
-    ):
+    for name, url, schemes in (("url", options.url, DATABASES), ("redis", options.redis, REDISES)):
         if url and not url.startswith(("env:", "file:", *schemes)):
             raise Invalid(
                 f"{path}: store.{name} is no address that can be used.",

@@ -20,6 +20,7 @@ from tandem_sdk.endpoints import Endpoints
 from tandem_sdk.gates import Gates
 from tandem_sdk.indexes import Indexes
 from tandem_sdk.keys import Keys, Principal
+from tandem_sdk.machines import Machines
 from tandem_sdk.monitors import Monitors
 from tandem_sdk.persons import Persons, Teams
 from tandem_sdk.policies import Policies
@@ -86,6 +87,7 @@ class Client:
         self.traces = Traces(self._wire)
         self.usage = Usages(self._wire)
         self.vault = Vault(self._wire)
+        self.machines = Machines(self._wire)
         self.audit = AuditLog(self._wire)
         self.subjects = Subjects(self._wire)
 

@@ -119,7 +119,7 @@ def test_a_wrong_command_would_be_found(words: str) -> None:
 
 def test_a_wrong_word_in_a_sentence_would_be_found() -> None:
     with pytest.raises(AssertionError):
-        parse(Line(("serve",), 0, False))
+        parse(Line(("sing",), 0, False))
     with pytest.raises(AssertionError):
         parse(Line(("up", "--prot"), 0, False))
 

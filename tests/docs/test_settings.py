@@ -17,6 +17,7 @@ from tests.docs.pages import ROOT
 PAGE = (ROOT / "docs" / "settings.md").read_text()
 TABLES: Mapping[str, Any] = {
     "## `[server]`": settings.ServerOptions,
+    "## `[store]`": settings.StoreOptions,
     "## `[sign_in]`": settings.SignInOptions,
     "## `[oidc.NAME]`": settings.OidcOptions,
     "## `[decisions]`": settings.DecisionOptions,

@@ -179,23 +179,3 @@ def test_a_key_from_the_environment_is_replaced_there(place: Place) -> None:
     with pytest.raises(Conflict, match="comes from the environment"):
         outside.begin(person())
     assert place.audit.list(ALL, action="vault.rotate") == ()
-
-
-def test_it_tells_what_fails_and_stops(place: Place) -> None:
-    class Away:
-        def stale(self) -> int:
-            return 1
-
-        def reseal(self) -> int:
-            raise OSError("the disk is away")
-
-    rotation = Rotation(place.home, place.vault, place.sql, place.audit, place.clock, {"x": Away()}, environment={})
-    rotation.begin(person())
-    told: list[str] = []
-
-    def fault(error: BaseException) -> None:
-        told.append(str(error))
-        rotation.stop()
-
-    rotation.run(fault)
-    assert told == ["the disk is away"]

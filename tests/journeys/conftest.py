@@ -44,7 +44,7 @@ route = [{{ target = "mock/gpt-4o-mini" }}]
 
 @dataclass
 class Platform:
-    """`tandem up` on a home of its own."""
+    """`tandem up` on a home of its own, or another command that serves."""
 
     home: Path
     port: int
@@ -52,14 +52,19 @@ class Platform:
     workers: int = 1
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
+    serves: str = "up"
+    inside: list[str] = field(default_factory=list)
+    """What the command begins with."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def up(self) -> None:
         environment = {**os.environ, "TANDEM_ADMIN_KEY": ADMIN, "MOCK_KEY": "mk", **self.environment}
-        command = [sys.executable, "-m", "tandem", "up", "--home", str(self.home), "--port", str(self.port)]
+        command = [*self.inside, sys.executable, "-m", "tandem", self.serves]
+        command += ["--home", str(self.home), "--port", str(self.port), "--host", self.host]
         log = (self.home.parent / "up.log").open("ab")
         self.process = subprocess.Popen(
             [*command, "--workers", str(self.workers)], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -75,7 +80,7 @@ class Platform:
         while time.monotonic() < deadline:
             assert self.process is not None
             if self.process.poll() is not None:
-                raise AssertionError(f"tandem up ended with {self.process.returncode}:\n{self.log()}")
+                raise AssertionError(f"tandem {self.serves} ended with {self.process.returncode}:\n{self.log()}")
             with contextlib.suppress(httpx2.HTTPError):
                 if httpx2.get(self.url + path, timeout=2, verify=TLS).status_code == 200:
                     return

@@ -146,6 +146,8 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/audit/export"): Rule(may=AUDIT, stranger=403),
     ("GET", "/audit/key"): Rule(may=READ),
     ("GET", "/doctor"): Rule(may=AUDIT, stranger=403),
+    ("GET", "/machines"): Rule(may=AUDIT, stranger=403),
+    ("DELETE", "/machines/{name}"): Rule(may=ADMINS, path="/machines/none", ok=404, stranger=403),
     ("GET", "/assets"): Rule(may=READ),
     ("GET", "/assets/{kind}/{name}"): Rule(may=READ, path="/assets/dataset/red", stranger=404),
     ("GET", "/assets/{kind}/{name}/{version}"): Rule(may=READ, path="/assets/dataset/red/1", stranger=404),

@@ -22,6 +22,7 @@ from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, authorise
 from tandem.governance.ledger import Ledger
+from tandem.governance.machines import Machines
 
 LOW_BYTES = 512 * 1024 * 1024
 
@@ -148,8 +149,26 @@ def _bad(name: str, detail: str, hint: str) -> Finding:
     return Finding(check=f"endpoint {name}", ok=False, detail=detail, hint=hint)
 
 
+def _machines(machines: Machines) -> list[Finding]:
+    """Those that share the stores; one that is away and holds nothing is nobody's trouble."""
+    found = []
+    for each in machines.list():
+        away = machines.away(each)
+        detail = f"heard of at {iso(each.seen)}, {each.attempts} attempts under way"
+        hint = f"Start it again, or if it never comes back: tandem doctor --let-go {each.name}"
+        found.append(Finding(check=f"machine {each.name}", ok=not (away and each.holds), detail=detail, hint=hint))
+    return found
+
+
 def routes(
-    home: Path, compiler: Compiler, table: Routes, audit: Audit, ledger: Ledger, alerts: Alerts, mispriced: str = ""
+    home: Path,
+    compiler: Compiler,
+    table: Routes,
+    audit: Audit,
+    ledger: Ledger,
+    alerts: Alerts,
+    machines: Machines,
+    mispriced: str = "",
 ) -> APIRouter:
     """The route of the doctor.
 
@@ -162,7 +181,7 @@ def routes(
     def doctor(by: Caller) -> Response:
         """Checks settings and stores."""
         authorise(by, "audit")
-        found = examine(home, compiler.current(), table, audit, ledger, compiler.damaged, alerts)
+        found = examine(home, compiler.current(), table, audit, ledger, compiler.damaged, alerts) + _machines(machines)
         if mispriced:
             hint = "The prices of before go on holding. Mend the file and start again."
             found.append(Finding(check="prices", ok=False, detail=mispriced, hint=hint))

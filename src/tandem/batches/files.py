@@ -6,8 +6,7 @@ makes the line unreadable here and in every backup, as it does with what calls l
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +15,7 @@ from tandem.batches.lines import Splitter, subject_of
 from tandem.batches.repo import BatchRows, File, FileRows, Page
 from tandem.batches.sealed import Appender, Piece, pieces, sync
 from tandem.core.clock import MICROS, Clock
-from tandem.core.errors import Conflict, Invalid, TandemError
+from tandem.core.errors import Conflict, Invalid
 from tandem.core.ids import new_id
 from tandem.core.principal import Principal
 from tandem.governance.authorise import authorise, scope_of
@@ -236,24 +235,3 @@ def named(filename: str) -> str:
     """
     plain = filename.replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in plain if letter.isprintable())[:NAME_CHARACTERS] or "batch.jsonl"
-
-
-class Upkeep:
-    """What is to be done every hour."""
-
-    def __init__(self, *works: Callable[[], object]) -> None:
-        self._works = works
-        self._stop = threading.Event()
-
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Goes on until `stop`."""
-        while not self._stop.is_set():
-            for work in self._works:
-                try:
-                    work()
-                except (TandemError, OSError) as error:
-                    fault(error)
-            self._stop.wait(UPKEEP_SECONDS)
-
-    def stop(self) -> None:
-        self._stop.set()

@@ -5,19 +5,24 @@ from __future__ import annotations
 import click
 
 from tandem.cli.options import as_json, platform
-from tandem.cli.show import clean, emit
+from tandem.cli.show import clean, emit, pairs
 from tandem_sdk import Check, Client, Forbidden, TandemError
 
 
 @click.command()
+@click.option("--let-go", metavar="MACHINE", help="Of several: book and free what it held, because it never comes back.")
 @as_json
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, let_go: str | None, as_json: bool) -> None:
     """Tell what is wrong and how to mend it. Exits with 1 when something is.
 
-    Looks from here (address, key) and asks the running platform about its stores, providers and endpoints.
+    Looks from here (address, key) and asks the running platform about its stores, providers, endpoints and machines.
     """
     with platform() as tandem:
+        if let_go is not None:
+            gone = tandem.machines.let_go(let_go)
+            emit(gone) if as_json else pairs([("machine", gone.machine), ("booked", f"{gone.booked} attempts")])
+            return
         checks = examine(tandem)
     if as_json:
         emit(checks)

@@ -21,6 +21,8 @@ SECTIONS = {
     "Platform": {
         "init": Row("tandem.cli.init:init", "Make a project: five questions, then a folder that is ready to run."),
         "up": Row("tandem.cli.up:up", "Start the platform: everything from one command."),
+        "serve": Row("tandem.cli.up:serve", "Start one of several machines that answer."),
+        "work": Row("tandem.cli.up:work", "Do the Runs of machines that answer."),
         "demo": Row("tandem.cli.demo:demo", "Run the whole story on real data."),
         "mock": Row("tandem.mock.command:mock", "Serve a mock upstream with exact counts and scripted faults."),
         "doctor": Row("tandem.cli.doctor:doctor", "Tell what is wrong and how to mend it."),

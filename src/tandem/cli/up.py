@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -23,6 +23,9 @@ from tandem.core.errors import Conflict, Invalid, TandemError
 from tandem.observability.reserve import RESERVE_BYTES
 from tandem.settings import Settings, load
 from tandem.store.room import check_room, translated
+
+if TYPE_CHECKING:
+    from tandem.app import Role
 
 ALREADY = 3
 """Exit code of a second start on the same home."""
@@ -33,6 +36,7 @@ YOUNG_SECONDS = 2.0
 LONGEST_WAIT = 5.0
 SETTLED_SECONDS = 30.0
 """Once a child has lived so long, what its next one finds wrong was changed meanwhile, and the others go on."""
+HOME = Path(os.environ.get("TANDEM_HOME", "~/.tandem")).expanduser()
 HOME_HELP = "Directory that holds everything of the embedded default."
 CONFIG_HELP = "Settings file instead of HOME/tandem.toml."
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,9 +44,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def common(command: F) -> F:
     """The options that every process of a home takes."""
-    home = Path(os.environ.get("TANDEM_HOME", "~/.tandem")).expanduser()
     options = (
-        click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=home, show_default=True, help=HOME_HELP),
+        click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=HOME, show_default=True, help=HOME_HELP),
         click.option("--port", type=int, default=None, help="The one port. [default: 8400]"),
         click.option("--host", default=None, help="Address to listen on. [default: 127.0.0.1]"),
         click.option("--workers", type=int, default=None, help="Door worker processes. [default: 1]"),
@@ -105,8 +108,9 @@ class Given:
 class Supervisor:
     """Starts the children, starts them again when they die, and ends them in order."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: Given, role: Role) -> None:
         self.settings = given.settings()
+        self._role = role
         self._given = given
         self._arguments = given.arguments(self.settings)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -144,6 +148,8 @@ class Supervisor:
         kind, _, number = name.partition("-")
         command = [sys.executable, "-m", "tandem", kind, *self._arguments, "--parent", str(self._alive[0])]
         descriptors = [self._alive[0]]
+        if kind == "control":
+            command += ["--role", self._role]
         if number:
             command += ["--number", number, "--socket", str(self._socket.fileno())]
             descriptors.append(self._socket.fileno())
@@ -278,12 +284,74 @@ def up(
 
     The first start prints the admin key once, or takes it from TANDEM_ADMIN_KEY.
     """
+    _supervise(Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key), "all")
+
+
+@click.command(short_help="Start one of several machines that answer.")
+@common
+def serve(
+    home: Path, port: int | None, host: str | None, workers: int | None, config: Path | None, cert: str | None, key: str | None
+) -> None:
+    """Start the doors and the control process of one machine of several; `tandem work` does their Runs.
+
+    All of them share the PostgreSQL server of [store] url and the directory of [store] folder. What stands in HOME is this
+    machine's own.
+    """
     given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
+    check_shared(given.settings(), "serve")
+    _supervise(given, "serve")
+
+
+@click.command(short_help="Do the Runs of machines that answer.")
+@click.option("--home", type=click.Path(path_type=Path, file_okay=False), default=HOME, show_default=True, help=HOME_HELP)
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), envvar="TANDEM_CONFIG", help=CONFIG_HELP)
+def work(home: Path, config: Path | None) -> None:
+    """Do the work of Runs: training, evaluation, indexes, batches. Any number of these share one queue.
+
+    When one dies, another takes over what it was doing. Its own model calls go to [server] inside_url.
+    """
+    from tandem import app
+
+    settings = Given(home=home, port=None, host=None, workers=None, config=config, cert=None, key=None).settings()
+    check_shared(settings, "work")
+    if settings.server.inside_url is None:
+        raise Invalid(
+            "A process that only works has no door of its own for judges and embeddings.",
+            hint="Set [server] inside_url to the address of one, or of the balancer before them.",
+            field="server.inside_url",
+        )
+    with translated(f"The home {settings.home}"):
+        held = hold(settings.home)
+    app.work(settings)
+    os.close(held)
+
+
+def check_shared(settings: Settings, command: str) -> None:
+    """Looks whether there is something that several machines can share.
+
+    Raises:
+        Invalid: there is not.
+    """
+    if settings.database() is None:
+        raise Invalid(
+            f"`tandem {command}` is one of several processes, and they need a PostgreSQL server to share.",
+            hint='Set [store] url = "env:NAME", or run `tandem up`, which needs none.',
+            field="store.url",
+        )
+    if settings.store.folder is None:
+        raise Invalid(
+            f"`tandem {command}` needs a directory that every machine sees.",
+            hint="Set [store] folder; models, datasets, indexes, uploads and the master key lie there.",
+            field="store.folder",
+        )
+
+
+def _supervise(given: Given, role: Role) -> None:
     settings = given.settings()
     with translated(f"The home {settings.home}"):
         held = hold(settings.home)
     check_room(settings.home, settings.server.workers * RESERVE_BYTES)
-    code = Supervisor(given).run()
+    code = Supervisor(given, role).run()
     os.close(held)
     raise SystemExit(code)
 
@@ -319,6 +387,7 @@ def door(
 @click.command(hidden=True)
 @common
 @click.option("--parent", type=int, default=None)
+@click.option("--role", type=click.Choice(["all", "serve"]), default="all")
 def control(
     home: Path,
     port: int | None,
@@ -328,6 +397,7 @@ def control(
     cert: str | None,
     key: str | None,
     parent: int | None,
+    role: Role,
 ) -> None:
     """The control process; `tandem up` starts it."""
     from tandem import app
@@ -335,7 +405,7 @@ def control(
     given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
     _end_with(parent)
     with _once():
-        app.control(given.settings())
+        app.control(given.settings(), role)
 
 
 @contextmanager

@@ -5,11 +5,8 @@ It knows no HTTP and no worker; the ledger keeps what is set here.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 from tandem.core.asset import NAME
-from tandem.core.errors import Invalid, NotFound, TandemError
+from tandem.core.errors import Invalid, NotFound
 from tandem.core.money import dollars
 from tandem.core.policy import ALERTS, SCOPES, Budget, Mode, Unit, meter_of
 from tandem.core.principal import LOCAL, Principal
@@ -17,8 +14,6 @@ from tandem.core.window import Window, check_window
 from tandem.governance.audit import Audit
 from tandem.governance.ledger import Account, Ledger
 from tandem.store.sql import Sql
-
-LOOK_SECONDS = 1.0
 
 
 def check_scope(scope: str) -> str:
@@ -47,7 +42,6 @@ class Caps:
 
     def __init__(self, ledger: Ledger, sql: Sql, audit: Audit) -> None:
         self._ledger, self._sql, self._audit = ledger, sql, audit
-        self._stop = threading.Event()
         self._looked: int | None = None
         """The version of the caps that were looked at."""
         self._owed: set[str] = set()
@@ -135,21 +129,6 @@ class Caps:
                     self._note("budget.notice", account.scope, LOCAL, _told(account, percent))
         self._looked, self._owed = version, set()
         return found
-
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Looks until `stop`; what fails is told once and tried again."""
-        told = ""
-        while not self._stop.wait(LOOK_SECONDS):
-            try:
-                self.look()
-                told = ""
-            except (TandemError, OSError) as error:
-                if str(error) != told:
-                    told = str(error)
-                    fault(error)
-
-    def stop(self) -> None:
-        self._stop.set()
 
     def _account(self, scope: str, unit: Unit, window: Window) -> Account:
         for account in self._ledger.accounts():

@@ -115,6 +115,19 @@ class Account:
     ends: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One of those that share the ledger."""
+
+    name: str
+    seen: int
+    """When its control process last told that it lives, UTC microseconds."""
+    attempts: int
+    """Begun there and not ended, as far as is known here."""
+    holds: bool
+    """Whether any of its workers holds a part of a cap, or runs an attempt."""
+
+
 class Ledger:
     """One connection to the ledger. Safe for several threads; several processes share file or server.
 
@@ -478,10 +491,32 @@ class Ledger:
         """Frees all that a dead worker still holds; its attempts were booked before. Nothing is lent to it ever after."""
         with self._rows.writing():
             self._rows.run("INSERT INTO buried VALUES (?,?) ON CONFLICT DO NOTHING", (boot, self._rows.now()))
+            self._rows.run("DELETE FROM workers WHERE boot = ?", (boot,))
             booking.reap(
                 self._rows,
                 [(a, b, c) for a, b, c in self._rows.all("SELECT lease, scope, meter FROM leases WHERE boot = ?", (boot,))],
             )
+
+    def seen(self, machine: str, boots: Collection[str]) -> None:
+        """Notes that these workers of a machine live."""
+        rows, upsert = self._rows, "ON CONFLICT (boot) DO UPDATE SET machine = excluded.machine, seen = excluded.seen"
+        with rows.writing():
+            now = rows.now()
+            rows.many(f"INSERT INTO workers VALUES (?,?,?) {upsert}", [(boot, machine, now) for boot in sorted(boots)])
+
+    def machines(self) -> list[Machine]:
+        """The machines that share the ledger, with what they hold; of one machine alone nothing is noted."""
+        held = "SELECT boot FROM running UNION ALL SELECT boot FROM leases"
+        found = self._rows.all(
+            "SELECT machine, max(seen), (SELECT count(*) FROM running r JOIN workers b ON b.boot = r.boot"
+            " WHERE b.machine = w.machine) FROM workers w GROUP BY machine ORDER BY machine"
+        )
+        holding = {machine for (machine,) in self._rows.all(f"SELECT machine FROM workers WHERE boot IN ({held})")}
+        return [Machine(name=name, seen=seen, attempts=count, holds=name in holding) for name, seen, count in found]
+
+    def workers(self, machine: str) -> list[str]:
+        """The workers of a machine that were not buried."""
+        return [boot for (boot,) in self._rows.all("SELECT boot FROM workers WHERE machine = ? ORDER BY boot", (machine,))]
 
     def tick(self) -> int:
         """The store's microseconds by which leases end."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,6 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from tandem.core.clock import Clock
-from tandem.core.errors import TandemError
 from tandem.core.principal import LOCAL, Principal
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import authorise
@@ -24,8 +23,6 @@ from tandem.observability.content import Subjects
 from tandem.store import rotate
 from tandem.store.sql import Sql
 from tandem.store.vault import Vault
-
-LOOK_SECONDS = 0.5
 
 
 class Sealing(Protocol):
@@ -105,7 +102,7 @@ class Rotation:
     ) -> None:
         self._home, self._vault, self._sql, self._audit, self._clock = home, vault, sql, audit, clock
         self._stores, self._environment = stores, environment
-        self._stop, self._lock = threading.Event(), threading.Lock()
+        self._lock = threading.Lock()
 
     def standing(self, by: Principal) -> Standing:
         """How it stands.
@@ -151,18 +148,6 @@ class Rotation:
                 detail = {"key": self._vault.fingerprint, "gone": before, "unreadable": left}
                 self._note(conn, LOCAL, "vault.settle", detail)
         return True
-
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Goes on with whatever is to be sealed anew, until `stop`; what fails is told and tried again."""
-        while not self._stop.wait(LOOK_SECONDS):
-            try:
-                while self.step() and not self._stop.is_set():
-                    pass
-            except (TandemError, OSError) as error:
-                fault(error)
-
-    def stop(self) -> None:
-        self._stop.set()
 
     def _note(self, conn: Connection, by: Principal, action: str, detail: Mapping[str, object]) -> None:
         self._audit.append(conn, actor=by.name, action=action, subject="vault/master", team=by.team, detail=detail)

@@ -30,7 +30,6 @@ from tandem.monitoring.window import asked, replies
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Seen, Traces
 
-LOOK_SECONDS = 2.0
 AGAIN_SECONDS = 60.0
 """After a check that failed, until the next one of the same Monitor."""
 KINDS = {"drift": "predict", "scores": "chat"}
@@ -82,7 +81,6 @@ class Watch:
         self._traces, self._subjects, self._current, self._clock = traces, subjects, current, clock
         self._lake, self._judge, self._sample = lake, judge, sample
         self._turn = threading.Lock()  # one check at a time: its child holds a window in memory
-        self._stop = threading.Event()
         self._resting: dict[str, float] = {}
 
     def add(self, monitor: Monitor, *, by: Principal) -> Monitor:
@@ -298,20 +296,6 @@ class Watch:
             return None
         newer = self._retraining.lineage(_target(self._endpoint(monitor))).newer
         return "new-data" if newer is not None and newer != standing.acted_on else None
-
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Checks what is due until `stop`; what fails is told once and tried again."""
-        told = ""
-        while not self._stop.wait(LOOK_SECONDS):
-            try:
-                self.step()
-            except TandemError as error:
-                if str(error) != told:
-                    told = str(error)
-                    fault(error)
-
-    def stop(self) -> None:
-        self._stop.set()
 
 
 def _target(endpoint: Endpoint) -> str:

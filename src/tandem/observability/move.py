@@ -30,6 +30,8 @@ from tandem.observability.traces import Entry, Traces
 READ_BYTES = 4 * 1024 * 1024
 IDLE_SECONDS = 0.1
 UPKEEP_SECONDS = 3600.0
+SEEN_SECONDS = 5.0
+"""How often the others are told that a machine's workers live."""
 DAY_MICROS = 86_400 * MICROS
 LOCK = "move.lock"
 """Held for the length of a pass, so that a backup sees trace store and books at one moment between two passes."""
@@ -90,6 +92,8 @@ class Books(Protocol):
     def prune(self, before: int) -> int: ...
     def tick(self) -> int: ...
     def expire(self, tick: int, boots: Sequence[str]) -> None: ...
+    def seen(self, machine: str, boots: Sequence[str]) -> None: ...
+    def workers(self, machine: str) -> list[str]: ...
     def to_disk(self) -> None: ...
 
 
@@ -132,10 +136,16 @@ class Mover:
         clock: Clock,
         retention_days: int = 90,
         rules: Sequence[Rule] = (),
+        machine: str = "",
     ) -> None:
+        """
+        Args:
+            machine: its name among those that share the books; empty where it is the only one.
+        """
         self._folder, self._retention_days, self._rules = folder, retention_days, rules
         self._traces, self._subjects, self._books, self._vault, self._clock = traces, subjects, books, vault, clock
         self._seals: dict[str, SegmentSeal] = {}
+        self._machine, self._told = machine, float("-inf")
         self._stop, self._turn = threading.Event(), threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -152,6 +162,7 @@ class Mover:
         for boot in dead:  # before anything is written: what it kept free may be the only room there is
             reserve_of(self._folder, boot).unlink(missing_ok=True)
         expiry = self._books.tick()  # before reading: what was begun under a lease that ends by now is in what we read
+        self._live(boots - dead)
         moved = 0
         for path in segments:
             moved += self._segment(path, offsets.get(path.stem, 0))
@@ -267,6 +278,25 @@ class Mover:
         named = trace if trace.subject is None else replace(trace, subject=identifier)
         return Entry(trace=named, subject=identifier, sealed=sealed)
 
+    def _live(self, boots: set[str]) -> None:
+        """Tells the others that these workers live, every few seconds."""
+        now = self._clock.monotonic()
+        if self._machine and boots and now - self._told >= SEEN_SECONDS:
+            self._books.seen(self._machine, sorted(boots))
+            self._told = now
+
+    def let_go(self, machine: str) -> int:
+        """Books what another machine has begun and never told the end of, at its reservations, and frees what it holds.
+
+        Returns:
+            How many attempts that were.
+
+        Raises:
+            Unavailable: a store cannot be written; what is left can be done again.
+        """
+        with self._turn, between_passes(self._folder):
+            return sum([self._end(boot) for boot in self._books.workers(machine)])
+
     def _is_dead(self, boot: str) -> bool:
         try:
             lock = os.open(self._folder / f"{boot}.lock", os.O_RDWR)
@@ -281,7 +311,16 @@ class Mover:
         return True
 
     def _bury(self, boot: str, segments: Sequence[Path]) -> None:
-        """Books what a dead worker left open, at the reservation, and frees its leases."""
+        """Ends a dead worker and deletes its journal."""
+        self._end(boot)
+        for path in segments:
+            path.unlink(missing_ok=True)
+            self._books.forget(path.stem)
+            self._seals.pop(path.stem, None)
+        (self._folder / f"{boot}.lock").unlink(missing_ok=True)
+
+    def _end(self, boot: str) -> int:
+        """Books what a dead worker left open, at the reservation, and frees its leases; returns how many attempts that were."""
         now = self._clock.now()
         left = self._books.open_attempts(boot)
         ended = [
@@ -308,11 +347,7 @@ class Mover:
             self._traces.store(lost, [(record.trace, record.attempt, record.scopes) for record in ended])
             self._books.post(Batch(begun=[], ended=ended, offsets={}, boots={}))
         self._books.bury(boot)
-        for path in segments:
-            path.unlink(missing_ok=True)
-            self._books.forget(path.stem)
-            self._seals.pop(path.stem, None)
-        (self._folder / f"{boot}.lock").unlink(missing_ok=True)
+        return len(ended)
 
     def _drop_finished(self, segments: Sequence[Path], dead: set[str]) -> None:
         """Deletes segments of living workers that were rotated away and read to their end."""

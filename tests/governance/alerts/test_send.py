@@ -17,6 +17,7 @@ from tandem.governance.alerts.fake import Fake
 from tandem.governance.alerts.send import Courier
 from tandem.governance.keys import Keys
 from tandem.governance.repo import Entry, Standing
+from tandem.jobs.rounds import Rounds
 
 DAY = 86_400
 OTHER = "https://other.example.org/x"
@@ -290,13 +291,29 @@ def test_a_bug_in_one_delivery_is_tried_again_later_and_stops_nobody(place: Plac
     assert standing(place).error == "unforeseen"
 
 
+def test_what_another_machine_has_delivered_meanwhile_is_not_delivered_again(place: Place) -> None:
+    place.put()
+    first, second = place.fresh(), place.fresh()
+    first.step()
+    place.deed()
+    second.step()  # on duty while the first was not
+    assert len(place.told()) == 1
+    first.step()
+    assert len(place.told()) == 1
+    place.deed()
+    first.step()
+    assert len(place.told()) == 2
+
+
 def test_it_runs_until_it_is_told_to_stop(place: Place) -> None:
     place.put()
     courier = Courier(place.alerts, place.clock)
-    thread = threading.Thread(target=courier.run, args=(lambda error: None,))
+    rounds = Rounds(courier.step, 0.02)
+    thread = threading.Thread(target=rounds.run, args=(lambda error: None,))
     thread.start()
     place.deed()
     until(lambda: len(place.told()) == 1)
+    rounds.stop()
     courier.stop()
     thread.join(5)
     assert not thread.is_alive()

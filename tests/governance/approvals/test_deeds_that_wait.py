@@ -15,7 +15,6 @@ from tandem.core.principal import Role
 from tandem.governance.approvals import budgets
 from tandem.governance.approvals.check import check_approval
 from tandem.governance.approvals.keys import ask_key, broad
-from tandem.governance.approvals.requests import Requests
 from tandem.governance.authorise import ALL
 
 ADA, BEN, CAT = person("ada"), person("ben"), person("cat")
@@ -288,15 +287,3 @@ def test_a_rule_that_makes_no_sense_is_refused(rule: Approval, field: str | None
     with pytest.raises(Invalid) as caught:
         check_approval(rule)
     assert field is None or caught.value.field == field
-
-
-def test_the_sweeper_stops_and_tells_what_fails(place: Place) -> None:
-    class Away(Requests):
-        def sweep(self) -> None:
-            self.stop()
-            raise OSError("the disk is away")
-
-    told: list[BaseException] = []
-    away = Away(place.sql, place.audit, place.clock, place.approvals, {})
-    away.run(told.append)
-    assert [str(error) for error in told] == ["the disk is away"]

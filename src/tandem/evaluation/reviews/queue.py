@@ -6,15 +6,14 @@ judged by what the trace store keeps of it; nothing is copied, so a review ends 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 import msgspec
 
 from tandem.core.clock import MICROS, Clock
-from tandem.core.errors import Conflict, Invalid, NotFound, TandemError
+from tandem.core.errors import Conflict, Invalid, NotFound
 from tandem.core.principal import Principal
 from tandem.core.review import Review, Said
 from tandem.core.score import Score
@@ -28,7 +27,6 @@ from tandem.observability.traces import Seen, Traces
 KINDS = frozenset({"chat", "predict", "decide"})
 """What a person can judge; a vector is none of it."""
 HOLD_SECONDS = 600
-LOOK_SECONDS = 1.0
 UPKEEP_SECONDS = 3600.0
 BATCH = 500
 WORDS = 20_000
@@ -60,7 +58,7 @@ class Queue:
         """
         self.reviews = reviews
         self._traces, self._subjects, self._clock, self._days = traces, subjects, clock, retention_days
-        self._stop = threading.Event()
+        self._due = 0.0
 
     # --- in
 
@@ -208,26 +206,18 @@ class Queue:
             done += 1
         return done
 
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Does so until `stop`: the last two days at once, all others and what is too old every hour."""
-        told, due = "", 0.0
-        while not self._stop.is_set():
-            try:
-                days = self._traces.days()
-                if self._clock.monotonic() >= due:
-                    self.reviews.forget(self._clock.now() - self._days * DAY_MICROS)
-                    self.step(days)
-                    due = self._clock.monotonic() + UPKEEP_SECONDS
-                self.step(days[:2])
-                told = ""
-            except TandemError as error:
-                if str(error) != told:
-                    told = str(error)
-                    fault(error)
-            self._stop.wait(LOOK_SECONDS)
+    def look(self) -> None:
+        """One round: the last two days at once, all others and what is too old every hour.
 
-    def stop(self) -> None:
-        self._stop.set()
+        Raises:
+            Unavailable: as `step`.
+        """
+        days = self._traces.days()
+        if self._clock.monotonic() >= self._due:
+            self.reviews.forget(self._clock.now() - self._days * DAY_MICROS)
+            self.step(days)
+            self._due = self._clock.monotonic() + UPKEEP_SECONDS
+        self.step(days[:2])
 
 
 def _scored(review: Review) -> Score:

@@ -7,8 +7,6 @@ the next one takes its place, so that a price does not change from call to call.
 from __future__ import annotations
 
 import re
-import sqlite3
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,15 +15,12 @@ import httpx2
 
 from tandem.core.clock import MICROS, Clock
 from tandem.core.endpoint import Provider
-from tandem.core.errors import TandemError
 from tandem.gateway.pricing.repo import Throughput, Throughputs
 from tandem.gateway.repo import Routes
 from tandem.governance.authorise import ALL
 from tandem.observability.attempts import Tried, tried
 from tandem.observability.traces import Traces
 
-EVERY = 30.0
-"""Seconds between two looks at a counter."""
 KEEP = 3_600 * MICROS
 AGAIN = 600 * MICROS
 """Traces that told too little are read again after so long."""
@@ -106,27 +101,11 @@ class Meters:
 
     def __init__(self, table: Routes, kept: Throughputs, traces: Traces, clock: Clock, fetch: Fetch = fetch) -> None:
         self._table, self._kept, self._traces, self._clock, self._fetch = table, kept, traces, clock, fetch
-        self._stop = threading.Event()
         self._before: dict[str, Counters] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         """Provider → tokens and microseconds of it busy, since its figure was kept."""
         self._read: dict[str, int] = {}
         """Provider → when its traces were read last."""
-
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Looks until `stop`; what fails is told once and tried again."""
-        told = ""
-        while not self._stop.wait(EVERY):
-            try:
-                self.step()
-                told = ""
-            except (TandemError, OSError, sqlite3.Error) as error:
-                if str(error) != told:
-                    told = str(error)
-                    fault(error)
-
-    def stop(self) -> None:
-        self._stop.set()
 
     def step(self) -> None:
         """One look at every machine."""

@@ -55,6 +55,7 @@ DEEDS: dict[str, Deed] = {
     "limit.drop": Deed("{actor} removed a limit of {subject}", "/budgets", "tandem limit list"),
     "limit.set": Deed("{actor} set a limit for {subject}", "/budgets", "tandem limit list"),
     "key.rotate": Deed("{actor} gave {subject} a new token", "/keys", "tandem key list"),
+    "machine.lost": Deed("{actor} let go of the machine {name}", "/audit", "tandem doctor"),
     "member.remove": Deed("{actor} took {name} out of a team", "/people", "tandem team list"),
     "member.set": Deed("{actor} gave {name} a role in a team", "/people", "tandem team list"),
     "monitor.add": Deed("{actor} made the monitor {name}", "/monitors/{name}", "tandem monitor show {name}"),

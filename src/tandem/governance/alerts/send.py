@@ -18,7 +18,6 @@ from tandem.core.errors import TandemError, Unavailable
 from tandem.governance.alerts.alerts import Alerts
 from tandem.governance.repo import Entry, KeptAlert, Standing
 
-LOOK_SECONDS = 0.5
 FIRST_SECONDS = 2.0
 """After the first failure; twice that after the next, and so on, up to …"""
 LONGEST_SECONDS = 900.0
@@ -50,18 +49,20 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
 
 
 class Courier:
-    """One per control process: `step` starts what is due, `run` steps until stopped."""
+    """One per control process: `step` starts what is due."""
 
     def __init__(
         self,
         alerts: Alerts,
         clock: Clock,
         *,
+        fault: Callable[[BaseException], None] = lambda error: None,
         draw: Callable[[], float] = random.random,
         start: Callable[[Callable[[], None]], threading.Thread | None] = in_thread,
     ) -> None:
         """
         Args:
+            fault: is told once of what fails here.
             draw: gives numbers between 0 and 1, for the jitter.
             start: runs the delivery to one alert; by default in a thread of its own.
         """
@@ -71,7 +72,7 @@ class Courier:
         self._threads: dict[str, threading.Thread] = {}
         self._guard = threading.Lock()
         self._stop = threading.Event()
-        self._fault: Callable[[BaseException], None] = lambda error: None
+        self._fault = fault
         self._told = ""
 
     def step(self) -> int:
@@ -91,7 +92,7 @@ class Courier:
             if name in busy:
                 continue
             track = self._tracks.get(name)
-            if track is None or track.etag != kept.etag:
+            if track is None or track.etag != kept.etag or track.standing.cursor < kept.standing.cursor:
                 track = self._tracks[name] = Track(kept.etag, kept.standing, kept.standing.cursor)
             if (track.looked >= head and not track.unsaved) or self._clock.monotonic() < track.due:
                 continue
@@ -103,17 +104,8 @@ class Courier:
             begun += 1
         return begun
 
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Delivers what comes until `stop`; what fails here is told once and tried again."""
-        self._fault = fault
-        while not self._stop.wait(LOOK_SECONDS):
-            try:
-                self.step()
-            except TandemError as error:
-                self._tell(error)
-
     def stop(self) -> None:
-        """Ends `run`, and gives what is under way a moment."""
+        """Begins nothing more, and gives what is under way a moment."""
         self._stop.set()
         until = time.monotonic() + LEAVE_SECONDS
         for thread in list(self._threads.values()):

@@ -6,8 +6,7 @@ meanwhile (the alias moved, the cap was changed, the rule is another): then it i
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +14,7 @@ from sqlalchemy import Connection
 
 from tandem.core.approval import Action, Approval, Request, Voice
 from tandem.core.clock import MICROS, Clock
-from tandem.core.errors import Broken, Conflict, Forbidden, NotFound, TandemError
+from tandem.core.errors import Broken, Conflict, Forbidden, NotFound
 from tandem.core.ids import new_id
 from tandem.core.principal import LOCAL, Principal
 from tandem.governance.approvals.act import Act, digest_of
@@ -25,7 +24,6 @@ from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL, Scope, authorise, scope_of
 from tandem.store.sql import Sql
 
-SWEEP_SECONDS = 2.0
 HOUR = 3600 * MICROS
 
 
@@ -53,7 +51,6 @@ class Requests:
         """
         self._sql, self._audit, self._clock, self.approvals, self._acts = sql, audit, clock, approvals, acts
         self._rows = RequestRows()
-        self._stop = threading.Event()
 
     # --- asking
 
@@ -244,17 +241,6 @@ class Requests:
         for request in waiting:
             if request.state == "performing":
                 self._finish(request)
-
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Sweeps until `stop`; what fails is told and tried again."""
-        while not self._stop.wait(SWEEP_SECONDS):
-            try:
-                self.sweep()
-            except (TandemError, OSError) as error:
-                fault(error)
-
-    def stop(self) -> None:
-        self._stop.set()
 
     def _finish(self, request: Request) -> Request:
         why = self._acts[request.does].finish(request)

@@ -13,15 +13,12 @@ and an unfinished day never causes one by being unfinished.
 from __future__ import annotations
 
 import random
-import sqlite3
 import statistics
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tandem.core.clock import Clock, iso
-from tandem.core.errors import TandemError
 from tandem.core.principal import LOCAL, Principal
 from tandem.core.window import CALENDAR, Window
 from tandem.governance.audit import Audit
@@ -45,8 +42,6 @@ STEEP = 3.5
 """Modified z-score from which a change is abnormal; the authors' own recommendation."""
 CONSISTENT, SPREAD = 0.6745, 1.253314
 """Make a median and a mean absolute deviation an estimate of a normal standard deviation."""
-EVERY = 600.0
-"""Seconds between two looks at every budget."""
 LONG: tuple[Window, ...] = (*CALENDAR, "total")
 """Windows that daily spend says something about."""
 
@@ -213,22 +208,6 @@ class Forecasts:
     def __init__(self, *, ledger: Ledger, audit: Audit, sql: Sql, clock: Clock) -> None:
         self._ledger, self._audit, self._sql, self._clock = ledger, audit, sql, clock
         self._warnings = Warnings()
-        self._stop = threading.Event()
-
-    def run(self, fault: Callable[[BaseException], None]) -> None:
-        """Warns until `stop`; what fails is told once and tried again."""
-        told = ""
-        while not self._stop.wait(EVERY):
-            try:
-                self.warn()
-                told = ""
-            except (TandemError, sqlite3.Error, OSError) as error:
-                if str(error) != told:
-                    told = str(error)
-                    fault(error)
-
-    def stop(self) -> None:
-        self._stop.set()
 
     def every(self, by: Principal) -> tuple[Forecast, ...]:
         """What becomes of every budget that `by` sees, by scope and window."""
