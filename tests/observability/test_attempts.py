@@ -77,19 +77,17 @@ def test_what_was_thinned_out_is_not_corrected(books: Office) -> None:
     (each,) = tried(books.traces, 0, 2**60)
     assert books.traces.thin(NOON + DAY, kind=None, team=None) == 1
     correct(books.traces, [righted(each, 5)])
-    with books.traces.opened("2026-08-05") as db:
-        assert db is not None
-        assert db.execute("SELECT count(*) FROM corrections").fetchone() == (0,)
+    assert books.traces.read("2026-08-05", "SELECT count(*) FROM corrections") == [(0,)]
 
 
-def test_a_day_of_an_earlier_version_tells_who_paid(books: Office) -> None:
+def test_a_day_of_an_earlier_version_tells_who_paid(books: Office, tmp_path: Path) -> None:
     books.call(used())
     books.traces.close()
-    (path,) = books.traces.folder.glob("*.db")
+    (path,) = (tmp_path / "traces").glob("*.db")
     with sqlite3.connect(path) as db:
         db.execute("ALTER TABLE attempts DROP COLUMN scopes")
         db.execute("DROP TABLE corrections")
     db.close()
-    (each,) = tried(Traces(books.traces.folder), 0, 2**60)
+    (each,) = tried(Traces(tmp_path / "traces"), 0, 2**60)
     assert each.scopes == ("org", "team/risk", "key/ci", "endpoint/assistant")
     assert each.payer == "risk"

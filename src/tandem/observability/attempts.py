@@ -1,6 +1,6 @@
 """Attempts as whoever counts money reads them: which there were, what each is booked at, and what replaced it.
 
-They lie in the day files of `traces`. It does not know what an attempt should have cost.
+They lie in the days of `traces`. It does not know what an attempt should have cost.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import msgspec
 from tandem.core.clock import MICROS, iso
 from tandem.core.trace import Attempt, Corrected
 from tandem.observability.traces import Traces, day_of
-from tandem.store.room import transaction
+from tandem.store.raw import Rows
 
 DAY = 86_400 * MICROS
 LAST = 250_000_000_000 * MICROS
 """The last moment that a date of four digits can hold, nearly."""
 PAGE = 500
 """Attempts that are read at once."""
+SHADOW = b'"tandem.route.role":"shadow"'
+"""How the record of a call says that it was one."""
 READ = (
-    "SELECT a.call, a.attempt, a.trace, a.cost, a.scopes, a.body, c.team, c.principal, c.endpoint, c.kind,"
-    ' CAST(c.body AS TEXT) LIKE \'%"tandem.route.role":"shadow"%\''
+    "SELECT a.call, a.attempt, a.trace, a.cost, a.scopes, a.body, c.team, c.principal, c.endpoint, c.kind, instr(c.body, ?) > 0"
     " FROM attempts a LEFT JOIN calls c ON c.call = a.call WHERE (a.call, a.attempt) > (?, ?) ORDER BY a.call, a.attempt LIMIT ?"
 )
 SUM = (
-    "SELECT c.team, c.endpoint, a.target, coalesce(sum(a.cost), 0), count(*), count(*) - count(a.cost)"
-    " FROM attempts a JOIN calls c ON c.call = a.call WHERE (? IS NULL OR c.team = ?) GROUP BY 1, 2, 3"
+    "SELECT c.team, c.endpoint, a.target, CAST(coalesce(sum(a.cost), 0) AS BIGINT), count(*), count(*) - count(a.cost)"
+    " FROM attempts a JOIN calls c ON c.call = a.call WHERE (CAST(? AS TEXT) IS NULL OR c.team = ?) GROUP BY 1, 2, 3"
 )
 
 
@@ -61,8 +62,7 @@ def tried(traces: Traces, since: int, until: int) -> Iterator[Tried]:
     for day in sorted(day for day in traces.days() if first <= day <= last):  # a nested call lies in the day its trace began
         at = ("", -1)
         while True:
-            with traces.opened(day) as db:
-                rows = [] if db is None else db.execute(READ, (*at, PAGE)).fetchall()
+            rows = traces.read(day, READ, (SHADOW, *at, PAGE))
             if not rows:
                 break
             at = (rows[-1][0], rows[-1][1])
@@ -94,9 +94,7 @@ def spent(traces: Traces, days: int, team: str | None) -> tuple[Spent, ...]:
     """
     sums: dict[tuple[str, str, str], list[int]] = {}
     for day in traces.days()[:days]:
-        with traces.opened(day) as db:
-            rows = [] if db is None else db.execute(SUM, (team, team)).fetchall()
-        for owner, endpoint, target, *found in rows:
+        for owner, endpoint, target, *found in traces.read(day, SUM, (team, team)):
             before = sums.setdefault((owner, endpoint, target), [0, 0, 0])
             for place, more in enumerate(found):
                 before[place] += more
@@ -117,18 +115,23 @@ def correct(traces: Traces, corrections: Sequence[Corrected]) -> None:
     for each in corrections:
         by_day.setdefault(day_of(each.trace), []).append(each)
     for day in sorted(by_day):
-        with traces.opened(day) as db:
-            if db is None:
-                continue
-            with transaction(db, "The trace store"):
+        with traces.writing(day) as rows:
+            if rows is not None:
                 for each in by_day[day]:
-                    key = (each.call, each.attempt)
-                    if not db.execute("UPDATE attempts SET cost = ? WHERE call = ? AND attempt = ?", (each.cost, *key)).rowcount:
-                        continue  # thinned out meanwhile
-                    before = db.execute("SELECT body FROM corrections WHERE call = ? AND attempt = ?", key).fetchone()
-                    first = each.booked if before is None else msgspec.json.decode(before[0], type=Corrected).booked
-                    body = msgspec.json.encode(replace(each, booked=first))
-                    db.execute("INSERT OR REPLACE INTO corrections VALUES (?,?,?,?)", (*key, each.trace, body))
+                    _correct(rows, each)
+
+
+def _correct(rows: Rows, each: Corrected) -> None:
+    key = (each.call, each.attempt)
+    if not rows.run("UPDATE attempts SET cost = ? WHERE call = ? AND attempt = ?", (each.cost, *key)):
+        return  # thinned out meanwhile
+    before = rows.one("SELECT body FROM corrections WHERE call = ? AND attempt = ?", key)
+    first = each.booked if before is None else msgspec.json.decode(before[0], type=Corrected).booked
+    rows.run(
+        "INSERT INTO corrections VALUES (?,?,?,?) ON CONFLICT (call, attempt)"
+        " DO UPDATE SET trace = excluded.trace, body = excluded.body",
+        (*key, each.trace, msgspec.json.encode(replace(each, booked=first))),
+    )
 
 
 def _tried(row: Sequence[Any], attempt: Attempt) -> Tried:

@@ -3,7 +3,8 @@
 A subject is the end user that a call names, else the calling principal. Records know it by a random
 `sub_…` alone; what that stands for, and the key of the content, are one row here, sealed under the
 platform's master key. Deleting the row makes every copy of the content unreadable and every record
-nameless, wherever it lies: nothing but this row leads from one to the other.
+nameless, wherever it lies: nothing but this row leads from one to the other. Rows lie in an SQLite file
+or on a PostgreSQL server.
 
 Copies of the rows are written beside backups, which hold none themselves, and again after each erasure.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 import hmac
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,10 +23,11 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tandem.core.clock import MICROS
+from tandem.core.clock import MICROS, SystemClock
 from tandem.core.errors import Broken
 from tandem.core.ids import new_id
-from tandem.store.room import transaction, translated
+from tandem.core.secret import Secret
+from tandem.store.raw import PostgresRows, Row, Rows, SqliteRows, tables
 
 NONCE = 12
 KEY_BYTES = 32
@@ -37,17 +38,18 @@ REMEMBERED = 7 * 86_400 * MICROS
 """How long it is known that somebody was erased: longer than any call that was under way then can last."""
 
 SCHEMA = """
-PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA busy_timeout=10000;
 CREATE TABLE IF NOT EXISTS people (
     id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL, made_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erased (digest BLOB PRIMARY KEY, id TEXT NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erasures (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL) STRICT;
-INSERT OR IGNORE INTO erasures VALUES (1, 0);
+INSERT INTO erasures VALUES (1, 0) ON CONFLICT DO NOTHING;
 CREATE TABLE IF NOT EXISTS copies (
     path TEXT PRIMARY KEY, backup TEXT NOT NULL, at INTEGER NOT NULL, erasures INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+PEOPLE = ("people",)
+FOUND = "SELECT id, sealed, NULL FROM people WHERE digest = ? UNION ALL SELECT id, NULL, at FROM erased WHERE digest = ?"
 
 
 class Vault(Protocol):
@@ -88,15 +90,30 @@ class Copy:
 
 
 class Subjects:
-    """The keys and names of the subjects; written by the control process, and by a backup that notes where it lies."""
+    """The keys and names of the subjects. Safe for several threads; several processes share file or server."""
 
-    def __init__(self, path: Path, vault: Vault) -> None:
-        self._path, self._vault = path, vault
-        self._pepper = vault.derive("subjects")
-        self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.executescript(SCHEMA)
-        self._adopt()
+    def __init__(self, place: Path | Secret, vault: Vault) -> None:
+        """Opens the keys, and makes their tables where there are none.
+
+        Args:
+            place: a file, or the URL of a PostgreSQL database, where they lie in the schema `subjects`.
+
+        Raises:
+            Unavailable: the store is full or away.
+        """
+        self._vault, self._pepper = vault, vault.derive("subjects")
+        server = isinstance(place, Secret)
+        self._where = ""
+        if isinstance(place, Secret):
+            self._rows: Rows = PostgresRows(place, WHAT, schema="subjects")
+            self._where = " of this machine; the one that wrote it writes it again within the hour"
+        else:
+            self._rows = SqliteRows(place, SystemClock(), WHAT, thorough=True)
+        with self._rows.writing():
+            for statement in tables(SCHEMA, server=server):
+                self._rows.run(statement)
+        if not server:
+            self._adopt()
 
     def keep(self, name: str, content: bytes, *, begun: int, now: int) -> tuple[str, bytes]:
         """How records call this subject, and the content under its key, which is made when there is none.
@@ -110,20 +127,14 @@ class Subjects:
             The `sub_…` and the sealed content, empty when nothing is kept.
 
         Raises:
-            Unavailable: the disk is full.
+            Unavailable: the store is full or away.
         """
-        digest = self._digest(name)
-        with self._lock:
-            row = self._db.execute("SELECT id, at FROM erased WHERE digest = ?", (digest,)).fetchone()
-            if row is not None and begun <= row[1]:
-                return str(row[0]), b""
-            identifier, key = self._row(digest) or self._make(name, digest, now)
-        return identifier, _seal(key, identifier, content) if content else b""
+        identifier, key = self._known(self._digest(name), begun) or self._made(name, begun, now)
+        return identifier, _seal(key, identifier, content) if content and key else b""
 
     def open(self, identifier: str, sealed: bytes) -> bytes | None:
         """The content, or None when the subject was erased."""
-        with self._lock:
-            row = self._db.execute("SELECT sealed FROM people WHERE id = ?", (identifier,)).fetchone()
+        row = self._rows.one("SELECT sealed FROM people WHERE id = ?", (identifier,))
         if row is None:
             return None
         key = self._vault.open("subject", row[0], identifier.encode())[:KEY_BYTES]
@@ -138,17 +149,18 @@ class Subjects:
         Args:
             begun: as `keep`; None means now. Empty comes back when nothing is kept.
         """
-        identifier, sealed = self.keep(name, content, begun=now if begun is None else begun, now=now)
-        return identifier.encode() + b":" + sealed if sealed else b""
+        begun = now if begun is None else begun
+        return _piece(*(self._known(self._digest(name), begun) or self._made(name, begun, now)), content)
 
     def seal_all(self, contents: Sequence[tuple[str, bytes]], now: int) -> tuple[bytes, ...]:
         """As `seal`, for (subject, content) pairs by the thousand: new subjects are written in one transaction.
 
         Raises:
-            Unavailable: the disk is full; no subject was made.
+            Unavailable: the store is full or away; no subject was made.
         """
-        with self._lock, transaction(self._db, WHAT):
-            return tuple([self.seal(name, content, now) for name, content in contents])
+        with self._rows.writing():
+            keys = {name: self._kept(name, now, now) for name in {name for name, _ in contents}}
+        return tuple(_piece(*keys[name], content) for name, content in contents)
 
     def unseal(self, piece: bytes) -> bytes | None:
         """What `seal` was given, or None when its subject was erased."""
@@ -157,64 +169,75 @@ class Subjects:
 
     def name(self, identifier: str) -> str | None:
         """Whom a `sub_…` stands for; None when the subject was erased."""
-        with self._lock:
-            row = self._db.execute("SELECT sealed FROM people WHERE id = ?", (identifier,)).fetchone()
+        row = self._rows.one("SELECT sealed FROM people WHERE id = ?", (identifier,))
         return None if row is None else self._vault.open("subject", row[0], identifier.encode())[KEY_BYTES:].decode()
 
     def find(self, name: str) -> str | None:
         """The `sub_…` of a subject that is known here, or was erased lately."""
         digest = self._digest(name)
-        with self._lock:
-            for table in ("people", "erased"):
-                row = self._db.execute(f"SELECT id FROM {table} WHERE digest = ?", (digest,)).fetchone()
-                if row is not None:
-                    return str(row[0])
+        for table in ("people", "erased"):
+            row = self._rows.one(f"SELECT id FROM {table} WHERE digest = ?", (digest,))
+            if row is not None:
+                return str(row[0])
         return None
 
     def erase(self, name: str, now: int) -> bool:
         """Deletes the subject's row for good; True when there was one.
 
-        When it returns, no page of the file and of its write-ahead log holds the row any more.
+        When it returns, no page of the file and of its write-ahead log holds the row any more. On a server, the files of
+        the table do not, unless a transaction from before the erasure is still open: they lose it with the next one. What
+        the server writes beside its tables keeps the row longer, and nobody reads it there without the master key, under
+        which it is sealed: its write-ahead log until that is recycled (with the default settings within some checkpoints,
+        later where a slot or a slow standby holds it back), and archived logs, base backups and dumps for as long as you
+        keep them.
+
+        Raises:
+            Unavailable: the store is full or away, or somebody reads all keys; ask again, it may be done in part.
         """
         digest = self._digest(name)
-        with self._lock:
-            with transaction(self._db, WHAT):
-                row = self._db.execute("DELETE FROM people WHERE digest = ? RETURNING id", (digest,)).fetchone()
-                if row is not None:
-                    self._db.execute("INSERT OR REPLACE INTO erased VALUES (?, ?, ?)", (digest, row[0], now))
-                    self._db.execute("UPDATE erasures SET count = count + 1")
-            self._wipe()
+        with self._rows.writing():
+            row = self._rows.one("DELETE FROM people WHERE digest = ? RETURNING id", (digest,))
+            if row is not None:
+                self._rows.run(
+                    "INSERT INTO erased VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET id = excluded.id, at = excluded.at",
+                    (digest, row[0], now),
+                )
+                self._rows.run("UPDATE erasures SET count = count + 1")
+        self._rows.wipe(PEOPLE)
         return row is not None
 
     def note(self, path: Path, backup: Path, now: int) -> None:
         """Writes a copy of the keys to `path`, beside `backup`, and remembers it for the next erasure.
 
         Raises:
-            Unavailable: the disk is full.
+            Unavailable: the store is full or away.
             OSError: the copy cannot be written.
         """
-        with self._lock, transaction(self._db, WHAT):
-            self._db.execute(
-                "INSERT OR REPLACE INTO copies VALUES (?, ?, ?, (SELECT count FROM erasures))", (str(path), str(backup), now)
+        with self._rows.writing():
+            self._rows.run(
+                "INSERT INTO copies VALUES (?, ?, ?, (SELECT count FROM erasures)) ON CONFLICT (path)"
+                " DO UPDATE SET backup = excluded.backup, at = excluded.at, erasures = excluded.erasures",
+                (str(path), str(backup), now),
             )
         self._copy(path)
 
     def refresh(self, now: int) -> Sequence[Copy]:
-        """Writes the copies again that still hold what was erased since, and returns every copy that is known."""
-        with self._lock:
-            with transaction(self._db, WHAT):
-                self._db.execute("DELETE FROM erased WHERE at < ?", (now - REMEMBERED,))
-            (count,) = self._db.execute("SELECT count FROM erasures").fetchone()
-            rows = self._db.execute("SELECT path, backup, at, erasures FROM copies ORDER BY path").fetchall()
-            return [
-                Copy(path=path, backup=backup, at=at, fault=self._again(Path(path), count) if known < count else "")
-                for path, backup, at, known in rows
-            ]
+        """Writes the copies again that still hold what was erased since, and returns every copy that is known.
+
+        A copy on the disk of another machine is written again by that machine, within the hour.
+        """
+        with self._rows.writing():
+            self._rows.run("DELETE FROM erased WHERE at < ?", (now - REMEMBERED,))
+        ((count,),) = self._rows.all("SELECT count FROM erasures")  # before any copy is written: one that is newer is no harm
+        rows = self._rows.all("SELECT path, backup, at, erasures FROM copies ORDER BY path")
+        return [
+            Copy(path=path, backup=backup, at=at, fault=self._again(Path(path), count) if known < count else "")
+            for path, backup, at, known in rows
+        ]
 
     def copies(self) -> Sequence[Copy]:
         """Every copy that is known, and which of them are behind."""
-        with self._lock:
-            rows = self._db.execute("SELECT path, backup, at, erasures = (SELECT count FROM erasures) FROM copies").fetchall()
+        rows = self._rows.all("SELECT path, backup, at, erasures = (SELECT count FROM erasures) FROM copies")
         return [
             Copy(path=path, backup=backup, at=at, fault="" if whole else "It was not rewritten since the last erasure.")
             for path, backup, at, whole in rows
@@ -239,95 +262,119 @@ class Subjects:
         """Seals keys of subjects anew under the present master key, `limit` in one transaction; returns how many.
 
         Raises:
-            Unavailable: the disk is full.
+            Unavailable: the store is full or away.
         """
         done = 0
-        with self._lock, transaction(self._db, WHAT):
+        with self._rows.writing():
             for identifier, sealed in self._stale():
                 try:
                     again = self._vault.anew("subject", sealed, identifier.encode())
                 except Broken:  # damaged: it says so when somebody asks for its content
                     continue
-                self._db.execute("UPDATE people SET sealed = ? WHERE id = ?", (again, identifier))
+                self._rows.run("UPDATE people SET sealed = ? WHERE id = ?", (again, identifier))
                 done += 1
                 if done >= limit:
                     break
         return done
 
     def forget_old_keys(self) -> None:
-        """Leaves no page of the file that holds what was sealed anew as it was before."""
-        with self._lock:
-            self._wipe()
-
-    def _stale(self) -> Iterator[tuple[str, bytes]]:
-        after = ""
-        while True:
-            with self._lock:
-                query = "SELECT id, sealed FROM people WHERE id > ? ORDER BY id LIMIT ?"
-                rows = self._db.execute(query, (after, RESEALED)).fetchall()
-            yield from ((identifier, sealed) for identifier, sealed in rows if self._vault.stale(sealed))
-            if len(rows) < RESEALED:
-                return
-            after = rows[-1][0]
+        """Leaves nothing in the files of the keys of what was sealed anew as it was before; `erase` says what a server keeps."""
+        self._rows.wipe(PEOPLE)
 
     def close(self) -> None:
-        self._db.close()
+        self._rows.close()
+
+    def _stale(self) -> Iterator[tuple[str, bytes]]:
+        for page in self._pages():
+            yield from ((row[0], row[2]) for row in page if self._vault.stale(row[2]))
+
+    def _pages(self) -> Iterator[list[Row]]:
+        """All rows of `people`, by id."""
+        after = ""
+        while rows := self._rows.all("SELECT * FROM people WHERE id > ? ORDER BY id LIMIT ?", (after, RESEALED)):
+            yield rows
+            after = rows[-1][0]
 
     def _digest(self, name: str) -> bytes:
         return hmac.digest(self._pepper, name.encode(errors="surrogatepass"), "sha256")
 
     def _row(self, digest: bytes) -> tuple[str, bytes] | None:
-        row = self._db.execute("SELECT id, sealed FROM people WHERE digest = ?", (digest,)).fetchone()
-        return None if row is None else (row[0], self._vault.open("subject", row[1], row[0].encode())[:KEY_BYTES])
+        row = self._rows.one("SELECT id, sealed FROM people WHERE digest = ?", (digest,))
+        return None if row is None else (row[0], self._key(row[0], row[1]))
 
-    def _make(self, name: str, digest: bytes, now: int, key: bytes | None = None) -> tuple[str, bytes]:
-        identifier, key = new_id("sub"), key or os.urandom(KEY_BYTES)
+    def _key(self, identifier: str, sealed: bytes) -> bytes:
+        return self._vault.open("subject", sealed, identifier.encode())[:KEY_BYTES]
+
+    def _known(self, digest: bytes, begun: int) -> tuple[str, bytes] | None:
+        """The subject and its key; an empty key where it was erased after `begun`; None where it has to be made."""
+        known = None
+        for identifier, sealed, at in self._rows.all(FOUND, (digest, digest)):
+            if at is not None and begun <= at:
+                return identifier, b""
+            if sealed is not None:
+                known = identifier, self._key(identifier, sealed)
+        return known
+
+    def _made(self, name: str, begun: int, now: int) -> tuple[str, bytes]:
+        with self._rows.writing():
+            return self._kept(name, begun, now)
+
+    def _kept(self, name: str, begun: int, now: int) -> tuple[str, bytes]:
+        """As `_known`; made where nobody else was faster. Only inside `writing`, so that one key wins."""
+        digest = self._digest(name)
+        return self._known(digest, begun) or self._make(name, digest, now, os.urandom(KEY_BYTES))
+
+    def _make(self, name: str, digest: bytes, now: int, key: bytes) -> tuple[str, bytes]:
+        identifier = new_id("sub")
         sealed = self._vault.seal("subject", key + name.encode(errors="replace"), identifier.encode())
-        with translated(WHAT):
-            self._db.execute("INSERT INTO people VALUES (?, ?, ?, ?)", (identifier, digest, sealed, now))
+        self._rows.run("INSERT INTO people VALUES (?, ?, ?, ?)", (identifier, digest, sealed, now))
         return identifier, key
 
     def _again(self, path: Path, count: int) -> str:
         try:
             if not path.exists():
-                return f"There is no {path.name} in {path.parent}; if it was moved, delete it there."
+                return f"There is no {path.name} in {path.parent}{self._where}; if it was moved, delete it there."
             self._copy(path)
         except OSError as error:
             return f"It cannot be written: {error.strerror or error}."
-        with transaction(self._db, WHAT):
-            self._db.execute("UPDATE copies SET erasures = ? WHERE path = ?", (count, str(path)))
+        with self._rows.writing():
+            self._rows.run("UPDATE copies SET erasures = ? WHERE path = ?", (count, str(path)))
         return ""
 
     def _copy(self, path: Path) -> None:
+        """An SQLite file of the keys as they are now, wherever they lie: a restored home opens it as its own."""
         part = path.with_name(f".{path.name}.part")
         part.unlink(missing_ok=True)
-        with self._lock:
+        part.touch(mode=0o600)
+        with self._rows.writing():
             try:
-                self._db.execute("VACUUM INTO ?", (str(part),))
+                self._fill(part)
             except sqlite3.Error as error:
                 raise OSError(f"{path}: {error}") from error
-        part.chmod(0o600)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
 
-    def _wipe(self) -> None:
-        """Leaves nothing of deleted rows in free pages, in the gaps of pages and in the write-ahead log."""
-        with translated(WHAT):
-            self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _fill(self, path: Path) -> None:
+        with closing(sqlite3.connect(path)) as copy:
+            copy.executescript(f"PRAGMA journal_mode=OFF; {SCHEMA} DELETE FROM erasures;")
+            for page in self._pages():
+                copy.executemany("INSERT INTO people VALUES (?, ?, ?, ?)", page)
+            for table, marks in (("erased", "?, ?, ?"), ("erasures", "?, ?"), ("copies", "?, ?, ?, ?")):
+                copy.executemany(f"INSERT INTO {table} VALUES ({marks})", self._rows.all(f"SELECT * FROM {table}"))
+            copy.commit()
 
     def _adopt(self) -> None:
         """Takes over the rows of an earlier version, which held names in the clear."""
-        if self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'subjects'").fetchone() is None:
+        if self._rows.one("SELECT 1 FROM sqlite_master WHERE name = 'subjects'") is None:
             return
-        with transaction(self._db, WHAT):
-            for name, sealed, made_at in self._db.execute("SELECT subject, key, made_at FROM subjects").fetchall():
+        with self._rows.writing():
+            for name, sealed, made_at in self._rows.all("SELECT subject, key, made_at FROM subjects"):
                 digest = self._digest(name)
                 if self._row(digest) is None:
                     self._make(name, digest, made_at, self._vault.open("subject", sealed, name.encode()))
-            self._db.execute("DROP TABLE subjects")
-        self._wipe()
+            self._rows.run("DROP TABLE subjects")
+        self._rows.wipe(PEOPLE)
 
 
 def copy_of_keys(path: Path) -> int:
@@ -343,3 +390,7 @@ def copy_of_keys(path: Path) -> int:
 def _seal(key: bytes, identifier: str, content: bytes) -> bytes:
     nonce = os.urandom(NONCE)
     return nonce + AESGCM(key).encrypt(nonce, content, identifier.encode())
+
+
+def _piece(identifier: str, key: bytes, content: bytes) -> bytes:
+    return identifier.encode() + b":" + _seal(key, identifier, content) if content and key else b""

@@ -10,10 +10,10 @@ from tandem.core.trace import Trace
 from tandem.observability.traces import Seen, Traces
 
 PAGE = 100
-COUNT = "SELECT count(*) FROM calls WHERE kind = ? AND (? IS NULL OR team = ?) AND start >= ?"
+COUNT = "SELECT count(*) FROM calls WHERE kind = ? AND (CAST(? AS TEXT) IS NULL OR team = ?) AND start >= ?"
 READ = (
     "SELECT c.start, c.call, c.body, k.subject, k.sealed FROM calls c LEFT JOIN content k ON k.call = c.call"
-    " WHERE c.kind = ? AND (? IS NULL OR c.team = ?) AND c.start >= ? AND (c.start, c.call) > (?, ?)"
+    " WHERE c.kind = ? AND (CAST(? AS TEXT) IS NULL OR c.team = ?) AND c.start >= ? AND (c.start, c.call) > (?, ?)"
     " ORDER BY c.start, c.call LIMIT ?"
 )
 
@@ -28,8 +28,7 @@ def traffic(traces: Traces, *, kind: str, team: str | None, since: int, most: in
     """
     days, found = [], 0
     for day in traces.days():  # newest first
-        with traces.opened(day) as db:
-            count = 0 if db is None else int(db.execute(COUNT, (kind, team, team, since)).fetchone()[0])
+        count = sum(number for (number,) in traces.read(day, COUNT, (kind, team, team, since)))
         if count:
             days.append(day)
             found += count
@@ -39,8 +38,7 @@ def traffic(traces: Traces, *, kind: str, team: str | None, since: int, most: in
     for day in reversed(days):
         at = (-1, "")
         while True:
-            with traces.opened(day) as db:
-                rows = [] if db is None else db.execute(READ, (kind, team, team, since, *at, PAGE)).fetchall()
+            rows = traces.read(day, READ, (kind, team, team, since, *at, PAGE))
             if not rows:
                 break
             at = (rows[-1][0], rows[-1][1])

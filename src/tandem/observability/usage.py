@@ -1,22 +1,18 @@
 """Who used which endpoint, asset and document, and when: asked of the traces without opening any content.
 
-It reads the day files beside the mover, on connections of its own, so that a long search holds nobody up.
+It reads beside the mover, on connections of its own, so that a long search holds nobody up.
 """
 
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
 from tandem.core.trace import Trace
 from tandem.observability.traces import Traces
-from tandem.store.room import translated
 from tandem.store.search import document_id
 
 PAGE = 200
@@ -97,7 +93,7 @@ class Usages:
         for day in self._traces.days():
             last = before
             while True:
-                rows = _read(self._traces.folder / f"traces-{day}.db", wanted, last)
+                rows = self._traces.aside(day, *_asked(wanted, last))
                 for _, _, body in rows:
                     use = _use(msgspec.json.decode(body, type=Trace))
                     if _fits(use, wanted):
@@ -107,17 +103,17 @@ class Usages:
                 last = (rows[-1][0], rows[-1][1])
 
 
-def _read(path: Path, wanted: Wanted, before: tuple[int, str] | None) -> list[tuple[int, str, bytes]]:
-    """A page of one day; empty where the day has left meanwhile."""
-    clauses, values = ["1"], list[object]()
+def _asked(wanted: Wanted, before: tuple[int, str] | None) -> tuple[str, list[object]]:
+    """The statement that reads a page of one day, and its values."""
+    clauses, values = ["1 = 1"], list[object]()
     for clause, value in (
         ("team = ?", wanted.team),
         ("principal = ?", wanted.principal),
         ("endpoint = ?", wanted.endpoint),
         ("start >= ?", wanted.since),
         ("start <= ?", wanted.until),
-        ("instr(body, ?)", None if wanted.asset is None else _written(wanted.asset)),
-        ("instr(body, ?)", None if wanted.document is None else _written(_document(wanted.document))),
+        ("instr(body, ?) > 0", None if wanted.asset is None else _written(wanted.asset)),
+        ("instr(body, ?) > 0", None if wanted.document is None else _written(_document(wanted.document))),
     ):
         if value is not None:
             clauses.append(clause)
@@ -125,11 +121,7 @@ def _read(path: Path, wanted: Wanted, before: tuple[int, str] | None) -> list[tu
     if before is not None:
         clauses.append("(start, call) < (?, ?)")
         values += before
-    sql = f"SELECT {COLUMNS} FROM calls WHERE {' AND '.join(clauses)} ORDER BY start DESC, call DESC LIMIT {PAGE}"
-    if not path.exists():
-        return []
-    with translated("The trace store"), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
-        return db.execute(sql, values).fetchall()
+    return f"SELECT {COLUMNS} FROM calls WHERE {' AND '.join(clauses)} ORDER BY start DESC, call DESC LIMIT {PAGE}", values
 
 
 def _document(name: str) -> str:
