@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import re
@@ -16,11 +18,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
 
 from tests.ports import free_port
+from tests.postgres import Server
 
 ROOT = Path(__file__).parents[2]
 CONSTRAINTS = ("--constraint", str(ROOT / "requirements.lock"))
@@ -151,13 +155,28 @@ def mock_upstream(*arguments: str) -> Iterator[str]:
         process.stdout.close()
 
 
+@functools.cache
+def server() -> Server:
+    """One for the whole run, where journeys are to be made on PostgreSQL."""
+    made = Server()
+    atexit.register(made.close)
+    return made
+
+
+def stores() -> dict[str, str]:
+    """What the environment says of where things lie: files, or a new database of the server for `JOURNEYS_ON=postgres`."""
+    if os.environ.get("JOURNEYS_ON") != "postgres":
+        return {}
+    return {"TANDEM_STORE__URL": server().database(f"home_{uuid4().hex}")}
+
+
 @contextlib.contextmanager
 def platform(folder: Path, *, workers: int = 1, mock: tuple[str, ...] = ()) -> Iterator[Platform]:
     home = folder / "home"
     home.mkdir(mode=0o700)
     with mock_upstream(*mock) as mock_url:
         (home / "tandem.toml").write_text(TOML.format(mock=mock_url))
-        running = Platform(home=home, port=free_port(), mock_url=mock_url, workers=workers)
+        running = Platform(home=home, port=free_port(), mock_url=mock_url, workers=workers, environment=stores())
         try:
             running.up()
             yield running
