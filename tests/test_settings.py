@@ -113,3 +113,54 @@ def test_the_console_is_where_people_find_it(tmp_path: Path) -> None:
     assert load(tmp_path, environment={}).server.console == "http://127.0.0.1:8400"
     public = load(write(tmp_path, '[server]\npublic_url = "https://tandem.example.org/"'), environment={})
     assert public.server.console == "https://tandem.example.org"
+
+
+def test_paths_begin_at_the_file_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "tandem.toml").write_text('[prices]\nfile = "own.json"\n[store]\nfolder = "/srv/tandem"\n')
+    found = load(tmp_path, environment={})
+    assert found.prices.file == tmp_path / "own.json"
+    assert found.store.folder == Path("/srv/tandem") == found.shared
+    assert load(tmp_path, environment={"TANDEM_STORE__FOLDER": "there"}).shared == tmp_path / "there"
+
+
+@pytest.mark.parametrize("value", ['""', "1", '"a\\u0000b"'])
+def test_what_is_no_path_is_refused_with_its_line(tmp_path: Path, value: str) -> None:
+    (tmp_path / "tandem.toml").write_text(f"[store]\nfolder = {value}\n")
+    with pytest.raises(Invalid, match="line 2"):
+        load(tmp_path, environment={})
+
+
+def test_without_a_folder_everything_is_in_the_home(tmp_path: Path) -> None:
+    found = load(tmp_path, environment={})
+    assert (found.shared, found.database(), found.counters()) == (tmp_path, None, None)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_the_store_is_named_by_the_environment_a_file_or_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    url = f"{scheme}://u:canary@h/d"
+    (tmp_path / "url").write_text(f"{url}\n")
+    monkeypatch.setenv("HERE", url)
+    for reference in ("env:HERE", f"file:{tmp_path / 'url'}", url):
+        found = load(tmp_path, environment={"TANDEM_STORE__URL": reference}).database()
+        assert found is not None
+        assert found.reveal() == url
+        assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize(("reference", "says"), [("env:NOT_THERE_9", "not there"), ("file:/none/such", "not there")])
+def test_a_store_whose_address_is_not_there_is_said_at_once(tmp_path: Path, reference: str, says: str) -> None:
+    with pytest.raises(Invalid, match=says):
+        load(tmp_path, environment={"TANDEM_STORE__URL": reference}).database()
+
+
+@pytest.mark.parametrize("key", ["URL", "REDIS"])
+def test_an_address_of_another_kind_is_refused(tmp_path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Invalid, match="no address"):
+        load(tmp_path, environment={f"TANDEM_STORE__{key}": "mysql://h/d"})
+    monkeypatch.setenv("HERE", "mysql://h/canary")
+    found = load(tmp_path, environment={f"TANDEM_STORE__{key}": "env:HERE"})
+    with pytest.raises(Invalid, match="no address") as caught:
+        found.database() if key == "URL" else found.counters()
+    assert "canary" not in str(caught.value)

@@ -195,7 +195,7 @@ def app(settings: Settings, role: Role = "all") -> App:
     from tandem.governance.bills.reprice import Repricing
     from tandem.governance.bills.savings import Audits
     from tandem.governance.caps import Caps
-    from tandem.governance.erase import Erasures
+    from tandem.governance.erase import Elsewhere, Erasures
     from tandem.governance.keys import Keys
     from tandem.governance.ledger import Ledger
     from tandem.governance.machines import Machines
@@ -268,6 +268,7 @@ def app(settings: Settings, role: Role = "all") -> App:
         clock=clock,
         forget=remembered.erase,
     )
+    elsewhere = Elsewhere(subjects, mover, remembered.forget, clock)
     admin = keys.first(os.environ.get("TANDEM_ADMIN_KEY"))
     declare(table, vault, settings.providers, settings.endpoints)
     priced, seen = Prices(sql, clock, audit), Throughputs(sql)
@@ -476,6 +477,7 @@ def app(settings: Settings, role: Role = "all") -> App:
         "files": Rounds(kept.sweep, UPKEEP_SECONDS, mine=mine, at_once=True),
         "batches": Rounds(asked.settle, UPKEEP_SECONDS, mine=mine, at_once=True),
         "caps": Rounds(caps.look, 1.0),
+        **({} if server is None else {"erasures": Rounds(elsewhere.step, 0.5)}),
         "meters": Rounds(meters.step, 30.0, mine=mine),
         "forecasts": Rounds(forecasts.warn, 600.0, mine=mine),
     }

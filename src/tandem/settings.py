@@ -348,7 +348,7 @@ def load(home: Path, *, config: Path | None = None, environment: Mapping[str, st
     _overlay(tree, environment)
     _check_keys(tree, text, path)
     try:
-        file = msgspec.convert(tree, _File, strict=False)
+        file = msgspec.convert(tree, _File, strict=False, dec_hook=_decoded)
     except msgspec.ValidationError as error:
         raise Invalid(f"{path}: {_where(str(error), text)}", hint="docs/settings.md lists every key.") from None
     return Settings(
@@ -376,6 +376,13 @@ def _in_table(path: Path, table: str) -> Iterator[None]:
         yield
     except Invalid as error:
         raise Invalid(f"{path}: [{table}]: {error.message}", hint=error.hint, field=f"{table}.{error.field}") from None
+
+
+def _decoded(wanted: type, value: object) -> object:
+    """What msgspec does not know itself: paths, of text that can be one."""
+    if wanted is Path and isinstance(value, str) and value and "\0" not in value:
+        return Path(value)
+    raise TypeError(f"Expected the path of a {'file' if wanted is Path else wanted.__name__}, got {value!r}")
 
 
 def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:

@@ -261,7 +261,7 @@ def test_two_processes_share_the_answers_and_another_key_opens_none(cache: Cache
     stranger = Cache(tmp_path / "cache.db", Vault(bytes([1]) * 32), SystemClock())
     assert stranger.find(b"a" * 32) is None
     with sqlite3.connect(tmp_path / "cache.db") as db:
-        db.execute("UPDATE answers SET key = ?", (b"z" * 32,))
+        db.execute("UPDATE kept SET key = ?", (b"z" * 32,))
     assert other.find(b"z" * 32) is None  # an answer belongs to its question
 
 
@@ -291,7 +291,7 @@ def test_there_is_room_for_so_much_and_the_oldest_go(cache: Cache, monkeypatch: 
     for number in range(600):
         put(cache, number.to_bytes(32), "x", said=b"y" * 1000)
     assert cache.find((599).to_bytes(32)) is None or cache.find((598).to_bytes(32)) is not None
-    (size,) = sqlite3.connect(cache._path).execute("SELECT coalesce(sum(size), 0) FROM answers").fetchone()
+    (size,) = sqlite3.connect(cache._path).execute("SELECT coalesce(sum(size), 0) FROM kept").fetchone()
     assert size <= 5000
 
 
@@ -300,12 +300,12 @@ def test_what_is_over_is_swept(cache: Cache, monkeypatch: pytest.MonkeyPatch) ->
     now = SystemClock().now()
     cache.keep(b"a" * 32, "x", kept(at=now - 100 * MICROS), begun=now, seconds=60)
     put(cache, b"b" * 32, "x")
-    assert sqlite3.connect(cache._path).execute("SELECT count(*) FROM answers").fetchone() == (1,)
+    assert sqlite3.connect(cache._path).execute("SELECT count(*) FROM kept").fetchone() == (1,)
 
 
 def test_a_cache_that_cannot_be_read_or_written_is_an_empty_one(cache: Cache) -> None:
     with sqlite3.connect(cache._path) as db:
-        db.executescript("DROP TABLE IF EXISTS answers; CREATE TABLE answers (another INTEGER)")
+        db.executescript("DROP TABLE IF EXISTS kept; CREATE TABLE kept (another INTEGER)")
     put(cache, b"a" * 32, "x")
     assert cache.find(b"a" * 32) is None
 

@@ -24,7 +24,8 @@ from tandem.gateway.call import Call
 from tandem.gateway.guard import Guarding
 from tandem.gateway.routing.when import names
 from tandem.gateway.translate import DROPPED
-from tandem.store.vault import Vault, mac
+from tandem.observability.content import digester
+from tandem.store.vault import Vault
 
 PURPOSE = "cache"
 LARGEST = 1024 * 1024
@@ -43,14 +44,15 @@ PRAGMA journal_mode=WAL;
 PRAGMA synchronous=OFF;
 PRAGMA secure_delete=ON;
 PRAGMA busy_timeout=2000;
-CREATE TABLE IF NOT EXISTS answers (
+DROP TABLE IF EXISTS answers;
+CREATE TABLE IF NOT EXISTS kept (
     key BLOB PRIMARY KEY, subject BLOB NOT NULL,
     at INTEGER NOT NULL, until INTEGER NOT NULL,
     size INTEGER NOT NULL, sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS answers_by_subject ON answers (subject);
-CREATE INDEX IF NOT EXISTS answers_by_age ON answers (at);
-CREATE TABLE IF NOT EXISTS erased (subject BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS kept_by_subject ON kept (subject);
+CREATE INDEX IF NOT EXISTS kept_by_age ON kept (at);
+CREATE TABLE IF NOT EXISTS forgotten (subject BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 
@@ -79,7 +81,7 @@ class Cache:
 
     def __init__(self, path: Path, vault: Vault, clock: Clock) -> None:
         self._path, self._vault, self._clock = path, vault, clock
-        self._pepper = vault.derive(PURPOSE)
+        self._digest = digester(vault)
         self._reads: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache")
         self._writes: sqlite3.Connection | None = None
@@ -90,7 +92,7 @@ class Cache:
         """The answer to a question, if there is one that is not over."""
         try:
             db = self._reads = self._reads or _open(self._path)
-            row = db.execute("SELECT until, sealed FROM answers WHERE key = ?", (key,)).fetchone()
+            row = db.execute("SELECT until, sealed FROM kept WHERE key = ?", (key,)).fetchone()
         except sqlite3.Error:  # a cache that cannot be read is an empty one
             return None
         if row is None or row[0] <= self._clock.now():
@@ -117,11 +119,19 @@ class Cache:
         Raises:
             sqlite3.Error: they cannot be deleted.
         """
-        digest, db = self._digest(subject), _open(self._path)
+        return self.forget(self._digest(subject), self._clock.now())
+
+    def forget(self, digest: bytes, at: int) -> int:
+        """As `erase`, of the subject of this digest, that was erased at this UTC time (microseconds).
+
+        Raises:
+            sqlite3.Error: they cannot be deleted.
+        """
+        db = _open(self._path)
         try:
             db.execute("BEGIN IMMEDIATE")
-            db.execute("INSERT OR REPLACE INTO erased VALUES (?, ?)", (digest, self._clock.now()))
-            count = db.execute("DELETE FROM answers WHERE subject = ?", (digest,)).rowcount
+            db.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (digest, at))
+            count = db.execute("DELETE FROM kept WHERE subject = ?", (digest,)).rowcount
             db.execute("COMMIT")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
@@ -134,17 +144,14 @@ class Cache:
             if db is not None:
                 db.close()
 
-    def _digest(self, subject: str) -> bytes:
-        return mac(self._pepper, subject.encode(errors="replace"))
-
     def _keep(self, key: bytes, subject: bytes, kept: Kept, begun: int, seconds: int) -> None:
         self._waiting -= 1
         with suppress(sqlite3.Error):  # a full or locked disk costs an answer that is asked for again
             db = self._writes = self._writes or _open(self._path)
             sealed = self._vault.seal(PURPOSE, msgspec.msgpack.encode(kept), key)
             db.execute(
-                "INSERT OR REPLACE INTO answers SELECT ?, ?, ?, ?, ?, ?"
-                " WHERE NOT EXISTS (SELECT 1 FROM erased WHERE subject = ? AND at >= ?)",
+                "INSERT OR REPLACE INTO kept SELECT ?, ?, ?, ?, ?, ?"
+                " WHERE NOT EXISTS (SELECT 1 FROM forgotten WHERE subject = ? AND at >= ?)",
                 (key, subject, kept.at, kept.at + seconds * MICROS, len(sealed), sealed, subject, begun),
             )
             self._since += 1
@@ -154,11 +161,11 @@ class Cache:
 
     def _sweep(self, db: sqlite3.Connection) -> None:
         """Deletes what is over, and the oldest where there is too much."""
-        db.execute("DELETE FROM answers WHERE until <= ?", (self._clock.now(),))
-        (size,) = db.execute("SELECT coalesce(sum(size), 0) FROM answers").fetchone()
+        db.execute("DELETE FROM kept WHERE until <= ?", (self._clock.now(),))
+        (size,) = db.execute("SELECT coalesce(sum(size), 0) FROM kept").fetchone()
         while size > ROOM:
-            rows = db.execute("SELECT key, size FROM answers ORDER BY at LIMIT 256").fetchall()
-            db.executemany("DELETE FROM answers WHERE key = ?", [(key,) for key, _ in rows])
+            rows = db.execute("SELECT key, size FROM kept ORDER BY at LIMIT 256").fetchall()
+            db.executemany("DELETE FROM kept WHERE key = ?", [(key,) for key, _ in rows])
             size -= sum(each for _, each in rows)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from tandem.core.clock import Clock
+from tandem.core.clock import MICROS, Clock
 from tandem.core.errors import Invalid, NotFound
 from tandem.core.principal import Principal
 from tandem.governance.audit import Audit
@@ -156,6 +156,33 @@ class Erasures:
 
     def _sign(self, rest: Mapping[str, object]) -> str:
         return mac(self.vault.derive(PURPOSE), canonical(rest).encode()).hex()
+
+
+HOUR = 3600 * MICROS
+
+
+class Elsewhere:
+    """Finishes on this machine what another one erased: its kept answers, and its journal."""
+
+    def __init__(self, subjects: Subjects, mover: Mover, forget: Callable[[bytes, int], int], clock: Clock) -> None:
+        self._subjects, self._mover, self._forget, self._clock = subjects, mover, forget, clock
+        self._done: dict[bytes, int] = {}
+
+    def step(self) -> int:
+        """One look; returns how many subjects were new here.
+
+        Raises:
+            Unavailable: a store is away; the next look finishes it.
+            OSError, sqlite3.Error: the disk refused; likewise.
+        """
+        since = self._clock.now() - HOUR if self._done else 0  # the first look makes up for the time it was away
+        fresh = [(digest, at) for digest, at in self._subjects.erased(since) if self._done.get(digest, 0) < at]
+        for digest, at in fresh:
+            self._forget(digest, at)
+        if fresh:
+            self._mover.scrub()
+        self._done.update(fresh)
+        return len(fresh)
 
 
 def _plain(report: Erasure) -> dict[str, object]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +101,7 @@ class Subjects:
         Raises:
             Unavailable: the store is full or away.
         """
-        self._vault, self._pepper = vault, vault.derive("subjects")
+        self._vault, self._digest = vault, digester(vault)
         server = isinstance(place, Secret)
         self._where = ""
         if isinstance(place, Secret):
@@ -206,6 +206,10 @@ class Subjects:
         self._rows.wipe(PEOPLE)
         return row is not None
 
+    def erased(self, since: int) -> Sequence[tuple[bytes, int]]:
+        """Digests of whom was erased after a UTC time (microseconds) and when, as far as it is remembered."""
+        return [(bytes(digest), at) for digest, at in self._rows.all("SELECT digest, at FROM erased WHERE at > ?", (since,))]
+
     def note(self, path: Path, backup: Path, now: int) -> None:
         """Writes a copy of the keys to `path`, beside `backup`, and remembers it for the next erasure.
 
@@ -295,9 +299,6 @@ class Subjects:
             yield rows
             after = rows[-1][0]
 
-    def _digest(self, name: str) -> bytes:
-        return hmac.digest(self._pepper, name.encode(errors="surrogatepass"), "sha256")
-
     def _row(self, digest: bytes) -> tuple[str, bytes] | None:
         row = self._rows.one("SELECT id, sealed FROM people WHERE digest = ?", (digest,))
         return None if row is None else (row[0], self._key(row[0], row[1]))
@@ -375,6 +376,12 @@ class Subjects:
                     self._make(name, digest, made_at, self._vault.open("subject", sealed, name.encode()))
             self._rows.run("DROP TABLE subjects")
         self._rows.wipe(PEOPLE)
+
+
+def digester(vault: Vault) -> Callable[[str], bytes]:
+    """How a subject is known without its name: the same on every machine of a platform, and to nobody without its root."""
+    pepper = vault.derive("subjects")
+    return lambda name: hmac.digest(pepper, name.encode(errors="surrogatepass"), "sha256")
 
 
 def copy_of_keys(path: Path) -> int:
