@@ -12,8 +12,9 @@ import pytest
 from hypothesis import settings
 
 from tests.postgres import postgres
+from tests.redis_server import redis_server
 
-__all__ = ["postgres"]
+__all__ = ["postgres", "redis_server"]
 
 SLOW = (
     "tests/console/test_pages.py",
