@@ -13,8 +13,9 @@ from hypothesis import settings
 
 from tests.network import network
 from tests.postgres import postgres
+from tests.redis_server import redis_server
 
-__all__ = ["network", "postgres"]
+__all__ = ["network", "postgres", "redis_server"]
 
 SLOW = (
     "tests/console/test_pages.py",

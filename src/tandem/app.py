@@ -60,6 +60,7 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     from tandem.governance.admit import Purse
     from tandem.governance.digest import PEPPER
     from tandem.governance.ledger import Ledger
+    from tandem.governance.shared import SharedBooks
     from tandem.observability.journal import Journal
     from tandem.serving.door import Predictions
     from tandem.store.vault import Vault
@@ -68,9 +69,10 @@ def door(settings: Settings, worker: int, listening: int | None, ready: Callable
     home, clock, options = settings.home, SystemClock(), settings.server
     vault = Vault.load(settings.shared, os.environ)
     journal = Journal(home / "journal")
+    ledger, redis = Ledger(settings.database() or home / "ledger.db", clock), settings.counters()
     held = Door(
         replica=Replica(home / "replica.db", vault.derive(PEPPER), clock, vault.derive(lend.PURPOSE)),
-        purse=Purse(ledger=Ledger(settings.database() or home / "ledger.db", clock), boot=journal.boot, clock=clock),
+        purse=Purse(ledger=SharedBooks(ledger, redis, clock) if redis else ledger, boot=journal.boot, clock=clock),
         journal=journal,
         vault=vault,
         clock=clock,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from tandem.core.clock import SystemClock
+from tandem.core.clock import Clock, SystemClock
 from tandem.core.endpoint import Endpoint, Target
 from tandem.core.policy import Budget
 from tandem.core.principal import Principal
@@ -25,7 +25,7 @@ from tandem.gateway.target import Target as Answerer
 from tandem.gateway.transport import Pool
 from tandem.gateway.upstream import Hosts
 from tandem.gateway.wires.served import Answering
-from tandem.governance.admit import Purse
+from tandem.governance.admit import Lender, Purse
 from tandem.governance.digest import PEPPER, digest
 from tandem.governance.ledger import Ledger
 from tandem.mock.serve import MockHandle, running
@@ -74,7 +74,10 @@ class House:
 
 @asynccontextmanager
 async def house(
-    home: Path, targets: Mapping[str, Answerer] | None = None, settings: MockSettings | None = None
+    home: Path,
+    targets: Mapping[str, Answerer] | None = None,
+    settings: MockSettings | None = None,
+    lender: Callable[[Ledger, Clock], Lender] = lambda ledger, clock: ledger,
 ) -> AsyncIterator[House]:
     clock = SystemClock()
     vault = Vault(bytes(32))
@@ -100,7 +103,7 @@ async def house(
         journal = Journal(home / "journal")
         door = Door(
             replica=Replica(home / "replica.db", vault.derive(PEPPER), clock, vault.derive("lent-keys")),
-            purse=Purse(ledger=Ledger(home / "ledger.db", clock), boot=journal.boot, clock=clock),
+            purse=Purse(ledger=lender(Ledger(home / "ledger.db", clock), clock), boot=journal.boot, clock=clock),
             journal=journal,
             vault=vault,
             clock=clock,

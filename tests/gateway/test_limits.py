@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,19 @@ import httpx2
 import openai
 import pytest
 
+from tandem.core.clock import Clock
 from tandem.core.endpoint import Endpoint, Target
 from tandem.core.policy import Budget, Mode, Unit
+from tandem.core.secret import Secret
 from tandem.core.window import Window
 from tandem.gateway.cache import Cache
 from tandem.gateway.snapshot import Served
 from tandem.gateway.target import Answer, Question
+from tandem.governance.admit import Lender
+from tandem.governance.ledger import Ledger
+from tandem.governance.shared import SharedBooks
 from tests.gateway.conftest import KEY, House, house
+from tests.redis_server import RedisServer
 
 ASK = {"model": "assistant", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
 HOUR = 3_600_000_000
@@ -39,10 +45,26 @@ class Slowly:
         return
 
 
+@pytest.fixture(params=["ledger", "redis"])
+def lender(request: pytest.FixtureRequest) -> Callable[[Ledger, Clock], Lender]:
+    """Where limits are counted: in the ledger as all other caps, or in Redis."""
+    if request.param == "ledger":
+        return lambda ledger, clock: ledger
+    server: RedisServer = request.getfixturevalue("redis_server")
+    server.flush()
+    return lambda ledger, clock: SharedBooks(ledger, Secret(server.url), clock)
+
+
 @pytest.fixture
-async def rooms(tmp_path: Path) -> AsyncIterator[House]:
+async def door(tmp_path: Path, lender: Callable[[Ledger, Clock], Lender]) -> AsyncIterator[House]:
+    async with house(tmp_path, lender=lender) as found:
+        yield found
+
+
+@pytest.fixture
+async def rooms(tmp_path: Path, lender: Callable[[Ledger, Clock], Lender]) -> AsyncIterator[House]:
     """A door that predicts and decides too, at 36 dollars an hour: ten nano-dollars a microsecond."""
-    async with house(tmp_path, targets={"predict": Slowly(), "decide": Slowly()}) as door:
+    async with house(tmp_path, targets={"predict": Slowly(), "decide": Slowly()}, lender=lender) as door:
         served = {ref: Served(ref=ref, members="", digest="", meta=b"{}") for ref in ("model/m@1", "decision/d@1")}
         own = {
             "m": Endpoint(name="m", kind="predict", route=(Target(target="model/m@1"),)),

@@ -3,7 +3,7 @@
 The purse holds slices of every capped account this worker has business with: of dollars and tokens, which an attempt
 reserves, and of calls, which a call does. `admit` reserves from them in memory; when a slice is too small it raises
 `NeedsLease`, and `top_up` fetches more on a thread of its own, so that the event loop never waits for the ledger.
-`settle` puts back what was not used. It knows nothing of prices or wires.
+`settle` puts back what was not used. It knows nothing of prices or wires, nor whether one store lends or two.
 
 Nothing is spent from a slice in the last two seconds of its lease, by the worker's own monotonic
 clock: a worker that was stopped past its lease finds that out before it sends a byte.
@@ -12,11 +12,11 @@ clock: a worker that was stopped past its lease finds that out before it sends a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -24,7 +24,7 @@ from tandem.core.clock import Clock
 from tandem.core.errors import TandemError, Unavailable
 from tandem.core.policy import Budget, Unit, unit_of
 from tandem.core.window import NEVER
-from tandem.governance.ledger import LEASE_SECONDS, Lease, Ledger, NoRoom, Want
+from tandem.governance.ledger import LEASE_SECONDS, Lease, NoRoom, Want
 from tandem.governance.refusal import refused
 from tandem.governance.standing import MEMBER
 from tandem.observability.record import Hold
@@ -115,11 +115,25 @@ class NeedsLease(Exception):  # not an error: it tells the caller to await `top_
     """The purse holds too little; `await purse.top_up(…)` and admit again."""
 
 
+class Lender(Protocol):
+    """Where slices come from: the ledger, or the ledger and the counters that machines share."""
+
+    def now(self) -> int: ...
+    def lease(self, boot: str, wants: Sequence[Want]) -> list[Lease] | NoRoom: ...
+    def give_back(self, boot: str, pieces: Iterable[tuple[str, str, str, int]]) -> None: ...
+    def renew(self, boot: str, leases: Iterable[str]) -> dict[str, int]:
+        """The new expiry of the leases that still stand; 0 of one whose store cannot be asked, which lasts as long as it did."""
+        ...
+
+    def recalled(self, boot: str) -> list[tuple[str, str, str]]: ...
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Purse:
     """The slices of one worker. Slices change on the event loop only; the thread speaks to the ledger."""
 
-    ledger: Ledger
+    ledger: Lender
     boot: str
     clock: Clock
     slices: dict[Account, Slice] = field(default_factory=dict)
@@ -321,8 +335,12 @@ class Purse:
         self._admitted = 0
         if not self.slices:
             return
+        away: Unavailable | None = None
         async with self._turn:
-            await self._refill()
+            try:
+                await self._refill()
+            except Unavailable as error:  # what is held already is looked after all the same
+                away = error
             recalled = {(scope, meter) for _, scope, meter in await self._on_thread(lambda: self.ledger.recalled(self.boot))}
             tick, now = self.clock.monotonic(), self.clock.now() + self._skew
             back: list[tuple[str, str, str, int]] = []
@@ -341,6 +359,8 @@ class Purse:
             if self.slices and tick - self._renewed >= LEASE_SECONDS / 4:
                 self._renewed = tick
                 await self._renew(tick)
+        if away is not None:
+            raise away
 
     async def _refill(self) -> None:
         """Fetches more for slices that are half used, before a call has to wait for it; no room is no fault here."""
@@ -365,9 +385,9 @@ class Purse:
         leases = {piece.lease for piece in self.slices.values() if piece.lease}
         alive = await self._on_thread(lambda: self.ledger.renew(self.boot, leases))
         for account, piece in list(self.slices.items()):
-            if piece.lease in alive:
+            if alive.get(piece.lease):
                 piece.deadline = max(piece.deadline, tick + LEASE_SECONDS - SAFETY_SECONDS)
-            elif piece.lease in leases:
+            elif piece.lease in leases and piece.lease not in alive:
                 self._drop(account)
 
     def _drop(self, account: Account) -> None:
