@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.governance.bills.office import LOST, Office, office, used
+from tests.observability.conftest import Place
 
 from tandem.core.clock import iso, micros
 from tandem.core.trace import Corrected
@@ -20,10 +21,11 @@ NOON = micros("2026-08-05T12:00:00Z")
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Office]:
-    found = office(tmp_path)
+def books(tmp_path: Path, place: Place) -> Iterator[Office]:
+    found = office(tmp_path, Traces(place.traces))
     yield found
     found.sql.close()
+    found.traces.close()
 
 
 def test_more_days_than_are_open_at_once(books: Office) -> None:
@@ -80,7 +82,8 @@ def test_what_was_thinned_out_is_not_corrected(books: Office) -> None:
     assert books.traces.read("2026-08-05", "SELECT count(*) FROM corrections") == [(0,)]
 
 
-def test_a_day_of_an_earlier_version_tells_who_paid(books: Office, tmp_path: Path) -> None:
+def test_a_day_of_an_earlier_version_tells_who_paid(tmp_path: Path) -> None:
+    books = office(tmp_path)
     books.call(used())
     books.traces.close()
     (path,) = (tmp_path / "traces").glob("*.db")
@@ -91,3 +94,4 @@ def test_a_day_of_an_earlier_version_tells_who_paid(books: Office, tmp_path: Pat
     (each,) = tried(Traces(tmp_path / "traces"), 0, 2**60)
     assert each.scopes == ("org", "team/risk", "key/ci", "endpoint/assistant")
     assert each.payer == "risk"
+    books.sql.close()

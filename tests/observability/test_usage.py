@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.observability.conftest import Place
 
 from tandem.core.ids import new_call, new_trace
 from tandem.core.money import Usage
@@ -21,8 +21,8 @@ EVIL = 'quarter "report" ü\\x.md'
 
 
 @pytest.fixture
-def traces(tmp_path: Path) -> Iterator[Traces]:
-    made = Traces(tmp_path / "traces")
+def traces(place: Place) -> Iterator[Traces]:
+    made = Traces(place.traces)
     yield made
     made.close()
 
@@ -96,13 +96,11 @@ def test_nothing_is_read_where_there_is_nothing(traces: Traces) -> None:
     assert day
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=40), st.integers(1, 7), st.integers(1, 9))
-def test_pages_put_together_are_the_whole(
-    tmp_path_factory: pytest.TempPathFactory, times: list[int], size: int, held: int
-) -> None:
+def test_pages_put_together_are_the_whole(traces: Traces, times: list[int], size: int, held: int) -> None:
     """Also where many calls began in the same microsecond, and whatever is read at once."""
-    traces = Traces(tmp_path_factory.mktemp("pages"))
+    traces.drop("9999-12-31")
     before, usage.PAGE = usage.PAGE, held
     try:
         traces.store([call(at) for at in times], [])
@@ -114,4 +112,3 @@ def test_pages_put_together_are_the_whole(
         assert len({use.call for use in found}) == len(times)
     finally:
         usage.PAGE = before
-        traces.close()

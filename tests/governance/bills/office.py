@@ -124,13 +124,13 @@ class Office:
         return self.bills.reconcile(io.StringIO(text), "bill.csv", asked, by=ADMIN)
 
 
-def office(home: Path) -> Office:
+def office(home: Path, traces: Traces | None = None) -> Office:
     url = f"sqlite:///{home / 'control.db'}"
     migrated(url)
     clock = FixedClock(micros=micros("2026-08-10T00:00:00Z"))
     sql = Sql(url)
     audit = Audit(sql, Vault(bytes(32)), clock, home / "audit.head")
-    ledger, traces = Ledger(home / "ledger.db", clock), Traces(home / "traces")
+    ledger, traces = Ledger(home / "ledger.db", clock), traces or Traces(home / "traces")
     corrections = Corrections(ledger, traces, clock, nullcontext)
     bills = Bills(
         corrections=corrections, traces=traces, audit=audit, sql=sql, clock=clock, known=lambda: price, work=home / "work"
