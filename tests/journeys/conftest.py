@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
+import psycopg
 import pytest
 
 from tests.ports import free_port
@@ -113,6 +115,18 @@ class Platform:
         assert reply.status_code < 400, reply.text
         return reply.json()
 
+    def rows(self, store: str, sql: str) -> list[tuple[Any, ...]]:
+        """What a store holds, past the platform: `control`, `ledger` or `traces`, of which every day is asked."""
+        url = self.environment.get("TANDEM_STORE__URL")
+        if url is not None:
+            return on_server(url, store, sql)
+        files = sorted((self.home / "traces").glob("traces-*.db")) if store == "traces" else [self.home / f"{store}.db"]
+        found: list[tuple[Any, ...]] = []
+        for file in files:
+            with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as db:
+                found += db.execute(sql).fetchall()
+        return found
+
     def key(self, name: str, **more: Any) -> str:
         return str(self.api("POST", "/keys", json={"name": name, **more})["key"])
 
@@ -153,6 +167,18 @@ def mock_upstream(*arguments: str) -> Iterator[str]:
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def on_server(url: str, store: str, sql: str) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    with psycopg.connect(url, autocommit=True) as db:
+        days = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'traces~_%' ESCAPE '~' ORDER BY nspname"
+        schemas = [name for (name,) in db.execute(days).fetchall()] if store == "traces" else [store]
+        for schema in schemas:
+            db.execute("SELECT set_config('search_path', %s, false)", ("public" if schema == "control" else schema,))
+            asked = db.execute(sql.encode())
+            found += asked.fetchall() if asked.description else []
+    return found
 
 
 @functools.cache

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,15 +42,13 @@ def test_others_verify_an_export_and_find_what_was_forged(place: Platform, tmp_p
     done = subprocess.run([*alone, str(second), "--extends", str(first)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "audit.checkpoint" in second.read_text()
-    with sqlite3.connect(place.home / "control.db") as db:
-        db.execute("UPDATE audit SET actor = 'nobody' WHERE seq = 5")
+    place.rows("control", "UPDATE audit SET actor = 'nobody' WHERE seq = 5")
     assert tandem(place, "audit", "verify").returncode == 5
     forged = tmp_path / "forged.jsonl"
     tandem(place, "audit", "export", "--to", str(forged))
     found = subprocess.run([*alone, str(forged)], capture_output=True, text=True, check=False)
     assert (found.returncode, "Row 5" in found.stdout) == (5, True)
-    with sqlite3.connect(place.home / "control.db") as db:
-        db.execute("UPDATE audit SET actor = 'admin' WHERE seq = 5 AND action LIKE 'key.%'")
+    place.rows("control", "UPDATE audit SET actor = 'admin' WHERE seq = 5 AND action LIKE 'key.%'")
 
 
 def test_usage_is_of_the_calls_that_were_made(place: Platform, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
 
 PERSON, SAID = "canary.person@example.org", "canary-of-what-a-person-said"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -342,7 +341,7 @@ def test_a_batch_goes_on_after_its_process_was_killed(tmp_path: Path) -> None:
         spent = house.api("GET", "/spend?scope=org")["cost"]
         bill = httpx2.get(f"{house.mock_url}/bill?limit=1000000", headers=bearer("mk")).json()["totals"]
         house.down()
-    known, guessed = booked(house.home, "provider"), booked(house.home, "estimated")
+    known, guessed = booked(house, "provider"), booked(house, "estimated")
     traces = {row["response"]["request_id"] for row in answers}
     assert len(traces) == total
     assert traces <= known.keys()
@@ -353,15 +352,12 @@ def test_a_batch_goes_on_after_its_process_was_killed(tmp_path: Path) -> None:
     assert len(known) + len(guessed) <= total + 3 * 16  # only what was under way is asked again
 
 
-def booked(home: Path, source: str) -> dict[str, int]:
+def booked(house: Platform, source: str) -> dict[str, int]:
     """Trace → cost of its attempts, of those whose usage is known in this way."""
     found: dict[str, int] = {}
-    for file in (home / "traces").glob("traces-*.db"):
-        with sqlite3.connect(file) as db:
-            query = "SELECT c.trace, a.cost FROM attempts a JOIN calls c ON c.call = a.call WHERE a.source = ?"
-            for trace, cost in db.execute(query, (source,)):
-                found[trace] = found.get(trace, 0) + cost
-        db.close()
+    query = f"SELECT c.trace, a.cost FROM attempts a JOIN calls c ON c.call = a.call WHERE a.source = '{source}'"
+    for trace, cost in house.rows("traces", query):
+        found[trace] = found.get(trace, 0) + cost
     return found
 
 

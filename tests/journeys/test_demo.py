@@ -12,7 +12,7 @@ import pytest
 from tests.journeys.conftest import CONSTRAINTS, with_uv
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
 
 
 def test_the_whole_story_holds(tmp_path: Path, wheel: Path) -> None:

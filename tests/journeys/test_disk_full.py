@@ -11,7 +11,6 @@ import errno
 import os
 import resource
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -28,7 +27,7 @@ from tests.disks import fill, kinds, mounted
 from tests.journeys.conftest import ADMIN, TLS, TOML, Platform, bearer, mock_upstream, platform, until
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
 
 DISK = "40m"
 """A fresh home takes about one, and the reserve of each door eight."""
@@ -240,13 +239,10 @@ def check_books(house: Platform, answered: list[str], cap: int) -> None:
     budget = budget_of()
     calls: dict[str, int] = {}
     outcomes: dict[str, str] = {}
-    costs = 0
-    for file in (house.home / "traces").glob("traces-*.db"):
-        with contextlib.closing(sqlite3.connect(file)) as db:
-            for trace, outcome in db.execute("SELECT trace, outcome FROM calls"):
-                calls[trace] = calls.get(trace, 0) + 1
-                outcomes[trace] = outcome
-            costs += db.execute("SELECT coalesce(sum(cost),0) FROM attempts").fetchone()[0]
+    for trace, outcome in house.rows("traces", "SELECT trace, outcome FROM calls"):
+        calls[trace] = calls.get(trace, 0) + 1
+        outcomes[trace] = outcome
+    costs = sum(cost for (cost,) in house.rows("traces", "SELECT coalesce(cost, 0) FROM attempts"))
     assert len(set(answered)) == len(answered)
     assert [trace for trace in answered if calls.get(trace) != 1 or outcomes[trace] != "ok"] == []
     assert budget["settled"] == costs == bill(house)["cost_nano"]

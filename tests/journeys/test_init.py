@@ -19,7 +19,7 @@ import pytest
 
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
 
 
 @dataclass(frozen=True)

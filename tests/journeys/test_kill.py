@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -81,13 +80,11 @@ def test_fifty_kills_lose_nothing(tmp_path: Path) -> None:
     assert len(answered) > KILLS
     calls: dict[str, int] = {}
     costs = 0
-    for file in (house.home / "traces").glob("traces-*.db"):
-        with sqlite3.connect(file) as db:
-            for trace, count in db.execute("SELECT trace, count(*) FROM calls GROUP BY trace"):
-                calls[trace] = calls.get(trace, 0) + count
-            costs += db.execute("SELECT coalesce(sum(cost),0) FROM attempts").fetchone()[0]
-            for call, cost, reserved, source in db.execute("SELECT call, cost, reserved, source FROM attempts"):
-                assert source == "provider" or cost <= reserved, call
+    for trace, count in house.rows("traces", "SELECT trace, count(*) FROM calls GROUP BY trace"):
+        calls[trace] = calls.get(trace, 0) + count
+    for call, cost, reserved, source in house.rows("traces", "SELECT call, cost, reserved, source FROM attempts"):
+        costs += cost or 0
+        assert source == "provider" or cost <= reserved, call
     assert [trace for trace in answered if calls.get(trace) != 1] == []
     assert len(set(answered)) == len(answered)
     assert report["ok"], report

@@ -17,7 +17,7 @@ from tests.journeys.test_batches import chat, client_of, ended, jsonl, rows
 from tests.journeys.test_batches import made as send
 from tests.network import Network
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
 
 
 @pytest.fixture(scope="module")

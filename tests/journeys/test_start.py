@@ -113,6 +113,7 @@ def test_a_home_whose_master_key_is_lost_does_not_start(house: Platform) -> None
     assert house.chat(ADMIN).status_code == 200
 
 
+@pytest.mark.files
 def test_a_revoked_admin_key_does_not_come_back(house: Platform) -> None:
     other = "tdm_another_admin_for_tests_0123456789"
     house.down()

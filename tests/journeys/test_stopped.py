@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -23,9 +22,9 @@ CAP_NANO = 3_000_000
 class Eye:
     """Looks into the ledger all the while, from outside."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, house: Platform) -> None:
         self.most, self.looks = 0, 0
-        self._home, self._stop = home, threading.Event()
+        self._house, self._stop = house, threading.Event()
         self._thread = threading.Thread(target=self._look)
 
     def __enter__(self) -> Eye:
@@ -37,16 +36,16 @@ class Eye:
         self._thread.join()
 
     def _look(self) -> None:
-        with sqlite3.connect(self._home / "ledger.db") as db:
-            while not self._stop.wait(0.02):
-                row = db.execute("SELECT settled + leased FROM accounts WHERE scope = 'key/load' AND meter = 'total'").fetchone()
-                self.most, self.looks = max(self.most, row[0] if row else 0), self.looks + 1
+        while not self._stop.wait(0.02):
+            stands = "SELECT settled + leased FROM accounts WHERE scope = 'key/load' AND meter = 'total'"
+            seen = self._house.rows("ledger", stands)
+            self.most, self.looks = max([self.most, *[row[0] for row in seen]]), self.looks + 1
 
 
 def leases_of(house: Platform) -> dict[str, int]:
     """What each worker holds, in nano-dollars."""
-    with sqlite3.connect(house.home / "ledger.db") as db:
-        return dict(db.execute("SELECT boot, sum(amount) FROM leases WHERE scope = 'key/load' AND state = 0 GROUP BY boot"))
+    query = "SELECT boot, CAST(sum(amount) AS INTEGER) FROM leases WHERE scope = 'key/load' AND state = 0 GROUP BY boot"
+    return dict(house.rows("ledger", query))
 
 
 def test_a_stopped_door_loses_its_leases_and_spends_nothing_from_them(tmp_path: Path) -> None:
@@ -54,7 +53,7 @@ def test_a_stopped_door_loses_its_leases_and_spends_nothing_from_them(tmp_path: 
         key = house.key("load")
         house.api("PUT", "/budgets/key/load", json={"cap": "0.003", "window": "total"})
         time.sleep(0.3)
-        with Eye(house.home) as eye:
+        with Eye(house) as eye:
             with Load(house, key, callers=6) as load:
                 until(lambda: len(load.answered) > 10 and len(leases_of(house)) == 2, "both doors hold money")
                 stopped = house.pids("door")[0]

@@ -20,7 +20,7 @@ from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, mock_upstream
 from tests.ports import free_port
 from tests.store.make_home import FACTS, HOMES, PERSON, SAID
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
 
 ALL = sorted(HOMES.glob("*.tar.gz"))
 

@@ -15,7 +15,7 @@ import pytest
 from tests.journeys.conftest import CONSTRAINTS, with_pip, with_uv
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow]
+pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
 
 
 @pytest.mark.parametrize("install", [with_pip, with_uv])

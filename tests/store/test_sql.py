@@ -177,7 +177,7 @@ def test_every_error_of_the_library_is_translated(kind: type[exc.SQLAlchemyError
     error = kind.__new__(kind)
     Exception.__init__(error, "boom")
     error.orig = ValueError("boom")  # type: ignore[attr-defined]
-    with pytest.raises((Broken, Conflict, Unavailable)) as caught, translated():
+    with pytest.raises((Broken, Conflict, Invalid, Unavailable)) as caught, translated():
         raise error
     assert caught.value.__cause__ is error
 

@@ -98,7 +98,13 @@ def restore(
 
 
 def _check_home(home: Path) -> None:
-    from tandem.core.errors import NotFound
+    from tandem.core.errors import Invalid, NotFound
+    from tandem.settings import load
 
+    if home.is_dir() and load(home).database() is not None:
+        raise Invalid(
+            "What must last lies on a PostgreSQL server and in the shared directory, and not in this home.",
+            hint="Back up both: docs/machines.md says how.",
+        )
     if not (home / "control.db").is_file():  # before a master key is made there
         raise NotFound(f"{home} is no home of a platform.", hint="Name it by --home or TANDEM_HOME.")

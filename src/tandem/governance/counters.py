@@ -33,8 +33,8 @@ from tandem.core.policy import unit_of, window_in
 from tandem.core.secret import Secret
 from tandem.core.window import window_of
 from tandem.governance.ledger import LEASE_SECONDS, SHARES, Account, Lease, NoRoom, Want, booking_meter
-from tandem.governance.pause import Pause
 from tandem.governance.standing import MEMBER
+from tandem.store.pause import Pause
 
 if TYPE_CHECKING:
     from redis.commands.core import Script

@@ -21,7 +21,7 @@ from tandem.core.secret import Secret
 from tandem.core.window import NEVER
 from tandem.governance.counters import LENT, Cap, Counters, Piece, counted_here
 from tandem.governance.ledger import Account, Lease, Ledger, NoRoom, Want
-from tandem.governance.pause import Pause
+from tandem.store.pause import Pause
 
 LOOK_SECONDS = 0.1
 """How old what is known of the caps may be."""

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
-from tandem.core.clock import MICROS, Clock
+from tandem.core.clock import MICROS, Clock, SystemClock
 from tandem.core.errors import Unavailable
 from tandem.core.secret import Secret
+from tandem.store.pause import Pause
 from tandem.store.room import transaction, translated
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ Row = tuple[Any, ...]
 Values = Sequence[object]
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 10
+CUT_SECONDS = 5
+"""After so long without a sign of life a server counts as gone."""
 BUSY_SECONDS = 10
 WIPE_SECONDS = 3
 """A table that is waited for to be wiped lets nobody else in meanwhile."""
@@ -156,6 +159,7 @@ class PostgresRows:
         self._url, self._what, self._clock, self._lock = url, what, clock, threading.RLock()
         self._schema, self._seconds = schema, seconds
         self._turn = _turn(what, schema)
+        self._pause = Pause(clock or SystemClock(), least=0.0)  # who is refused at once may ask at once
         self._db: psycopg.Connection[Row] | None = None
         self._closed = False
 
@@ -246,18 +250,30 @@ class PostgresRows:
                 if self._db is not None and _hung_up(self._db):
                     self._db.close()
                 if self._db is None or self._db.closed:
-                    self._db = self._connected()
+                    with self._pause.asking():
+                        self._db = self._reached()
                 yield self._db
             except psycopg.OperationalError as error:
                 if self._db is not None:
                     with suppress(psycopg.Error):
                         self._db.close()
                     self._db = None
-                raise Unavailable(
-                    f"{self._what} did not answer: {_short(error)}.",
-                    hint="`tandem doctor` looks at each store; it goes on by itself once the server is back.",
-                    retry_after=1,
-                ) from error
+                raise self._silent(error) from error
+
+    def _reached(self) -> psycopg.Connection[Row]:
+        import psycopg
+
+        try:
+            return self._connected()
+        except psycopg.OperationalError as error:
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"{self._what} did not answer: {_short(error)}.",
+            hint="`tandem doctor` looks at each store; it goes on by itself once the server is back.",
+            retry_after=1,
+        )
 
     def _connected(self) -> psycopg.Connection[Row]:
         import psycopg
@@ -271,7 +287,7 @@ class PostgresRows:
             keepalives_idle=5,
             keepalives_interval=2,
             keepalives_count=3,
-            tcp_user_timeout=STATEMENT_SECONDS * 1000,
+            tcp_user_timeout=CUT_SECONDS * 1000,
         )
         if self._schema is not None:
             try:

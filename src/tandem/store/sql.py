@@ -87,6 +87,7 @@ class Sql:
         Raises:
             Unavailable: the turn did not come within `BUSY_SECONDS`, the disk is full, or the database cannot be reached.
             Conflict: a constraint of the schema refused the change.
+        Invalid: a text or number is none that the database can keep.
         """
         hooks: dict[str, Callable[[], None]] = {}
         with self._turns.one(BUSY_SECONDS):
@@ -169,6 +170,10 @@ def translated() -> Iterator[None]:
     except exc.IntegrityError as error:
         raise Conflict(
             f"The database refused the change: {_first_line(error)}.", hint="Read the current state and try again."
+        ) from error
+    except exc.DataError as error:
+        raise Invalid(
+            f"The database can keep no such value: {_first_line(error)}.", hint="Leave the odd character or number out."
         ) from error
     except (exc.OperationalError, exc.TimeoutError, exc.InterfaceError) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else None

@@ -13,7 +13,7 @@ from tandem.core.clock import Clock
 from tandem.core.errors import Unavailable
 
 SECONDS = 1.0
-"""The least time for which a store is not asked again."""
+"""The least time for which a store is not asked again, if nobody says otherwise."""
 TIMES_AS_LONG = 3
 """A store that took long to fail is left alone for this many times as long: a thread waits a quarter of its time at most."""
 
@@ -23,6 +23,7 @@ class Pause:
     """Whether one store is asked just now. Safe for several threads."""
 
     clock: Clock
+    least: float = SECONDS
     _until: float = 0.0
     _fault: Unavailable | None = None
 
@@ -40,5 +41,5 @@ class Pause:
             yield
         except Unavailable as error:
             now = self.clock.monotonic()
-            self._fault, self._until = error, now + max(SECONDS, (now - began) * TIMES_AS_LONG)
+            self._fault, self._until = error, now + max(self.least, (now - began) * TIMES_AS_LONG)
             raise
