@@ -27,6 +27,8 @@ Values = Sequence[object]
 CONNECT_SECONDS = 3
 STATEMENT_SECONDS = 10
 BUSY_SECONDS = 10
+SILENT_SECONDS = 5
+"""After which a server ends a transaction of which it hears nothing: its writer is cut off, and others wait for their turn."""
 
 
 class Rows(Protocol):
@@ -179,14 +181,15 @@ class PostgresRows:
                         self._url.reveal(),
                         autocommit=True,
                         connect_timeout=CONNECT_SECONDS,
-                        options=f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={BUSY_SECONDS}s",
+                        options=f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={BUSY_SECONDS}s"
+                        f" -c idle_in_transaction_session_timeout={SILENT_SECONDS}s",
                         keepalives_idle=5,
                         keepalives_interval=2,
                         keepalives_count=3,
                         tcp_user_timeout=STATEMENT_SECONDS * 1000,
                     )
                 yield self._db
-            except psycopg.OperationalError as error:
+            except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
                 if self._db is not None:
                     with suppress(psycopg.Error):
                         self._db.close()

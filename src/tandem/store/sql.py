@@ -29,8 +29,20 @@ from tandem.store.room import is_full, no_room
 BUSY_SECONDS = 10.0
 """How long a writer waits for its turn before it gives up."""
 
+SILENT_SECONDS = 5.0
+"""After which PostgreSQL ends a write of which it hears nothing: its writer is cut off or stopped, and others wait."""
+
 WRITERS = 0x7461_6E64
 """PostgreSQL's advisory lock that all writers of one database take."""
+
+PATIENCE = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Seconds, and milliseconds of the last, after which PostgreSQL is taken for away where the network says nothing at all."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -63,7 +75,9 @@ class Sql:
             self._reads = _sqlite_engine(self.url, begin="BEGIN", read_only=True)
             self._writes = _sqlite_engine(self.url, begin="BEGIN IMMEDIATE", read_only=False)
         else:
-            self._writes = create_engine(self.url, hide_parameters=True, pool_size=2, max_overflow=-1, pool_pre_ping=True)
+            self._writes = create_engine(
+                self.url, hide_parameters=True, pool_size=2, max_overflow=-1, pool_pre_ping=True, connect_args=PATIENCE
+            )
             self._reads = self._writes.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @contextmanager
@@ -91,6 +105,7 @@ class Sql:
                 with conn.begin():
                     if not self.sqlite:
                         conn.execute(text(f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}"))
+                        conn.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {int(SILENT_SECONDS * 1000)}"))
                         conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITERS})
                     yield conn
             for hook in hooks.values():
@@ -166,15 +181,21 @@ def translated() -> Iterator[None]:
         raise Conflict(
             f"The database refused the change: {_first_line(error)}.", hint="Read the current state and try again."
         ) from error
-    except (exc.OperationalError, exc.TimeoutError, exc.InterfaceError) as error:
+    except exc.SQLAlchemyError as error:
+        if not _is_away(error):
+            raise Broken(f"A statement failed: {_first_line(error)}.") from error
         cause = error.orig if isinstance(error, exc.DBAPIError) else None
         if cause is not None and is_full(cause):
             raise no_room("The database", cause) from error
         raise Unavailable(
             f"The database did not answer: {_first_line(error)}.", hint="`tandem doctor` looks at each store.", retry_after=1.0
         ) from error
-    except exc.SQLAlchemyError as error:
-        raise Broken(f"A statement failed: {_first_line(error)}.") from error
+
+
+def _is_away(error: exc.SQLAlchemyError) -> bool:
+    """Whether an error says that the database was not reached, or has ended the connection."""
+    lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    return lost or isinstance(error, exc.OperationalError | exc.TimeoutError | exc.InterfaceError)
 
 
 def migrate(url: str) -> str:
