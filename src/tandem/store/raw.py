@@ -62,13 +62,16 @@ class Rows(Protocol):
 
 
 class SqliteRows:
-    """A file of this machine. Terms end by the machine's monotonic clock, which nobody can set."""
+    """A file of this machine. What was committed outlives a power loss: money is spent on the word of a lease.
+
+    Terms end by the machine's monotonic clock, which nobody can set.
+    """
 
     def __init__(self, path: Path, clock: Clock, what: str) -> None:
         self._what, self._clock, self._lock = what, clock, threading.RLock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
         with translated(what):
-            self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout={BUSY_SECONDS}000;")
+            self._db.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout={BUSY_SECONDS}000;")
 
     def all(self, sql: str, values: Values = ()) -> list[Row]:
         with self._lock:
