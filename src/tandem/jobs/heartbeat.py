@@ -37,15 +37,17 @@ class Heartbeat:
 
         Returns:
             The executors that are alive, this one included; None if this process itself was held up (a sleeping
-            machine, a stopped process), because then the others were as well and nothing follows from their rows.
+            machine, a stopped process) or the clock was set, because then nothing follows from the others' rows.
         """
         now = self._clock.now()
-        late, self._last = now - self._last > self._patience, now
+        jumped, self._last = abs(now - self._last) > self._patience, now
         self._write(now)
-        if late:
+        if jumped:
             return None
+        # A row of the future was written before the clock was set back: who lives has written another since.
+        between = (now - self._patience, now + self._patience)
         with self._engine.connect() as conn:
-            rows = conn.exec_driver_sql("SELECT id FROM tandem_executors WHERE at >= ?", (now - self._patience,)).all()
+            rows = conn.exec_driver_sql("SELECT id FROM tandem_executors WHERE at BETWEEN ? AND ?", between).all()
         return frozenset(row[0] for row in rows)
 
     def end(self) -> None:

@@ -305,14 +305,11 @@ class Jobs:
             # Puts the work back into the queue, if it is still theirs; DBOS has no public name for that.
             DBOS._recover_pending_workflows(dead)
         # What a full disk made an attempt leave lies there without anybody; twice, for one may be about to begin.
-        left = {
-            str(one.workflow_id): one
-            for one in doing
-            if one.executor_id == self._executor and one.workflow_id not in self._active
-        }
-        for run_id in sorted(left.keys() & self._left):
-            DBOS.resume_workflow(run_id, queue_name=left[run_id].queue_name)
-        self._left = set(left)
+        mine = {status.workflow_id: status for status in doing if status.executor_id == self._executor}
+        left = mine.keys() - self._active.keys()
+        for run_id in sorted(left & self._left):
+            DBOS.resume_workflow(run_id, queue_name=mine[run_id].queue_name)
+        self._left = left
         self._settle(self._seconds * MISSED)
 
     def _settle(self, age: float) -> None:
