@@ -30,7 +30,7 @@ from tests.postgres import Server
 
 pytestmark = needed
 NUMBERS = count()
-TIMEOUTS = Timeouts(connect=0.3, first_byte=0.3, idle=0.3, total=2)
+TIMEOUTS = Timeouts(connect=1, first_byte=1, idle=1, total=5)
 CAP = 1_000_000_000
 CUTS: tuple[How, ...] = ("silence", "reset")
 
@@ -110,9 +110,9 @@ def wire(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
     """A line to the server, on which nobody waits longer than a few seconds."""
     monkeypatch.setattr(raw, "STATEMENT_SECONDS", 3)
     for each in (raw, module):
-        monkeypatch.setattr(each, "SILENT_SECONDS", 1)
+        monkeypatch.setattr(each, "SILENT_SECONDS", 2)
     monkeypatch.setattr(raw, "CONNECT_SECONDS", 2)
-    for name, value in (("connect_timeout", 2), ("keepalives_idle", 1), ("keepalives_interval", 1), ("tcp_user_timeout", 1000)):
+    for name, value in (("connect_timeout", 2), ("keepalives_idle", 1), ("keepalives_interval", 1), ("tcp_user_timeout", 2000)):
         monkeypatch.setitem(module.PATIENCE, name, value)
     with line(postgres.port) as made:
         yield made
