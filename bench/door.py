@@ -2,8 +2,8 @@
 
     python -m bench.door [--rounds 3] [--seconds 5] [--connections 1,32] [--workers 1] [--json FILE]
 
-Caps on the caller's key, its team and the organisation, trace, price and recorded content are on. The last column is what the
-ledger booked minus what the upstream billed; it must be 0.
+Caps on the caller's key, its team and the organisation, limits, a guard both ways, trace, price and recorded content are on. The
+last column is how far what the ledger booked is from what the upstream billed, in the very run that was timed; it must be 0.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 
 from bench import command, load, stage
 from bench.figures import Report, Round, complaints, rows
-from bench.stage import Failed, Platform, Target
+from bench.stage import Bill, Failed, Platform, Target
 
 STREAMS = 32
 """Connections of the streaming row."""
 DELTAS, DELTA_MS = 64, 4.0
 SETTLE_SECONDS = 120.0
+PATTERNS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +57,14 @@ def measure(options: Options) -> Report:
         Failed: mock or platform does not start. Without nginx the rest is measured, and the report says so.
     """
     notes: list[str] = []
+    bills: list[Bill] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         whole = stack.enter_context(stage.mock(folder))
         paced = stack.enter_context(stage.mock(folder, "mock alone, paced", per_token_ms=DELTA_MS))
-        platform = stack.enter_context(stage.tandem(folder, {"whole": whole, "paced": paced}, options.workers))
+        platform = stack.enter_context(
+            stage.tandem(folder, {"whole": whole, "paced": paced}, options.workers, patterns=PATTERNS, limits=True)
+        )
         targets = [(whole, paced)]
         try:
             targets.append(stack.enter_context(stage.nginx(folder, whole, paced, options.workers)))
@@ -68,11 +72,12 @@ def measure(options: Options) -> Report:
             notes.append(f"without nginx: {failure}")
         targets.append((platform.target, platform.target))
         lanes = _lanes(options, targets, whole, paced)
-        notes.append(_prove(platform, lanes))
+        notes.append(_prove(platform, lanes, bills))
         for lane in lanes:
             if lane.connections == max(options.connections) or lane.upstream is paced:
-                _round(lane, platform, 1)  # warm-up
-        rounds = [_round(lane, platform, options.seconds) for _ in range(options.rounds) for lane in lanes]
+                _round(lane, platform, 1, bills)  # warm-up
+        rounds = [_round(lane, platform, options.seconds, bills) for _ in range(options.rounds) for lane in lanes]
+        notes.append(_books(platform, bills))
     bases = {(lane.target.name, lane.load): ("nginx", lane.load) for lane in lanes if lane.target is platform.target}
     notes.append(f"medians of {options.rounds} interleaved rounds of {options.seconds} s.")
     notes.append(f"a stream is {DELTAS} deltas, {DELTA_MS:g} ms apart; its latency is to the last byte.")
@@ -92,8 +97,8 @@ def _lanes(options: Options, targets: Sequence[tuple[Target, Target]], whole: Ta
     return lanes
 
 
-def _round(lane: Lane, platform: Platform, seconds: int) -> Round:
-    """One lane for so long; of the platform, also what it books and records behind the call."""
+def _round(lane: Lane, platform: Platform, seconds: int, bills: list[Bill]) -> Round:
+    """One lane for so long; of the platform, also what it books and records behind the call, and its bill."""
     target, ours = lane.target, lane.target is platform.target
     stage.clear_bill(lane.upstream)
     booked = platform.spent() if ours else (0, 0)
@@ -103,6 +108,7 @@ def _round(lane: Lane, platform: Platform, seconds: int) -> Round:
     bill = stage.bill(lane.upstream)
     everything, error = serving, None
     if ours:
+        bills.append(bill)
         stage.until(lambda: platform.spent()[1] - booked[1] >= bill.requests, "Booking", SETTLE_SECONDS)
         error = platform.spent()[0] - booked[0] - bill.cost
         everything = target.cpu()[1] - before[1]
@@ -123,23 +129,38 @@ def _round(lane: Lane, platform: Platform, seconds: int) -> Round:
     )
 
 
-def _prove(platform: Platform, lanes: Sequence[Lane]) -> str:
-    """Sends one call and reads it back: that caps, price, trace and content are on is shown, not assumed.
+def _books(platform: Platform, bills: Sequence[Bill]) -> str:
+    """What the ledger says of the whole run, beside the bill."""
+    booked, billed = platform.spent()[0], sum(bill.cost for bill in bills)
+    calls = sum(bill.requests for bill in bills)
+    return (
+        f"ledger error of the whole run, warm-up included: {abs(booked - billed)} n$;"
+        f" {calls} calls, {booked} n$ booked, {billed} n$ billed."
+    )
+
+
+def _prove(platform: Platform, lanes: Sequence[Lane], bills: list[Bill]) -> str:
+    """Sends one call and reads it back: that caps, limits, guard, price, trace and content are on is shown, not assumed.
 
     Raises:
         Failed: one of them is off.
     """
     lane = next(lane for lane in lanes if lane.target is platform.target)
+    stage.clear_bill(lane.upstream)
     headers, answer = stage.ask(lane.target, load.CHAT, lane.body)
     identifier = headers["x-tandem-trace-id"]
     stage.until(lambda: platform.spent()[1] > 0, "Booking the first call")
     trace = platform.api("GET", f"/traces/{identifier}?content=1")
     (content,) = trace["content"].values()
+    guards = {span["name"] for span in trace["calls"][0]["spans"]} & {"guard in", "guard out"}
     held = {row["scope"] for row in platform.api("GET", "/budgets") if row["settled"] == trace["cost"] > 0}
-    if len(held) != 3 or not content["request"] or not answer:
-        raise Failed(f"The first call was not priced, capped and recorded: {held}, {content}.")
+    counted = {row["unit"] for row in platform.api("GET", "/limits") if row["settled"]}
+    if len(held) != 3 or counted != {"requests", "tokens"} or len(guards) != 2 or not content["request"] or not answer:
+        raise Failed(f"The first call was not priced, capped, guarded and recorded: {held}, {counted}, {guards}, {content}.")
+    bills.append(stage.bill(lane.upstream))
     return (
-        f"read back after the first call: trace {identifier}, {trace['cost']} n$ booked under {', '.join(sorted(held))}, content."
+        f"read back after the first call: trace {identifier}, {trace['cost']} n$ booked under {', '.join(sorted(held))},"
+        f" {len(stage.LIMITS)} limits, {PATTERNS} patterns masked both ways, content."
     )
 
 

@@ -49,7 +49,7 @@ class Row:
     cpu: float | None
     cpu_all: float | None
     error: int | None
-    """Of all rounds together."""
+    """How far the books of the rounds are from their bills, added up; none makes good another."""
     base: str = ""
     """Whose figures the ratios are to, as `target, load`; empty for a base itself."""
     p50_ratio: float | None = None
@@ -116,7 +116,7 @@ def _row(target: str, load: str, rounds: Sequence[Round]) -> Row:
         p99=statistics.median(one.p99 for one in rounds),
         cpu=_median([one.cpu for one in rounds]),
         cpu_all=_median([one.cpu_all for one in rounds]),
-        error=sum(errors) if errors else None,
+        error=sum(map(abs, errors)) if errors else None,
     )
 
 

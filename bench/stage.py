@@ -25,6 +25,8 @@ UPSTREAM_KEY = "sk-bench"
 TEAM = KEY_NAME = "bench"
 CAP = "1000"
 """US dollars a day, on the key, its team and the organisation: far from what a run can spend."""
+LIMITS = {"requests": 10**9, "tokens": 10**12, "calls": 4096}
+"""On the key, a day, or at once: as far."""
 
 
 class Failed(Exception):
@@ -308,7 +310,7 @@ route = [{{ target = "{name}/gpt-4o-mini" }}]
 
 @contextmanager
 def tandem(
-    folder: Path, upstreams: dict[str, Target], workers: int = 1, *, cores: str = "", patterns: int = 0
+    folder: Path, upstreams: dict[str, Target], workers: int = 1, *, cores: str = "", patterns: int = 0, limits: bool = False
 ) -> Iterator[Platform]:
     """The whole platform on a fresh home, as it comes, with one chat endpoint for each upstream.
 
@@ -319,6 +321,7 @@ def tandem(
         workers: of the door.
         cores: where all of its processes run; empty: everywhere.
         patterns: how many named patterns a policy masks, both ways, in every call.
+        limits: whether the key has limits of requests, of tokens, and of calls at once too.
 
     Raises:
         Failed: it does not start, or refuses what it is asked.
@@ -331,6 +334,9 @@ def tandem(
         key = platform.api("POST", "/keys", {"name": KEY_NAME, "team": TEAM})["key"]
         for scope in ("org", f"team/{TEAM}", f"key/{KEY_NAME}"):
             platform.api("PUT", f"/budgets/{scope}", {"cap": CAP, "window": "day"})
+        for unit, cap in LIMITS.items() if limits else ():
+            window = "total" if unit == "calls" else "day"
+            platform.api("PUT", f"/limits/key/{KEY_NAME}", {"unit": unit, "cap": cap, "window": window})
         if patterns:
             _guard(platform, patterns)
         time.sleep(1.0)  # a new key and a new cap hold on every worker within a second

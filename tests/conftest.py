@@ -22,6 +22,7 @@ SLOW = (
     "tests/data/test_tasks.py",
     "tests/decisions/",
     "tests/docs/test_examples.py",
+    "tests/durability/",
     "tests/evaluation/test_compare.py",
     "tests/gateway/test_http1",
     "tests/gateway/test_transport.py",

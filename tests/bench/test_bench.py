@@ -113,13 +113,15 @@ def test_rows_are_medians_beside_their_base() -> None:
     assert (alone.load, alone.base, alone.p50_ratio) == ("32 connections", "", None)
 
 
-def test_ledger_errors_are_summed_not_averaged() -> None:
+def test_ledger_errors_are_summed_and_never_cancel() -> None:
     rounds = [
         Round(target="tandem", load="x", requests=1, per_second=1, p50=1, p99=1, cpu=cpu, error=error)
-        for cpu, error in ((9.0, 0), (1.0, -3), (2.0, 0))
+        for cpu, error in ((9.0, 0), (1.0, -3), (2.0, 2))
     ]
     (row,) = figures.rows(rounds, {})
-    assert (row.error, row.cpu, row.cpu_all) == (-3, 2.0, None)
+    assert (row.error, row.cpu, row.cpu_all) == (5, 2.0, None)
+    assert everything.inexact([Report(title="Chat", rows=[row])]) == ["tandem, x, by 5 n$"]
+    assert everything.inexact([report()]) == []
 
 
 def test_what_went_wrong_is_told() -> None:

@@ -44,17 +44,19 @@ class Heartbeat:
 
         Returns:
             The executors that are alive, this one included; None if this process itself was held up (a sleeping
-            machine, a stopped process), because then the others were as well and nothing follows from their rows.
+            machine, a stopped process) or the clock was set, because then nothing follows from the others' rows.
         """
         own = self._clock.now()
-        late, self._last = own - self._last > self._patience, own
+        jumped, self._last = abs(own - self._last) > self._patience, own
         now = self._now()
         self._write(now)
-        if late:
+        if jumped:
             return None
+        # A row of the future was written before the clock was set back: who lives has written another since.
+        between = (now - self._patience, now + self._patience)
         with self._engine.connect() as conn:
-            alive = text("SELECT id FROM tandem_executors WHERE at >= :since")
-            rows = conn.execute(alive, {"since": now - self._patience}).all()
+            alive = text("SELECT id FROM tandem_executors WHERE at BETWEEN :first AND :last")
+            rows = conn.execute(alive, {"first": between[0], "last": between[1]}).all()
         return frozenset(row[0] for row in rows)
 
     def end(self) -> None:

@@ -78,6 +78,8 @@ class Jobs:
         self._lanes: dict[str, int] = {QUEUE: at_once}
         """Queue → Runs of it that are done at once; beside the common one, workflows that have their own."""
         self._active: dict[str, threading.Event] = {}
+        self._left: set[str] = set()
+        """Runs of this process that nobody was at work on at the last beat."""
         self._stopping = threading.Event()
         self._desk: ThreadPoolExecutor | None = None
         self._engine: Engine | None = None
@@ -309,6 +311,12 @@ class Jobs:
             log.warning("taking over from dead executors", extra={"executor": self._executor, "dead": dead})
             # Puts the work back into the queue, if it is still theirs; DBOS has no public name for that.
             DBOS._recover_pending_workflows(dead)
+        # What a full disk made an attempt leave lies there without anybody; twice, for one may be about to begin.
+        mine = {status.workflow_id: status for status in doing if status.executor_id == self._executor}
+        left = mine.keys() - self._active.keys()
+        for run_id in sorted(left & self._left):
+            DBOS.resume_workflow(run_id, queue_name=mine[run_id].queue_name)
+        self._left = left
         self._settle(self._seconds * MISSED)
 
     def _settle(self, age: float) -> None:

@@ -30,6 +30,7 @@ BACKLOG_BYTES = 64 * 1024 * 1024
 REFUSED_BYTES = 8 * 1024 * 1024
 """The part of it that calls which were refused may take: what was begun must find room beside them."""
 DROPPED = "The disk was full when this call ended: what was sent and answered is not kept."
+GONE = "its file was removed"
 
 to_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 """macOS has no fdatasync."""
@@ -83,7 +84,9 @@ class Journal:
         if waiting or self._sync_fault or self._reserve.fault or not self._append(frame(record)):
             raise Unavailable(
                 f"The journal cannot be written ({self.fault}), so no new call is taken.",
-                hint="Free space on the disk that holds the home directory; calls resume by themselves.",
+                hint="Put the home back from a backup and start again."
+                if self._sync_fault == GONE
+                else "Free space on the disk that holds the home directory; calls resume by themselves.",
                 retry_after=1,
             )
         self._running += 1
@@ -179,6 +182,9 @@ class Journal:
     def _sync(self) -> None:
         while not self._stop.wait(SYNC_SECONDS):
             self._finish()
+            if os.fstat(self._file).st_nlink == 0:  # what is written goes nowhere, and no write would say so
+                self._sync_fault = GONE
+                continue
             if not self._dirty:
                 continue
             self._dirty = False

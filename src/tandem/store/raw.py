@@ -37,6 +37,8 @@ IDLE = 0
 """What libpq calls a connection that is in no transaction."""
 INSIDE = "SELECT set_config('search_path', %s, true)"
 """Where the rest of a transaction finds its tables."""
+SILENT_SECONDS = 5
+"""After which a server ends a transaction of which it hears nothing: its writer is cut off, and others wait for their turn."""
 
 
 class Rows(Protocol):
@@ -78,17 +80,20 @@ class Rows(Protocol):
 
 
 class SqliteRows:
-    """A file of this machine. Terms end by the machine's monotonic clock, which nobody can set."""
+    """A file of this machine. What was committed outlives a power loss: money is spent on the word of a lease.
+
+    Terms end by the machine's monotonic clock, which nobody can set.
+    """
 
     def __init__(self, path: Path, clock: Clock, what: str, *, thorough: bool = False) -> None:
         """Opens the file, and makes it where there is none.
 
         Args:
-            thorough: every commit is on the disk before it returns, and what is deleted is overwritten.
+            thorough: what is deleted is overwritten.
         """
         self._what, self._clock, self._lock = what, clock, threading.RLock()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
-        how = "PRAGMA synchronous=FULL; PRAGMA secure_delete=ON" if thorough else "PRAGMA synchronous=NORMAL"
+        how = f"PRAGMA synchronous=FULL; PRAGMA secure_delete={'ON' if thorough else 'OFF'}"
         with translated(what):
             self._db.executescript(f"PRAGMA journal_mode=WAL; {how}; PRAGMA busy_timeout={BUSY_SECONDS}000;")
 
@@ -253,7 +258,7 @@ class PostgresRows:
                     with self._pause.asking():
                         self._db = self._reached()
                 yield self._db
-            except psycopg.OperationalError as error:
+            except (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout) as error:
                 if self._db is not None:
                     with suppress(psycopg.Error):
                         self._db.close()
@@ -283,7 +288,8 @@ class PostgresRows:
             self._url.reveal(),
             autocommit=True,
             connect_timeout=CONNECT_SECONDS,
-            options=f"-c statement_timeout={self._seconds}s -c lock_timeout={BUSY_SECONDS}s{path}",
+            options=f"-c statement_timeout={self._seconds}s -c lock_timeout={BUSY_SECONDS}s"
+            f" -c idle_in_transaction_session_timeout={SILENT_SECONDS}s{path}",
             keepalives_idle=5,
             keepalives_interval=2,
             keepalives_count=3,

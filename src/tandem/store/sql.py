@@ -30,11 +30,23 @@ from tandem.store.room import is_full, no_room
 BUSY_SECONDS = 10.0
 """How long a writer waits for its turn before it gives up."""
 
-CONNECT_SECONDS, CUT_SECONDS = 3, 10
-"""How long a server may take to be reached, and after how long without a sign of life it counts as gone."""
+CONNECT_SECONDS = 3
+"""How long a server may take to be reached."""
+SILENT_SECONDS = 5.0
+"""After which PostgreSQL ends a write of which it hears nothing: its writer is cut off or stopped, and others wait."""
 
 WRITERS = 0x7461_6E64
 """PostgreSQL's advisory lock that all writers of one database take."""
+
+PATIENCE = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
+}
+"""Seconds, and milliseconds of the last, after which PostgreSQL is taken for away where the network says nothing at all."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -96,6 +108,7 @@ class Sql:
                 with conn.begin():
                     if not self.sqlite:
                         conn.execute(text(f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}"))
+                        conn.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {int(SILENT_SECONDS * 1000)}"))
                         conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITERS})
                     yield conn
             for hook in hooks.values():
@@ -171,19 +184,25 @@ def translated() -> Iterator[None]:
         raise Conflict(
             f"The database refused the change: {_first_line(error)}.", hint="Read the current state and try again."
         ) from error
-    except exc.DataError as error:
-        raise Invalid(
-            f"The database can keep no such value: {_first_line(error)}.", hint="Leave the odd character or number out."
-        ) from error
-    except (exc.OperationalError, exc.TimeoutError, exc.InterfaceError) as error:
+    except exc.SQLAlchemyError as error:
+        if isinstance(error, exc.DataError) and not error.connection_invalidated:
+            raise Invalid(
+                f"The database can keep no such value: {_first_line(error)}.", hint="Leave the odd character or number out."
+            ) from error
+        if not _is_away(error):
+            raise Broken(f"A statement failed: {_first_line(error)}.") from error
         cause = error.orig if isinstance(error, exc.DBAPIError) else None
         if cause is not None and is_full(cause):
             raise no_room("The database", cause) from error
         raise Unavailable(
             f"The database did not answer: {_first_line(error)}.", hint="`tandem doctor` looks at each store.", retry_after=1.0
         ) from error
-    except exc.SQLAlchemyError as error:
-        raise Broken(f"A statement failed: {_first_line(error)}.") from error
+
+
+def _is_away(error: exc.SQLAlchemyError) -> bool:
+    """Whether an error says that the database was not reached, or has ended the connection."""
+    lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    return lost or isinstance(error, exc.OperationalError | exc.TimeoutError | exc.InterfaceError)
 
 
 def migrate(url: str) -> str:
@@ -238,14 +257,7 @@ def server_engine(url: Secret, *, pool_size: int, max_overflow: int) -> Engine:
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": CUT_SECONDS * 1000,
-            "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
-        },
+        connect_args=PATIENCE,
     )
 
 
