@@ -470,7 +470,16 @@ def app(settings: Settings, role: Role = "all") -> App:
         hot=hot.PATHS,
     )
 
+    def begin_jobs() -> None:
+        if mine():
+            loaded.sweep()
+            staging.sweep(shared / "work", past, clock)
+        jobs.launch()
+        launched.set()
+        rounds["jobs"].stop()
+
     rounds = {
+        "jobs": Rounds(begin_jobs, 1.0, at_once=True),
         "monitors": Rounds(watch.step, 2.0, mine=mine),
         "reviews": Rounds(queue.look, 1.0, mine=mine, at_once=True),
         "alerts": Rounds(courier.step, 0.5, mine=mine),
@@ -497,13 +506,6 @@ def app(settings: Settings, role: Role = "all") -> App:
         inside.close()
         remembered.close()
 
-    def work() -> None:
-        if mine():
-            loaded.sweep()
-            staging.sweep(shared / "work", past, clock)
-        jobs.launch()
-        launched.set()
-
     def going_round(name: str) -> Callable[[], object]:
         def run() -> None:
             if name in AFTER_JOBS:
@@ -512,12 +514,9 @@ def app(settings: Settings, role: Role = "all") -> App:
 
         return run
 
-    background: dict[str, Callable[[], object]] = {
-        "mover": lambda: mover.run(told),
-        "compiler": lambda: compiler.run(told),
-        "jobs": work,
-        **{name: going_round(name) for name in rounds},
-    }
+    background: dict[str, Callable[[], object]] = {name: going_round(name) for name in rounds}
+    if role != "work":  # there are doors, with journals to move and policy to be kept fresh
+        background |= {"mover": lambda: mover.run(told), "compiler": lambda: compiler.run(told)}
     return App(build(face), background, close, admin)
 
 

@@ -379,10 +379,12 @@ def _in_table(path: Path, table: str) -> Iterator[None]:
 
 
 def _decoded(wanted: type, value: object) -> object:
-    """What msgspec does not know itself: paths, of text that can be one."""
+    """What msgspec does not know itself: paths, of text that can be one, and what may be anything."""
+    if wanted is object:
+        return value
     if wanted is Path and isinstance(value, str) and value and "\0" not in value:
         return Path(value)
-    raise TypeError(f"Expected the path of a {'file' if wanted is Path else wanted.__name__}, got {value!r}")
+    raise TypeError(f"Expected a path, got {value!r}")
 
 
 def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:

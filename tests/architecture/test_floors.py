@@ -68,6 +68,21 @@ def test_the_whole_door_process_is_light() -> None:
     assert [name for name in loaded if name.split(".")[0] in HEAVY] == []
 
 
+def test_only_the_counters_of_a_door_speak_to_redis() -> None:
+    """So control, the ledger and jobs do not notice when it is away."""
+    speak = {
+        path.relative_to(SOURCE).as_posix()
+        for path in modules()
+        if re.search(r"^\s*(import|from) redis\b", path.read_text(), re.M)
+    }
+    assert speak == {"governance/counters.py"}
+    use = {path.relative_to(SOURCE).as_posix() for path in modules() if "SharedBooks(" in path.read_text()}
+    assert use == {"app.py"}
+    (door,) = [node for node in ast.parse((SOURCE / "app.py").read_text()).body if getattr(node, "name", "") == "door"]
+    assert "SharedBooks(" in ast.unparse(door)
+    assert (SOURCE / "app.py").read_text().count("SharedBooks(") == 1
+
+
 def test_every_module_says_what_it_is() -> None:
     assert [str(path) for path in modules() if not ast.get_docstring(ast.parse(path.read_text()))] == []
 

@@ -14,9 +14,6 @@ from tests.docs.pages import ROOT
 PAGE = (ROOT / "docs" / "durability.md").read_text()
 FAILURES = ("kill -9", "power loss", "disk full", "lost disk", "clock jump", "network cut", "PostgreSQL gone", "Redis gone")
 PARTS = ("door", "control", "ledger", "jobs")
-PENDING = {("PostgreSQL gone", part) for part in ("door", "control", "jobs")} | {("Redis gone", part) for part in PARTS}
-"""Cells of what is being built; each bears the mark until it names its test."""
-MARK = "`TODO`"
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 CONCERNED = re.compile(r"not concerned\W*$|not concerned\W*`", re.IGNORECASE)
 """Said without a reason."""
@@ -45,18 +42,12 @@ def wrong(page: str) -> list[str]:
         found.append(f"the rows are {named}")
     for row in rows:
         for part, cell in zip(heading[1:], row[1:], strict=True):
-            found += [f"{row[0]} × {part}: {each}" for each in _of_cell(cell, (row[0].strip("*`"), part) in PENDING)]
+            found += [f"{row[0]} × {part}: {each}" for each in _of_cell(cell)]
     return found
 
 
-def _of_cell(cell: str, pending: bool) -> Iterator[str]:
+def _of_cell(cell: str) -> Iterator[str]:
     tests = TEST.findall(cell)
-    if pending:
-        if cell != MARK:
-            yield "is filled, and stands in PENDING"
-        return
-    if MARK in cell:
-        yield "is still to be done"
     if not TEST.sub("", cell).strip(" ."):
         yield "says nothing"
     if CONCERNED.search(cell):
@@ -83,7 +74,6 @@ KNOWN = "`tests/journeys/test_kill.py::test_fifty_kills_lose_nothing`"
         ("All is kept. `tests/journeys/test_kill.py::test_there_is_none`", "there is no tests/journeys/test_kill.py::test_there"),
         ("All is kept. `tests/journeys/test_none.py::test_fifty_kills_lose_nothing`", "there is no tests/journeys/test_none.py"),
         (f"Not concerned. {KNOWN}", "does not say why"),
-        (MARK, "still to be done"),
     ],
 )
 def test_a_cell_that_lacks_something_is_found(cell: str, what: str) -> None:
@@ -93,7 +83,5 @@ def test_a_cell_that_lacks_something_is_found(cell: str, what: str) -> None:
     assert any(what in each and each.startswith("**clock jump** × control") for each in wrong(changed)), wrong(changed)
 
 
-def test_a_pending_cell_that_was_filled_must_leave_the_list_and_no_row_may_go() -> None:
-    filled = PAGE.replace(f"| {MARK} |", f"| All is kept. {KNOWN} |", 1)
-    assert wrong(filled) == ["**PostgreSQL gone** × door: is filled, and stands in PENDING"]
+def test_no_row_may_go() -> None:
     assert wrong("\n".join(line for line in PAGE.splitlines() if "**disk full**" not in line)) != []

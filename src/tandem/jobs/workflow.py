@@ -98,12 +98,18 @@ class Jobs:
         """Resumes what an earlier process left unfinished, then takes new work.
 
         Raises:
-            Unavailable: the file cannot be used.
+            Unavailable: the file cannot be used, or the server is away; it can be tried again.
         """
         self._stopping.clear()
         # DBOS refuses calls from an event loop's thread and records calls from a workflow's; here it gets neither.
         self._desk = ThreadPoolExecutor(1, thread_name_prefix="jobs-desk")
-        self._ask(self._launch)
+        try:
+            self._ask(self._launch)
+        except Unavailable:
+            self._ask(self._close)
+            self._desk.shutdown()
+            self._desk = None
+            raise
         self._pulse = threading.Thread(target=self._beat_on, name="jobs-beat", daemon=True)
         self._pulse.start()
 
