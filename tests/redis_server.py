@@ -21,10 +21,15 @@ needed = pytest.mark.skipif(SERVER is None, reason="needs redis-server")
 class RedisServer:
     """One server on a port of its own; it can be stopped and started again in the middle of a test. It keeps nothing on disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        """
+        Args:
+            host: the address it listens on.
+        """
+        self.host = host
         self.folder = Path(tempfile.mkdtemp(prefix="tandem-redis-", dir="/tmp"))
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://{host}:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -32,7 +37,7 @@ class RedisServer:
         assert SERVER is not None
         kept = ["--dir", str(self.folder), "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
-            [SERVER, "--bind", "127.0.0.1", "--port", str(self.port), *kept],
+            [SERVER, "--bind", self.host, "--protected-mode", "no", "--port", str(self.port), *kept],
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
         )

@@ -70,17 +70,12 @@ def test_the_whole_door_process_is_light() -> None:
 
 def test_only_the_counters_of_a_door_speak_to_redis() -> None:
     """So control, the ledger and jobs do not notice when it is away."""
-    speak = {
-        path.relative_to(SOURCE).as_posix()
-        for path in modules()
-        if re.search(r"^\s*(import|from) redis\b", path.read_text(), re.M)
-    }
-    assert speak == {"governance/counters.py"}
-    use = {path.relative_to(SOURCE).as_posix() for path in modules() if "SharedBooks(" in path.read_text()}
-    assert use == {"app.py"}
-    (door,) = [node for node in ast.parse((SOURCE / "app.py").read_text()).body if getattr(node, "name", "") == "door"]
-    assert "SharedBooks(" in ast.unparse(door)
-    assert (SOURCE / "app.py").read_text().count("SharedBooks(") == 1
+    texts = {path.relative_to(SOURCE).as_posix(): path.read_text() for path in modules()}
+    asks = re.compile(r"^\s*(import|from) redis\b", re.MULTILINE)
+    assert {name for name, text in texts.items() if asks.search(text)} == {"governance/counters.py"}
+    assert {name for name, text in texts.items() if "SharedBooks(" in text} == {"app.py"}
+    (door,) = [node for node in ast.parse(texts["app.py"]).body if getattr(node, "name", "") == "door"]
+    assert ast.unparse(door).count("SharedBooks(") == texts["app.py"].count("SharedBooks(") == 1
 
 
 def test_every_module_says_what_it_is() -> None:

@@ -1,4 +1,7 @@
-"""Machines that share one PostgreSQL server and one directory, each in a network of its own, whose cable can be pulled."""
+"""Machines that share one PostgreSQL server, one Redis server and one directory.
+
+Each has a network of its own, whose cable can be pulled.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ import psycopg
 from tests.journeys.conftest import ADMIN, Platform, bearer
 from tests.network import Network
 from tests.postgres import Server
+from tests.redis_server import RedisServer
 
 DOOR, MOCK = 8400, 9101
 TOML = """
@@ -28,6 +32,7 @@ inside_url = "http://{first}:{door}"
 
 [store]
 url = "env:STORE"
+redis = "env:COUNTERS"
 folder = "{folder}"
 
 [providers.mock]
@@ -65,13 +70,13 @@ class Worker:
 class Cluster:
     """Three machines that serve and two that work. Each that serves has an upstream of its own on its loopback address."""
 
-    def __init__(self, folder: Path, network: Network, server: Server, more: str = "") -> None:
+    def __init__(self, folder: Path, network: Network, server: Server, redis: RedisServer) -> None:
         self.network, self.server, self.folder = network, server, folder
         self.shared = folder / "shared"
         self.shared.mkdir(mode=0o700)
         (folder / "tandem.toml").write_text("")
         url = server.database(f"cluster_{os.urandom(4).hex()}")
-        self.environment = {**os.environ, "STORE": url, "TANDEM_ADMIN_KEY": ADMIN, "MOCK_KEY": "mk"}
+        self.environment = {**os.environ, "STORE": url, "COUNTERS": redis.url, "TANDEM_ADMIN_KEY": ADMIN, "MOCK_KEY": "mk"}
         self.environment["TANDEM_CONFIG"] = str(folder / "tandem.toml")
         self.machines: dict[str, Platform] = {}
         self.workers: dict[str, Worker] = {}
@@ -79,7 +84,7 @@ class Cluster:
         for name in "abc":
             self._machine(name)
         first = self.machines["a"].host
-        toml = TOML.format(first=first, door=DOOR, folder=self.shared, mock=MOCK) + more
+        toml = TOML.format(first=first, door=DOOR, folder=self.shared, mock=MOCK)
         (folder / "tandem.toml").write_text(toml)
         for name in "de":
             network.machine(name)
@@ -175,16 +180,17 @@ def version(machine: Platform) -> int:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, network: Network, more: str = "") -> Iterator[Cluster]:
-    server = Server(network.host)
+def cluster(folder: Path, network: Network) -> Iterator[Cluster]:
+    server, redis = Server(network.host), RedisServer(network.host)
     try:
-        made = Cluster(folder, network, server, more)
+        made = Cluster(folder, network, server, redis)
         try:
             made.up()
             yield made
         finally:
             made.down()
     finally:
+        redis.close()
         server.close()
 
 

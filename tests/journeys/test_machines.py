@@ -1,10 +1,15 @@
-"""Three machines that serve and two that work, on one PostgreSQL server: what is changed on one holds on all, caps hold
-across them, a Run outlives its worker, and a machine that is cut off loses nothing."""
+"""Three machines that serve and two that work, on one PostgreSQL server and one Redis server.
+
+What is changed on one holds on all, caps hold across them, a Run outlives its worker, and a machine that is cut off loses
+nothing.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
 
@@ -93,6 +98,30 @@ def test_a_limit_of_calls_lets_through_exactly_so_many(made: Cluster) -> None:
     assert storm(made, key, each=15).count(200) == 40
 
 
+def test_who_is_erased_on_one_is_erased_from_the_kept_answers_of_all(made: Cluster) -> None:
+    key = made.machines["a"].key("rememberer")
+    kept = {"kind": "chat", "route": [{"target": "mock/gpt-4o-mini"}], "cache_seconds": 600}
+    made.change(lambda: made.machines["a"].api("PUT", "/endpoints/kept", json=kept))
+    for machine in made.machines.values():
+        until(lambda machine=machine: is_hit(machine, key), "the answer is given again")  # type: ignore[misc]
+    made.settle()
+    made.machines["c"].api("POST", "/subjects/ada/erase")
+    for machine in made.machines.values():
+        until(lambda machine=machine: answers_of(machine) == 0, "nothing is kept")  # type: ignore[misc]
+    assert not is_hit(made.machines["b"], key)
+
+
+def is_hit(machine: Platform, key: str) -> bool:
+    body = {"model": "kept", "max_tokens": 4, "user": "ada", "messages": [{"role": "user", "content": "my name is Ada"}]}
+    reply = httpx2.post(f"{machine.url}/v1/chat/completions", json=body, headers=bearer(key))
+    return reply.headers.get("x-tandem-cache") == "hit"
+
+
+def answers_of(machine: Platform) -> int:
+    with contextlib.closing(sqlite3.connect(machine.home / "cache.db")) as db:
+        return int(db.execute("SELECT count(*) FROM kept").fetchone()[0])
+
+
 def test_a_run_whose_worker_dies_is_finished_by_the_other(made: Cluster) -> None:
     total = 600
     with client_of(made.machines["b"], ADMIN) as client:
@@ -161,8 +190,8 @@ def test_every_call_is_in_the_books_at_what_the_upstreams_want(made: Cluster) ->
 def test_a_machine_that_never_comes_back_is_let_go_of(made: Cluster) -> None:
     key = made.machines["a"].key("orphan")
     everywhere(made, lambda machine: machine.chat(key).status_code == 200, "the key")
-    limit = {"cap": 100, "unit": "requests", "window": "day"}
-    made.change(lambda: made.machines["a"].api("PUT", "/limits/key/orphan", json=limit))
+    cap = {"cap": "1", "window": "day"}
+    made.change(lambda: made.machines["a"].api("PUT", "/budgets/key/orphan", json=cap))
     assert made.machines["c"].chat(key).status_code == 200
     gone = made.machines["c"]
     name = (gone.home / "machine").read_text()
@@ -177,6 +206,6 @@ def test_a_machine_that_never_comes_back_is_let_go_of(made: Cluster) -> None:
     made.machines["a"].api("DELETE", f"/machines/{name}")
     del made.machines["c"]
     made.settle()
-    (standing,) = [row for row in made.machines["a"].api("GET", "/limits") if row["scope"] == "key/orphan"]
+    (standing,) = [row for row in made.machines["a"].api("GET", "/budgets") if row["scope"] == "key/orphan"]
     assert standing["reserved"] == 0
     assert name not in {row["name"] for row in made.machines["a"].api("GET", "/machines")}
