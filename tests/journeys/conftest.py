@@ -29,6 +29,8 @@ from tests.ports import free_port
 from tests.postgres import Server
 
 ROOT = Path(__file__).parents[2]
+ON_SERVER = os.environ.get("JOURNEYS_ON") == "postgres"
+"""Whether everything that lasts lies on a PostgreSQL server in this run."""
 CONSTRAINTS = ("--constraint", str(ROOT / "requirements.lock"))
 TLS = ssl.create_default_context()
 """Made once: a client that makes its own spends 60 ms on it, at every request."""
@@ -191,7 +193,7 @@ def server() -> Server:
 
 def stores() -> dict[str, str]:
     """What the environment says of where things lie: files, or a new database of the server for `JOURNEYS_ON=postgres`."""
-    if os.environ.get("JOURNEYS_ON") != "postgres":
+    if not ON_SERVER:
         return {}
     return {"TANDEM_STORE__URL": server().database(f"home_{uuid4().hex}")}
 
