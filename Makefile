@@ -66,10 +66,10 @@ endif
 unit: $(READY)            ## the part without processes and browsers
 	$(BIN)/pytest -m "not journey and not browser and not slow" $(BESIDE) $(ARGS)
 
-# A browser, PostgreSQL and Redis for the tests that use them; on Debian and as root they are installed, elsewhere those tests are skipped.
+# A browser, PostgreSQL, Redis and `ip` for the tests that use them; on Debian and as root they are installed, elsewhere those tests are skipped.
 system:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } && command -v redis-server; } >/dev/null 2>&1; then \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium postgresql redis-server >/dev/null; fi
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } && command -v redis-server && { command -v ip || ls /usr/sbin/ip; }; } >/dev/null 2>&1; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium postgresql redis-server iproute2 >/dev/null; fi
 
 bench: $(READY)           ## side by side with nginx and the bare upstream
 	$(BIN)/python -m bench.all $(ARGS)

@@ -16,6 +16,7 @@ from tandem.core.clock import iso
 from tandem.core.endpoint import HOSTED, Endpoint
 from tandem.core.principal import LOCAL
 from tandem.gateway.compile import Compiler
+from tandem.gateway.pricing.gpus import gpus
 from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import INDEX, Snapshot
 from tandem.governance.alerts.alerts import Alerts
@@ -182,6 +183,7 @@ def routes(
         """Checks settings and stores."""
         authorise(by, "audit")
         found = examine(home, compiler.current(), table, audit, ledger, compiler.damaged, alerts) + _machines(machines)
+        found += [Finding(check=f"gpu {each.index}", ok=True, detail=each.told) for each in gpus()]
         if mispriced:
             hint = "The prices of before go on holding. Mend the file and start again."
             found.append(Finding(check="prices", ok=False, detail=mispriced, hint=hint))

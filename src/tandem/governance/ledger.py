@@ -575,6 +575,11 @@ class Ledger:
         row = self._rows.one("SELECT cost FROM booked WHERE call = ? AND attempt = ?", (call, attempt))
         return row is not None and row[0] == cost
 
+    def known(self, attempts: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Which of these attempts (call, number) were booked."""
+        ask = "SELECT 1 FROM booked WHERE call = ? AND attempt = ?"
+        return {attempt for attempt in attempts if self._rows.one(ask, attempt) is not None}
+
     def boots(self) -> list[str]:
         """Workers that hold a lease or run an attempt, as far as the journal was posted."""
         return sorted(boot for (boot,) in self._rows.all("SELECT boot FROM running UNION SELECT boot FROM leases"))

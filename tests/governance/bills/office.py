@@ -74,8 +74,9 @@ class Office:
         endpoint: str = "assistant",
         attempt: int = 0,
         kept: tuple[str, bytes] = ("", b""),
+        booked: bool = True,
     ) -> Attempt:
-        """Books a call of one attempt, as the mover would."""
+        """Books a call of one attempt, as the mover would; or dies between its trace and the books."""
         self.made += 1
         start = micros(at)
         call, trace = CallId(identified("cal", start, self.made)), TraceId(identified("trc", start, self.made))
@@ -112,6 +113,8 @@ class Office:
             attributes={},
         )
         self.traces.store([Entry(trace=record, subject=kept[0], sealed=kept[1])], [(trace, tried, scopes)])
+        if not booked:
+            return tried
         begun = Begun(call, attempt, trace, None, start, target, endpoint, "chat", team, "ci", scopes, reserved, ())
         self.ledger.post(Batch(begun=[begun], ended=[Ended(trace, tried, (), scopes)], offsets={}, boots={call: "b"}))
         return tried

@@ -31,6 +31,8 @@ from tandem.governance.bills.found import Reconciliation
 from tandem.governance.bills.reconcile import Asked
 from tandem.governance.ledger import Correction
 from tandem.observability.attempts import tried
+from tandem.observability.move import Batch
+from tandem.observability.record import Ended
 
 HEAD = "time,model,key,call,attempt,prompt_tokens,cached_tokens,written_tokens,completion_tokens,cost_nano\n"
 DAILY = by_hand(["date=day", "model=model", "key=key", "requests=n", "input=in", "cached=cached", "output=out", "cost=usd"])
@@ -137,6 +139,18 @@ def test_what_broke_off_between_ledger_and_traces_is_finished(books: Office) -> 
     assert books.ledger.correct([better]) == 1
     found = books.reconcile(HEAD + row(lost, 300_000, used()), apply=True)
     assert (found.estimated, found.corrected) == (1, 0)
+    assert books.spent()[0] == 300_000
+    assert [each.cost for each in tried(books.traces, 0, 2**60)] == [300_000]
+
+
+def test_what_is_traced_and_not_booked_yet_is_left_to_the_next_time(books: Office) -> None:
+    lost = books.call(LOST, booked=False)
+    bill = HEAD + row(lost, 300_000, used())
+    assert books.reconcile(bill, apply=True).corrected == 0
+    assert [each.cost for each in tried(books.traces, 0, 2**60)] == [lost.cost], "ledger and traces tell the same"
+    (each,) = tried(books.traces, 0, 2**60)
+    books.ledger.post(Batch(begun=[], ended=[Ended(each.trace, lost, (), each.scopes)], offsets={}, boots={}))
+    assert books.reconcile(bill, apply=True).corrected == 1
     assert books.spent()[0] == 300_000
     assert [each.cost for each in tried(books.traces, 0, 2**60)] == [300_000]
 

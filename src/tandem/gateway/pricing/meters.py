@@ -1,4 +1,6 @@
-"""How many tokens own machines do in a second while they are busy: from vLLM's own counters, else from traces.
+"""How many tokens own machines do in a second while they are busy.
+
+By vLLM's own counters; else, on this machine, by the tokens of traces over the time that NVML saw a GPU busy; else by traces.
 
 Only providers that are paid by the hour and declare no figure are looked at. A figure is kept for an hour before
 the next one takes its place, so that a price does not change from call to call.
@@ -7,14 +9,15 @@ the next one takes its place, so that a price does not change from call to call.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import httpx2
 
 from tandem.core.clock import MICROS, Clock
 from tandem.core.endpoint import Provider
+from tandem.gateway.pricing.gpus import Gpu, gpus
 from tandem.gateway.pricing.repo import Throughput, Throughputs
 from tandem.gateway.repo import Routes
 from tandem.governance.authorise import ALL
@@ -32,7 +35,11 @@ SECONDS, PAGE_BYTES = 2.0, 4 * 1024 * 1024
 COUNTED = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 RUNNING = "vllm:num_requests_running"
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{[^\n]*\})? +([0-9.eE+-]+)(?: +\d+)?$", re.MULTILINE)
-VLLM, TRACES = "vLLM's metrics", "traces"
+VLLM, NVML, TRACES = "vLLM's metrics", "traces and NVML", "traces"
+LONGEST = 120 * MICROS
+"""A look after a longer pause tells nothing of the time between."""
+HERE = ("localhost", "127.", "::1")
+"""What the hosts of this machine begin with."""
 Fetch = Callable[[str], str | None]
 """The text at an address; None where there is none."""
 
@@ -80,6 +87,34 @@ def measured(provider: str, attempts: Iterable[Tried], at: int) -> Throughput | 
     return Throughput(provider=provider, tokens=tokens, micros=busy, source=TRACES, at=at)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driven:
+    """How long a GPU was seen busy."""
+
+    since: int
+    """UTC microseconds of the first look."""
+    at: int
+    """Of the last one."""
+    micros: int = 0
+    """Microseconds of it busy."""
+
+    def later(self, now: int, busy: float) -> Driven:
+        """After another look, which saw it busy for this share of the time."""
+        if now - self.at > LONGEST:
+            return replace(self, at=now)
+        return replace(self, at=now, micros=self.micros + round(busy * (now - self.at)))
+
+
+def driven(provider: str, attempts: Iterable[Tried], seen: Driven) -> Throughput | None:
+    """What a provider on this machine did while its GPU was busy: tokens of the attempts since the first look."""
+    found = [each.attempt for each in attempts if each.attempt.target.partition("/")[0] == provider]
+    counted = [attempt.usage for attempt in found if attempt.usage.source == "provider" and attempt.end <= seen.at]
+    tokens = sum(usage.total_input + usage.total_output for usage in counted)
+    if len(counted) < LEAST_ATTEMPTS or seen.micros < LEAST_BUSY or not tokens:
+        return None
+    return Throughput(provider=provider, tokens=tokens, micros=seen.micros, source=NVML, at=seen.at)
+
+
 def fetch(url: str) -> str | None:
     """A page of metrics; None where the server has none, or is away."""
     try:
@@ -99,11 +134,20 @@ def fetch(url: str) -> str | None:
 class Meters:
     """Looks at the machines that are paid by the hour; one per control process."""
 
-    def __init__(self, table: Routes, kept: Throughputs, traces: Traces, clock: Clock, fetch: Fetch = fetch) -> None:
-        self._table, self._kept, self._traces, self._clock, self._fetch = table, kept, traces, clock, fetch
+    def __init__(
+        self,
+        table: Routes,
+        kept: Throughputs,
+        traces: Traces,
+        clock: Clock,
+        fetch: Fetch = fetch,
+        gpus: Callable[[], Sequence[Gpu]] = gpus,
+    ) -> None:
+        self._table, self._kept, self._traces, self._clock, self._fetch, self._gpus = table, kept, traces, clock, fetch, gpus
         self._before: dict[str, Counters] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         """Provider → tokens and microseconds of it busy, since its figure was kept."""
+        self._driven: dict[str, Driven] = {}
         self._read: dict[str, int] = {}
         """Provider → when its traces were read last."""
 
@@ -128,11 +172,22 @@ class Meters:
         found = None if text is None else counters(text, now)
         before = self._before.pop(provider.name, None)
         if found is None:
+            self._look_at_gpus(provider, now)
             return
         self._before[provider.name] = found
         if before is not None and before.running and found.running and found.tokens > before.tokens:
             tokens, micros = self._seen.get(provider.name, (0, 0))
             self._seen[provider.name] = (tokens + found.tokens - before.tokens, micros + found.at - before.at)
+
+    def _look_at_gpus(self, provider: Provider, now: int) -> None:
+        """Adds how long a GPU of this machine was busy, if the provider is on it."""
+        if not (urlsplit(provider.base_url).hostname or "").startswith(HERE):
+            return
+        busy = max([each.busy for each in self._gpus()], default=None)
+        if busy is not None:
+            seen = self._driven.get(provider.name)
+            fresh = seen is None or now - seen.since > BACK
+            self._driven[provider.name] = Driven(since=now, at=now) if seen is None or fresh else seen.later(now, busy)
 
     def _figure(self, provider: str, now: int) -> Throughput | None:
         tokens, micros = self._seen.get(provider, (0, 0))
@@ -142,4 +197,8 @@ class Meters:
         if now - self._read.get(provider, 0) < AGAIN:
             return None
         self._read[provider] = now
+        seen = self._driven.get(provider)
+        if seen is not None and (found := driven(provider, tried(self._traces, seen.since, now + 1), seen)) is not None:
+            self._driven.pop(provider)
+            return found
         return measured(provider, tried(self._traces, now - BACK, now + 1), now)

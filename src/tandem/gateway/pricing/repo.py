@@ -56,7 +56,7 @@ class Throughput:
     micros: int
     """Microseconds in which it was busy."""
     source: str
-    """Where that was seen: `traces`, or `vLLM's metrics`."""
+    """Where that was seen: `traces`, `traces and NVML`, or `vLLM's metrics`."""
     at: int
     """When, UTC microseconds."""
 

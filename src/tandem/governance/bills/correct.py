@@ -26,6 +26,9 @@ class Corrections:
     def apply(self, fixes: Sequence[Fix], *, by: str, why: str) -> int:
         """Corrects ledger and traces; returns how many attempts changed in the ledger.
 
+        An attempt that is traced and not booked yet, by a machine that is just then moving its journal or died at it, is left
+        out: the next time finds it.
+
         Raises:
             Unavailable: a store cannot be written; doing it again does what is left, and nothing twice.
         """
@@ -44,6 +47,7 @@ class Corrections:
             for fix in fixes
         ]
         with self._between():
+            known = self._ledger.known([(each.call, each.attempt) for each in better])
             changed = self._ledger.correct([fix.correction for fix in fixes])
-            correct(self._traces, better)
+            correct(self._traces, [each for each in better if (each.call, each.attempt) in known])
         return changed
