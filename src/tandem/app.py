@@ -401,6 +401,7 @@ def app(settings: Settings, role: Role = "all") -> App:
         subjects=subjects,
         erasures=erasures,
         ledger=ledger,
+        machines=machines,
         bills=bills,
         forecasts=forecasts,
         audit=audit,

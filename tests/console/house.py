@@ -64,6 +64,7 @@ from tandem.governance.digest import PEPPER
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.machines import Machines
 from tandem.governance.people.invitations import Invitations, Invited
 from tandem.governance.people.issuer import Issuer
 from tandem.governance.people.oidc import Oidc
@@ -222,6 +223,7 @@ class House:
             subjects=self.subjects,
             erasures=self.erasures,
             ledger=self.ledger,
+            machines=Machines(self.ledger, self.mover, self.sql, self.audit),
             bills=self.bills,
             forecasts=Forecasts(ledger=self.ledger, audit=self.audit, sql=self.sql, clock=self.clock),
             audit=self.audit,

@@ -14,12 +14,14 @@ import tandem_audit
 from tandem.core.approval import Request
 from tandem.core.asset import Ref
 from tandem.core.endpoint import Endpoint, Target
+from tandem.core.policy import Budget
 from tandem.core.principal import LOCAL
 from tandem.gateway.routing.board import Told
 from tandem.gateway.routing.health import Resting
 from tandem.governance.authorise import Scope
 from tandem.governance.bills.export import by_hand
 from tandem.governance.bills.reconcile import Asked
+from tandem.governance.ledger import Want
 from tandem.governance.people.lasting import SESSION_SECONDS
 from tandem.governance.sessions import COOKIE
 from tests.console.house import EVIL, House, every_page
@@ -522,6 +524,29 @@ async def test_budgets_are_bars_of_what_is_spent(house: House) -> None:
     assert any(label.startswith(f"{100 * account.settled / account.cap:.2f}".rstrip("0")) for label in labels)
     assert "key/vera" in shown.text
     assert "org" not in shown.text.split()
+
+
+async def test_machines_that_share_the_books_are_told_to_who_may_audit(house: House) -> None:
+    async with house.client("iris") as client:
+        assert "Machines" not in (await page(client, "/budgets")).text
+    house.ledger.seen("web-1", ["boot-1"])
+    house.ledger.seen("web-2<b>", ["boot-2"])
+    house.ledger.set_budget(Budget(scope="tag/shared", cap=1_000))
+    house.ledger.lease("boot-2", [Want(scope="tag/shared", meter="day", need=10, like=10)])
+    house.ledger._rows.run("UPDATE workers SET seen = seen - 120000000 WHERE boot = 'boot-2'")
+    try:
+        async with house.client("iris") as client:
+            answer = await client.get("/budgets")
+        assert "web-2&lt;b&gt;" in answer.text
+        shown = Page(answer.text).text
+        for text in ("Machines", "web-1", "lives", "away", "tandem doctor --let-go web-2<b>"):
+            assert text in shown
+        async with house.client("vera") as client:
+            assert "web-1" not in (await page(client, "/budgets")).text
+    finally:
+        house.ledger.bury("boot-1")
+        house.ledger.bury("boot-2")
+        house.ledger.drop_budget("tag/shared", "day")
 
 
 async def test_costs_are_bars_and_the_bill_is_told(house: House) -> None:

@@ -40,6 +40,7 @@ from tandem.governance.bills.reconcile import Bills
 from tandem.governance.erase import Erasures
 from tandem.governance.keys import Keys
 from tandem.governance.ledger import Ledger
+from tandem.governance.machines import Machines
 from tandem.governance.people.invitations import Invitations
 from tandem.governance.people.oidc import Oidc
 from tandem.governance.people.persons import Persons
@@ -68,6 +69,7 @@ class Sources:
     subjects: Subjects
     erasures: Erasures
     ledger: Ledger
+    machines: Machines
     bills: Bills
     forecasts: Forecasts
     audit: Audit
@@ -116,7 +118,7 @@ def routes(sources: Sources) -> APIRouter:
         people.routes(desk, s.persons, s.invitations, s.keys, s.address),
         principals.routes(desk, s.keys, s.requests),
         costs.routes(desk, s.bills, s.forecasts, s.ledger, s.traces),
-        policy.routes(desk, s.ledger, s.audit, s.sql, s.erasures, s.rotation),
+        policy.routes(desk, s.ledger, s.machines, s.audit, s.sql, s.erasures, s.rotation),
         usage.routes(desk, s.usages),
         files.routes(desk),
         home.nothing(desk),

@@ -20,6 +20,7 @@ from tandem.governance.caps import may_see
 from tandem.governance.erase import Erasure, Erasures
 from tandem.governance.export import begin, stream
 from tandem.governance.ledger import Account, Ledger
+from tandem.governance.machines import Machines
 from tandem.governance.repo import Entry
 from tandem.governance.rotation import Rotation
 from tandem.store.sql import Sql
@@ -112,7 +113,9 @@ def _spent(scope: str, spend: tuple[int, int, int]) -> Spent:
     return Spent(scope=scope, cost=spend[0], attempts=spend[1], unpriced=spend[2])
 
 
-def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasures, rotation: Rotation) -> APIRouter:
+def routes(
+    desk: Desk, ledger: Ledger, machines: Machines, audit: Audit, sql: Sql, erasures: Erasures, rotation: Rotation
+) -> APIRouter:
     """The pages of Policy."""
     router = desk.router()
 
@@ -123,6 +126,7 @@ def routes(desk: Desk, ledger: Ledger, audit: Audit, sql: Sql, erasures: Erasure
             "budgets": bars(ledger, by),
             "limits": bars(ledger, by, dollars=False),
             "spent": spent_today(ledger, by, desk.clock.now()),
+            "machines": [(each, machines.away(each)) for each in machines.list()] if by.may("audit") else [],
         }
         return desk.page(request, "budgets.html", "Budgets", values, by=by)
 
