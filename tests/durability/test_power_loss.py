@@ -16,9 +16,10 @@ from tandem.core.policy import Budget
 from tandem.governance.audit import Audit
 from tandem.governance.ledger import Want
 from tandem.observability import journal as module
+from tandem.observability.days import FileDays
 from tandem.observability.journal import Journal
 from tandem.observability.record import Hold
-from tandem.store.raw import SqliteRows
+from tandem.store.raw import Rows
 from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 from tests import power
@@ -49,12 +50,11 @@ def until(true: Callable[[], bool]) -> None:
 def left(office: Office, home: Path) -> Office:
     """What the next start finds of the stores, at worst."""
     before = office.folder.parent
-    assert isinstance(office.ledger._rows, SqliteRows)
-    for name, db in (("ledger.db", office.ledger._rows._db), ("subjects.db", office.subjects._db)):
-        power.database(before / name, home / name, db.execute("PRAGMA synchronous").fetchone()[0])
-    for day, db in office.traces._open.items():
-        name = f"traces/traces-{day}.db"
-        power.database(before / name, home / name, db.execute("PRAGMA synchronous").fetchone()[0])
+    days = office.traces._days
+    assert isinstance(days, FileDays)
+    places: dict[str, Rows] = {"ledger.db": office.ledger._rows, "subjects.db": office.subjects._rows}
+    for name, rows in (places | {f"traces/traces-{day}.db": each for day, each in days._open.items()}).items():
+        power.database(before / name, home / name, rows.all("PRAGMA synchronous")[0][0])
     return Office(home)
 
 

@@ -133,6 +133,8 @@ def test_kinds_models_and_networks_bind_what_a_key_may(house: Platform) -> None:
     home = house.key("home-only", networks=["10.0.0.0/8"])
     until(lambda: asked(house, chat).status_code == 200)
     until(lambda: asked(house, only).status_code == 200)
+    until(lambda: asked(house, none).status_code == 403)
+    until(lambda: asked(house, home).status_code != 401)
 
     embedded = asked(house, chat, "embedder", "/v1/embeddings")
     assert (embedded.status_code, embedded.json()["error"]["code"]) == (403, "wrong_kind")
