@@ -207,3 +207,26 @@ def test_a_server_that_goes_away_in_the_middle_of_a_run_delays_it_and_no_more(tm
     assert (ended.state, ended.outputs) == ("succeeded", {"one": "one", "two": "two", "three": "three"})
     assert (tmp_path / "log.txt").read_text().split() == ["one", "two", "three"]
     server.close()
+
+
+@needed
+def test_a_launch_that_finds_the_server_away_can_be_tried_again(tmp_path: Path) -> None:
+    server = Server()
+    (tmp_path / "url").write_text(server.database("jobs"))
+    kept = open_runs(tmp_path)
+    jobs = Jobs(place(tmp_path), executor="b", runs=kept, clock=SystemClock(), beat=BEAT)
+    jobs.register(KIND, steps(tmp_path, "one"))
+    server.stop()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            jobs.launch()
+    server.start()
+    jobs.launch()
+    run = kept.create(KIND, "tumor", by=LOCAL)
+    jobs.start(KIND, run.id, {})
+    waiting = threading.Event()
+    while kept.find(run.id, Everywhere()).state not in ENDED:
+        waiting.wait(0.01)
+    jobs.close()
+    assert kept.find(run.id, Everywhere()).outputs == {"one": "one"}
+    server.close()
