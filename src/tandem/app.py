@@ -269,6 +269,7 @@ def app(settings: Settings, role: Role = "all") -> App:
         vault=vault,
         clock=clock,
         forget=remembered.erase,
+        shared=None if server is None else shared,
     )
     elsewhere = Elsewhere(subjects, mover, remembered.forget, clock)
     admin = keys.first(os.environ.get("TANDEM_ADMIN_KEY"))

@@ -33,6 +33,7 @@ UNSEARCHED = (
     "datasets, models and other assets: they are not kept by subject, and their compressed columns are not searched",
     "what a provider was sent, and files that were copied out of the home",
 )
+OTHERS = "the PostgreSQL server's tables and logs, and the homes of other machines"
 PRINCIPAL = "principal:"
 KEYS = "the name of the key itself, which records of its calls and the audit go on to bear"
 
@@ -80,6 +81,8 @@ class Erasures:
     clock: Clock
     forget: Callable[[str], int]
     """Deletes the answers to a subject that are kept to be given again."""
+    shared: Path | None = None
+    """The directory of several machines on one server; None of a home of files."""
 
     def erase(self, subject: str, by: Principal) -> Erasure:
         """Destroys the key and the name of a subject; a second time finishes what a first one could not.
@@ -120,7 +123,7 @@ class Erasures:
         overwritten = self.mover.scrub()
         copies = self.subjects.refresh(now)
         own = name.startswith(PRINCIPAL)
-        searched, named = (0, []) if own else _search(self.home, name)
+        searched, named = (0, []) if own else self._search(name)
         days = {
             day: {"contents": row.contents, "traces": row.traces, "bytes": row.size}
             for day, row in sorted(kept.items())
@@ -137,10 +140,15 @@ class Erasures:
             copies=[_told(copy) for copy in copies],
             searched=searched,
             named_in=named,
-            unsearched=(*UNSEARCHED, KEYS) if own else UNSEARCHED,
+            unsearched=(*UNSEARCHED, *([KEYS] if own else []), *([OTHERS] if self.shared else [])),
             complete=not named and not any(copy.fault for copy in copies),
         )
         return replace(report, mac=self._sign({name: value for name, value in _plain(report).items() if name != "mac"}))
+
+    def _search(self, name: str) -> tuple[int, list[str]]:
+        places = {self.home, self.shared or self.home}
+        found = [_search(place, name) for place in sorted(places)]
+        return sum(count for count, _ in found), [each for _, named in found for each in named]
 
     def verify(self, report: Mapping[str, object]) -> bool:
         """Whether this home wrote the report as it stands.
