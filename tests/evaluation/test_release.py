@@ -67,7 +67,9 @@ def test_both_move_and_the_answer_tells_what_became_of_each(shop: Shop) -> None:
 
 def test_the_gate_of_one_refuses_all_by_name(shop: Shop) -> None:
     version = shop.release("prompt/support@1", str(shop.house.model().ref))
-    with pytest.raises(Blocked, match=r"release/triage@1 moved nothing to production\. model/tumor@1 has no out-of-fold") as caught:
+    with pytest.raises(
+        Blocked, match=r"release/triage@1 moved nothing to production\. model/tumor@1 has no out-of-fold"
+    ) as caught:
         shop.promotions.promote(version.ref, "production", by=ASKER)
     assert caught.value.code == "no_evidence"
     assert shop.stands() == (None, None)

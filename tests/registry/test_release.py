@@ -6,7 +6,6 @@ import json
 
 import pytest
 from sqlalchemy import text
-from tests.registry.conftest import House, person
 
 from tandem.core.asset import Ref, Version
 from tandem.core.errors import Blocked, Conflict, Forbidden, Invalid, NotFound
@@ -15,6 +14,7 @@ from tandem.core.principal import Principal
 from tandem.governance.authorise import ALL
 from tandem.registry.nouns import Taken, Together
 from tandem.registry.release import Proof
+from tests.registry.conftest import House, person
 
 APPROVER, EDITOR = person("approver"), person("editor")
 ADMIN = person("admin", "default")
