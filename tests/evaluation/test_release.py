@@ -191,7 +191,7 @@ def test_a_release_moves_nothing_that_another_teams_people_must_approve(shop: Sh
     shop.team_rule("guard.change", "default")
     version = shop.release("policy/strict@1", "prompt/support@1")
     admin = person("admin", "risk")
-    with pytest.raises(Blocked, match="team default has a rule of its own for guard.change"):
+    with pytest.raises(Blocked, match=r"team default has a rule of its own for guard\.change"):
         shop.moves.ask_promote(version.ref, "production", by=admin)
     shop.house.registry.promote(Ref.parse("policy/strict@1"), "production", by=admin)
     assert shop.moves.ask_promote(version.ref, "production", by=admin) is None

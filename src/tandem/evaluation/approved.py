@@ -88,9 +88,7 @@ class Moves:
         if now is not None and now.version == version.version and not moving:
             return None
         proved = self._promotions.prove(ref, alias, by=by)
-        reports = [each.report for each in (proved, *proved.pins) if each.report is not None]
-        reason = " ".join(reason for report in reports for reason in report["reasons"])
-        asked = wish(version, alias, now, reason)
+        asked = wish(version, alias, now, _reason(proved))
         if version.kind == "release":
             asked = replace(asked, deed={**asked.deed, "pins": self._etags(version, alias)})
         return self._ask(rules, asked, by)
@@ -196,6 +194,12 @@ def wish(version: Version, alias: str, now: Alias | None, reason: str, *, passed
         passed=passed,
         alias=alias,
     )
+
+
+def _reason(proved: Proved) -> str:
+    """What the gate said; of a release, what each gate said of what it guards."""
+    own = () if proved.report is None else proved.report["reasons"]
+    return " ".join([*own, *(f"{pin.version.ref}: {said}" for pin in proved.pins if (said := _reason(pin)))])
 
 
 def action_of(version: Version, alias: str) -> Action | None:
