@@ -78,6 +78,13 @@ def test_the_gate_of_one_refuses_all_by_name(shop: Shop) -> None:
         shop.asked(version)
 
 
+def test_what_is_there_already_is_not_judged_again(shop: Shop) -> None:
+    model = shop.house.model()
+    shop.house.registry.promote(model.ref, "production", evidence=(shop.house.gate_score(model, None),), by=ASKER)
+    done = shop.promotions.promote(shop.release("prompt/support@1", str(model.ref)).ref, "production", by=ASKER)
+    assert [pin["moved"] for pin in done["pins"]] == [False, True]
+
+
 def test_a_rule_for_releases_holds_and_everything_moves_with_the_last_approval(shop: Shop) -> None:
     shop.rule("release", 2)
     version = shop.release("prompt/support@1")
