@@ -350,7 +350,7 @@ def app(settings: Settings, role: Role = "all") -> App:
     ruling, guarding = rule_deeds.Changes(rules), endpoints_approved.Guarding(table)
     acts: dict[str, Act] = {
         PROMOTE: Promoting(registry, promotions),
-        ROLLBACK: RollingBack(registry),
+        ROLLBACK: RollingBack(registry, promotions),
         **dict.fromkeys(cap_deeds.DEEDS, cap_deeds.Raising(ledger, audit)),
         key_deeds.CREATE: key_deeds.Admissions(keys),
         rule_deeds.SET: ruling,

@@ -63,6 +63,7 @@ from tandem_sdk.persons import Invitation, Link, Person, Team
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.prices import Imported, Price
 from tandem_sdk.providers import Check, KnownHost, Model, Provider
+from tandem_sdk.releases import Standing
 from tandem_sdk.reviews import Exported, Review, Said, Tally
 from tandem_sdk.runs import GradedAnswer, GradedRow, GradedRows, Run
 from tandem_sdk.subjects import Erasure, KeyCopy
@@ -70,7 +71,7 @@ from tandem_sdk.suites import Asking, Scoring
 from tandem_sdk.traces import Attempt, Call, Content, Corrected, Routed, Span, Trace, TraceRow, Usage, Weighed
 from tandem_sdk.usage import Use, Using
 from tandem_sdk.vault import MasterKey
-from tandem_sdk.verdicts import Estimate, GateReport, Promotion, Score, Verdict
+from tandem_sdk.verdicts import Estimate, GateReport, Pin, Promotion, Score, Verdict
 from tandem_sdk.waiting import Approval, Request, Voice
 
 __all__ = [
@@ -147,6 +148,7 @@ __all__ = [
     "OverBudget",
     "Person",
     "Piece",
+    "Pin",
     "Prediction",
     "Price",
     "Principal",
@@ -174,6 +176,7 @@ __all__ = [
     "Spend",
     "Spending",
     "SpentOn",
+    "Standing",
     "Tally",
     "TandemError",
     "Target",

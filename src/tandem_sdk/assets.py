@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tandem_sdk.errors import Invalid
-from tandem_sdk.verdicts import Promotion, Score
+from tandem_sdk.verdicts import Pin, Promotion, Score
 from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
 
 
@@ -69,6 +69,8 @@ class Alias:
     moved_by: str = ""
     ungated: bool = False
     """True when no gate applied to the move."""
+    pins: tuple[Pin, ...] = ()
+    """What became of each asset of a release; only in the answer to its rollback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +190,7 @@ class Assets:
         return self._wire.get(f"{_path(version.kind, version.name)}/{version.version}/members/{tail}").body
 
     def promote(self, ref: str, alias: str, etag: str | int | None = None) -> Promotion:
-        """Moves an alias to a version, when the gate lets it pass.
+        """Moves an alias to a version, when the gate lets it pass; of a release, the alias of everything it pins too.
 
         Args:
             ref: the version, `model/tumor@1`; without a version the newest is meant.
@@ -206,7 +208,7 @@ class Assets:
         return read_reply(Promotion, self._wire.send("POST", f"{_path(kind, name)}/promote", body, patient=True))
 
     def rollback(self, ref: str, alias: str) -> Alias:
-        """Moves an alias back to where it stood before its last promotion.
+        """Moves an alias back to where it stood before its last promotion; of a release, what that promotion moved too.
 
         Raises:
             Conflict: there is nothing to go back to.

@@ -27,6 +27,7 @@ from tandem_sdk.policies import Policies
 from tandem_sdk.prices import Prices
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
+from tandem_sdk.releases import Releases
 from tandem_sdk.reviews import Reviews
 from tandem_sdk.runs import Runs
 from tandem_sdk.subjects import Subjects
@@ -68,6 +69,7 @@ class Client:
         self.policies = Policies(self._wire)
         self.prompts = Prompts(self._wire)
         self.suites = Suites(self._wire)
+        self.releases = Releases(self._wire)
         self.decisions = Decisions(self._wire)
         self.endpoints = Endpoints(self._wire)
         self.providers = Providers(self._wire)

@@ -74,6 +74,21 @@ class GateReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """What became of one asset when the release that pins it was promoted or rolled back."""
+
+    ref: str
+    """The version that its alias names now."""
+    moved: bool = True
+    why: str = ""
+    """Why it was left alone."""
+    report: GateReport | None = None
+    """What its gate concluded; None when no gate applied, or nothing moved."""
+    endpoint: str | None = None
+    """The endpoint that serves it now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
     """Where an alias stands after a promotion, and what its gate concluded."""
 
@@ -92,6 +107,8 @@ class Promotion:
     """What the gate concluded; None when no gate applied."""
     ungated: bool = False
     """True when no gate applied."""
+    pins: tuple[Pin, ...] = ()
+    """Of a release: what became of each asset it pins."""
 
 
 def estimates(told: object) -> dict[str, Estimate]:

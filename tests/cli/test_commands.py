@@ -600,6 +600,56 @@ def test_assets(tandem, platform: FakePlatform) -> None:
     assert tandem("asset", "show", "tumor").code == 1
 
 
+def test_releases(tandem, platform: FakePlatform) -> None:
+    pins = ["model/fraud@3", "prompt/explain@2"]
+    version = {
+        "ref": "release/triage@1",
+        "kind": "release",
+        "name": "triage",
+        "version": 1,
+        "parents": pins,
+        "meta": {"pins": pins},
+    }
+    platform.on("POST", "/api/v1/releases/triage", Canned(status=201, body=version))
+    platform.on("GET", "/api/v1/assets/release/triage/1", version)
+    platform.on(
+        "GET", "/api/v1/assets/model/fraud", {"kind": "model", "name": "fraud", "aliases": {"production": {"version": 2}}}
+    )
+    platform.on(
+        "GET", "/api/v1/assets/prompt/explain", {"kind": "prompt", "name": "explain", "aliases": {"live": {"version": 2}}}
+    )
+    added = tandem("release", "add", "release/triage", *pins).out
+    assert added == "release/triage@1\n  model/fraud@3\n  prompt/explain@2\n"
+    assert platform.asked[0].json() == {"pins": pins}
+    assert tandem("release", "add", "triage").code == 2
+    rows = [line.split() for line in tandem("release", "show", "triage@1").out.splitlines()]
+    assert ["model/fraud@3", "@2", "no"] in rows
+    assert ["prompt/explain@2", "nothing", "no"] in rows
+    live = tandem("release", "show", "triage@1", "--alias", "live", "--json").json()
+    assert [pin["there"] for pin in live["pins"]] == [False, True]
+
+    told = [
+        {"ref": "model/fraud@3", "moved": True, "report": {"passed": True, "gate": {"metric": "auc"}}, "endpoint": "fraud"},
+        {"ref": "prompt/explain@2", "moved": False, "why": "prompt/explain@2 was production already."},
+    ]
+    state = {"alias": "production", "version": 1, "ref": "release/triage@1", "pins": told}
+    platform.on("POST", "/api/v1/assets/release/triage/promote", state)
+    out = tandem("promote", "release/triage@1", "production").out
+    for said in (
+        "release/triage@production is now release/triage@1.",
+        "model/fraud@3 is now production.",
+        "The endpoint 'fraud' serves it.",
+        "prompt/explain@2 was production already.",
+    ):
+        assert said in out
+    platform.on("POST", "/api/v1/assets/release/triage/rollback", state)
+    assert tandem("rollback", "release/triage", "production").out == (
+        "release/triage@production is back at release/triage@1.\n"
+        "  model/fraud@3\n"
+        "  left alone: prompt/explain@2 was production already.\n"
+    )
+
+
 def test_prompts(tandem, platform: FakePlatform, tmp_path: Path) -> None:
     version = {
         "ref": "prompt/explain@1",

@@ -490,6 +490,8 @@ class House:
         meta = {"data": str(dataset.ref), "endpoint": "assistant", "scorers": scorers, "expected": "diagnosis", "repeats": 2}
         meta["variables"] = {"probability": "mean_radius", "evidence": "diagnosis"}
         self.registry.publish("suite", "explain", members={}, meta=meta, parents=(str(dataset.ref),), by=by)
+        pins = ("model/tumor@1", "suite/explain@1")
+        self.registry.publish("release", "opinion", members={}, meta={"pins": list(pins)}, parents=pins, by=by)
         told = self.registry.find(Ref.parse("prompt/explain@1"), ALL).meta
         self.registry.publish("prompt", "explain", members={}, meta={**told, "model": "assistant"}, by=by)
         rows = reader([{"mean_radius": 10.0 + n, "diagnosis": "benign" if n % 3 else "malignant"} for n in range(40)])
@@ -713,6 +715,7 @@ def every_page(house: House) -> Mapping[str, str]:
         "prompt": "/assets/prompt/explain/1",
         "prompt-evaluated": "/assets/prompt/explain/2",
         "suite": "/assets/suite/explain/1",
+        "release": "/assets/release/opinion/1",
         "run-evaluated": f"/runs/{house.marks['evaluated']}",
         "decision": "/assets/decision/second-opinion/1",
         "policy": "/assets/policy/strict/1",

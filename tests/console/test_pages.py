@@ -37,6 +37,7 @@ PAGES = [
     "prompt",
     "prompt-evaluated",
     "suite",
+    "release",
     "run-evaluated",
     "decision",
     "traces",
@@ -619,6 +620,13 @@ async def test_an_evaluation_shows_its_verdict_its_worst_rows_and_what_was_answe
         assert "0.6500 [0.4951, 0.7787]" in prompt.text
         suite = await page(client, "/assets/suite/explain/1")
         assert "the.*|<" in suite.text
+
+
+async def test_a_release_links_what_it_pins_and_says_what_names_it(house: House) -> None:
+    async with house.client("ops") as client:
+        shown = await page(client, "/assets/release/opinion/1")
+    assert {"/assets/model/tumor/1", "/assets/suite/explain/1"} <= set(shown.links)
+    assert "no alias" in shown.text
 
 
 async def test_a_monitor_draws_then_and_now_and_tells_its_checks(house: House) -> None:

@@ -32,7 +32,7 @@ class Place:
         h = self.house
         self.promotions = Promotions(h.registry, Evaluations(h.sql, h.clock), h.clock)
         self.approvals = Approvals(h.sql, h.audit, h.clock)
-        acts = {PROMOTE: Promoting(h.registry, self.promotions), ROLLBACK: RollingBack(h.registry)}
+        acts = {PROMOTE: Promoting(h.registry, self.promotions), ROLLBACK: RollingBack(h.registry, self.promotions)}
         self.requests = Requests(h.sql, h.audit, h.clock, self.approvals, acts)
         self.rules = Rules(h.sql, self.approvals, self.requests)
         self.moves = Moves(h.registry, self.promotions, self.requests)

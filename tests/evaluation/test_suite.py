@@ -145,6 +145,32 @@ def test_a_worse_prompt_is_refused_and_a_better_one_passes(place: Place) -> None
     assert done["report"]["suite"] == "suite/sums@1"
 
 
+def test_a_release_passes_the_gates_of_what_it_pins_and_keeps_their_reports(place: Place) -> None:
+    place.suite(EXACT)
+    good, plain, also = place.prompt("good"), place.prompt("plain"), place.prompt("good too")
+    place.registry.set_gate(Gate(asset="prompt/sums", metric="exact", margin=0.05, suite="suite/sums"), ANN)
+    for prompt in (good, plain, also):
+        place.evaluate(prompt)
+    place.promotions.promote(Ref.parse(good), "production", by=ANN)
+    other = place.registry.publish("prompt", "other", members={}, meta={"template": "Hi"}, by=ANN)
+
+    def release(prompt: str) -> Ref:
+        pins = (str(other.ref), prompt)
+        return place.registry.publish("release", "both", members={}, meta={"pins": list(pins)}, parents=pins, by=ANN).ref
+
+    with pytest.raises(GateRefused, match=r"release/both@1 moved nothing to production\. prompt/sums@2 was not") as refusal:
+        place.promotions.promote(release(plain), "production", by=ANN)
+    assert refusal.value.report["verdict"]["outcome"] == "regressed"
+    assert place.registry.aliases("prompt", "other", ALL) == ()
+    done = place.promotions.promote(release(also), "production", by=ANN)
+    ungated, gated = done["pins"]
+    assert (ungated["report"], gated["report"]["verdict"]["outcome"]) == (None, "non-inferior")
+    assert all(reason.startswith("prompt/sums@3: ") for reason in done["reasons"])
+    move = place.registry.moves("prompt", "sums", "production", ALL)[0]
+    assert (move.report, move.taken is not None) == (gated["report"], True)
+    assert [score.id for score in place.registry.scores(Ref.parse(also), ALL)] == list(move.evidence)
+
+
 def test_an_error_is_a_zero_and_is_shown(place: Place) -> None:
     def say(last: str, body: Mapping[str, Any]) -> Any:
         return refused(502, "upstream") if " 7 " in last else right("good: " + last.split(": ")[1], body)

@@ -161,6 +161,7 @@ MATRIX: dict[tuple[str, str], Rule] = {
         may=APPROVE, path="/assets/prompt/for-{role}/rollback", json={}, stranger=404
     ),
     ("POST", "/prompts/{name}"): Rule(may=WRITE, path="/prompts/red", ok=201, json={"template": "Say it again"}, stranger=409),
+    ("POST", "/releases/{name}"): Rule(may=WRITE, path="/releases/red", ok=201, json={"pins": ["prompt/red@1"]}, stranger=404),
     ("POST", "/routers/{name}"): Rule(may=WRITE, path="/routers/red", ok=400, json={"file": "{}"}, stranger=400),
     ("GET", "/detectors"): Rule(may=READ),
     ("POST", "/policies/{name}"): Rule(may=WRITE, path="/policies/red", ok=201, json=GUARDS, stranger=409),

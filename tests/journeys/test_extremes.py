@@ -66,6 +66,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/assets/{kind}/{name}/rollback": ("/api/v1/assets/prompt/0/rollback", {}),
     "/api/v1/routers/{name}": ("/api/v1/routers/made", {"file": "{}"}),
     "/api/v1/prompts/{name}": ("/api/v1/prompts/made", {"template": "Say it"}),
+    "/api/v1/releases/{name}": ("/api/v1/releases/made", {"pins": ["prompt/0@1"]}),
     "/api/v1/suites/{name}": (
         "/api/v1/suites/0",
         {

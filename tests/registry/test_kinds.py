@@ -41,6 +41,7 @@ GOOD: dict[Kind, tuple[dict[str, Any], dict[str, str], tuple[Ref, ...]]] = {
     ),
     "index": ({"content": FILE, "chunker": "recursive-v1:1200", "embedder": "hashed-v1", "store": "run_1"}, {}, ()),
     "router": ({"models": ["p/a", "p/b"], "data": FILE, "rows": 9}, {"router.json": FILE}, ()),
+    "release": ({"pins": ["model/fraud@3"]}, {}, (Ref(kind="model", name="fraud", version=3),)),
 }
 
 BAD: list[tuple[Kind, str, dict[str, Any]]] = [
@@ -102,6 +103,15 @@ BAD: list[tuple[Kind, str, dict[str, Any]]] = [
     ("router", "meta.models", {"models": ["p/a"]}),
     ("router", "meta.models", {"models": "p/a"}),
     ("router", "meta.data", {"data": ""}),
+    ("release", "meta.pins", {"pins": []}),
+    ("release", "meta.pins", {"pins": "model/fraud@3"}),
+    ("release", "meta.pins", {"pins": [3]}),
+    ("release", "meta.pins", {"pins": [f"model/m{place}@1" for place in range(51)]}),
+    ("release", "meta.pins[0]", {"pins": ["model/fraud"]}),
+    ("release", "meta.pins[0]", {"pins": ["model/fraud@production"]}),
+    ("release", "meta.pins[1]", {"pins": ["model/fraud@3", "release/other@1"]}),
+    ("release", "meta.pins[1]", {"pins": ["model/fraud@3", "dataset/rows@1"]}),
+    ("release", "meta.pins[1]", {"pins": ["model/fraud@3", "model/fraud@4"]}),
     ("index", "meta.content", {"content": "md5:1"}),
     ("index", "meta.chunker", {"chunker": ""}),
     ("index", "meta.embedder", {"embedder": 7}),
@@ -145,8 +155,8 @@ def test_what_is_wrong_is_named(kind: Kind, field: str, change: dict[str, Any]) 
 
 
 def test_another_kind_is_refused() -> None:
-    with pytest.raises(Invalid, match="'release' is no kind"):
-        rules_of("release")  # type: ignore[arg-type]
+    with pytest.raises(Invalid, match="'feature' is no kind"):
+        rules_of("feature")  # type: ignore[arg-type]
 
 
 def test_a_model_names_its_dataset_or_says_that_it_was_imported() -> None:

@@ -25,6 +25,7 @@ from tandem_sdk import (
     Resting,
     RunFailed,
     Scoring,
+    Standing,
     Target,
     TimedOut,
     Using,
@@ -257,6 +258,28 @@ def test_prompts(platform: FakePlatform, client: Client) -> None:
         "messages": [{"role": "system", "content": "Be brief."}],
         "model": "assistant",
     }
+
+
+def test_releases(platform: FakePlatform, client: Client) -> None:
+    pins = ["model/fraud@3", "policy/strict@1", "prompt/explain@2"]
+    platform.on("POST", "/api/v1/releases/triage", {**VERSION, "ref": "release/triage@1", "parents": pins})
+    platform.on(
+        "GET", "/api/v1/assets/model/fraud", {"kind": "model", "name": "fraud", "aliases": {"production": {"version": 3}}}
+    )
+    platform.on(
+        "GET", "/api/v1/assets/prompt/explain", {"kind": "prompt", "name": "explain", "aliases": {"live": {"version": 2}}}
+    )
+    made = client.releases.add("triage", pins)
+    assert platform.asked[0].json() == {"pins": pins}
+    assert client.releases.standings(made) == (
+        Standing(ref="model/fraud@3", version=3, there=True),
+        Standing(ref="policy/strict@1", version=None, there=False),
+        Standing(ref="prompt/explain@2", version=None, there=False),
+    )
+    assert [pin.there for pin in client.releases.standings(made, "live")] == [False, False, True]
+    moved = [{"ref": "model/fraud@3", "moved": True}, {"ref": "policy/strict@2", "moved": False, "why": "It was moved since."}]
+    platform.on("POST", "/api/v1/assets/release/triage/rollback", {"alias": "production", "version": 1, "pins": moved})
+    assert [pin.why for pin in client.assets.rollback("release/triage", "production").pins] == ["", "It was moved since."]
 
 
 def test_decisions(platform: FakePlatform, client: Client) -> None:

@@ -104,7 +104,8 @@ def routes(registry: Registry, promotions: Promotions, moves: Moves) -> APIRoute
     def promote(kind: Kind, name: str, body: PromoteIn, by: Caller) -> Response:
         """Moves an alias to a version, if the gate lets it; the evidence is made and judged here, by the server.
 
-        Where a rule asks for people, nothing moves yet: 202, and the request that waits for them.
+        Where a rule asks for people, nothing moves yet: 202, and the request that waits for them. A release moves the same
+        alias of everything it pins too, all or none; `pins` in the answer says what became of each.
         """
         ref = Ref.parse(f"{kind}/{name}@{body.version}")
         if (waiting := moves.ask_promote(ref, body.alias, by=by, expected_etag=body.etag)) is not None:
@@ -114,11 +115,14 @@ def routes(registry: Registry, promotions: Promotions, moves: Moves) -> APIRoute
 
     @router.post("/assets/{kind}/{name}/rollback", responses=WAITING)
     def rollback(kind: Kind, name: str, body: RollbackIn, by: Caller) -> Response:
-        """Moves an alias back to where it was before; of a policy only after people approved, where a rule asks for them."""
+        """Moves an alias back to where it was before; of a policy only after people approved, where a rule asks for them.
+
+        A release takes back what its promotion moved; `pins` in the answer says what became of each.
+        """
         ref = Ref.parse(f"{kind}/{name}")
         if (waiting := moves.ask_rollback(ref, body.alias, by=by)) is not None:
             return waits(waiting)
-        return answer(asdict(registry.rollback(ref, body.alias, by=by)))
+        return answer(promotions.rollback(ref, body.alias, by=by))
 
     return router
 

@@ -1,4 +1,4 @@
-"""Prompts, suites, decisions and learned routers over HTTP: the assets that people write by hand, or bring."""
+"""Prompts, suites, decisions, releases and learned routers over HTTP: the assets that people write by hand, or bring."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tandem.decisions.worker import SOURCE
 from tandem.evaluation.look import known_columns
 from tandem.gateway.routing.learned import MOST_BYTES, load
 from tandem.governance.authorise import authorise, scope_of
+from tandem.registry.kinds.release import MOST
 from tandem.registry.kinds.router import FILE
 from tandem.registry.kinds.suite import REPEATS, ROWS, TOKENS
 from tandem.registry.registry import Registry
@@ -58,6 +59,15 @@ class RouterIn(BaseModel):
     file: Annotated[str, Field(max_length=MOST_BYTES)]
 
 
+class ReleaseIn(BaseModel):
+    """A release: the versions that it moves."""
+
+    model_config = ConfigDict(extra="forbid")
+    pins: list[Annotated[str, Field(max_length=140)]] = Field(
+        min_length=1, max_length=MOST, description="KIND/NAME[@VERSION-OR-ALIAS]; each is pinned to the version it means now"
+    )
+
+
 class ScoringIn(BaseModel):
     """One scorer of a suite."""
 
@@ -90,7 +100,7 @@ class SuiteIn(BaseModel):
 
 
 def routes(registry: Registry) -> APIRouter:
-    """The routes that publish prompts, suites and decisions."""
+    """The routes that publish prompts, suites, releases and decisions."""
     router = APIRouter(tags=["assets"])
 
     @router.post("/routers/{name}", status_code=201)
@@ -139,6 +149,14 @@ def routes(registry: Registry) -> APIRouter:
             )
         meta = {**body.model_dump(), "data": str(pinned.ref)}
         version = registry.publish("suite", name, members={}, meta=meta, parents=(str(pinned.ref),), by=by)
+        return answer(version_body(version, {}), 201)
+
+    @router.post("/releases/{name}", status_code=201)
+    def add_release(name: str, body: ReleaseIn, by: Caller) -> Response:
+        """Publishes a release's next version; the same pins again are the same version."""
+        authorise(by, "write")
+        pins = sorted(str(registry.find(Ref.parse(pin), scope_of(by)).ref) for pin in body.pins)
+        version = registry.publish("release", name, members={}, meta={"pins": pins}, parents=tuple(pins), by=by)
         return answer(version_body(version, {}), 201)
 
     @router.post("/decisions/{name}", status_code=201)

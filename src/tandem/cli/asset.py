@@ -18,11 +18,11 @@ META_CHARACTERS = 400
 
 @click.group()
 def asset() -> None:
-    """Assets: datasets, models, prompts, decisions, policies, suites."""
+    """Assets: datasets, models, prompts, decisions, policies, suites, releases."""
 
 
 @asset.command("list")
-@click.option("--kind", metavar="KIND", help="Only dataset, model, prompt, decision, policy, suite or index.")
+@click.option("--kind", metavar="KIND", help="Only dataset, model, prompt, decision, policy, suite, index, router or release.")
 @as_json
 def list_assets(kind: str | None, as_json: bool) -> None:
     """List assets with their newest version and aliases."""

@@ -48,6 +48,7 @@ SECTIONS = {
         "route": Row("tandem.cli.route:route", "Learned routes: train on recorded outcomes, score."),
     },
     "Release": {
+        "release": Row("tandem.cli.release:release", "Releases: what is promoted together. Add, show."),
         "promote": Row("tandem.cli.promote:promote", "Move an alias to a version, if its gate lets it."),
         "rollback": Row("tandem.cli.promote:rollback", "Move an alias back to where it was."),
         "gate": Row("tandem.cli.gate:gate", "Gates: what a version must prove. Set, list."),

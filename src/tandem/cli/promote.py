@@ -6,7 +6,7 @@ import click
 
 from tandem.cli.options import as_json, platform
 from tandem.cli.show import emit, interval, pairs
-from tandem_sdk import Estimate, GateRefused, GateReport, Promotion
+from tandem_sdk import Estimate, GateRefused, GateReport, Pin, Promotion
 
 
 @click.command()
@@ -17,7 +17,8 @@ from tandem_sdk import Estimate, GateRefused, GateReport, Promotion
 def promote(asset: str, alias: str, etag: str | None, as_json: bool) -> None:
     """Move ALIAS to a version such as model/tumor@1, if its gate lets it.
 
-    The server makes the evidence and judges it. The report is printed either way; a refusal exits with 4.
+    The server makes the evidence and judges it. The report is printed either way; a refusal exits with 4. A
+    release takes everything that it pins along: all of it moves, or nothing.
     """
     with platform() as tandem:
         try:
@@ -31,7 +32,11 @@ def promote(asset: str, alias: str, etag: str | None, as_json: bool) -> None:
         return
     kind_name = asset.partition("@")[0]
     click.echo(f"{kind_name}@{alias} is now {done.ref or f'{kind_name}@{done.version}'}.")
-    tell(done.report, done)
+    for pin in done.pins:
+        click.echo()
+        _pin(alias, pin)
+    if not done.pins:
+        tell(done.report, done)
     if done.endpoint:
         click.echo(f"The endpoint '{done.endpoint}' serves it.")
 
@@ -41,7 +46,10 @@ def promote(asset: str, alias: str, etag: str | None, as_json: bool) -> None:
 @click.argument("alias")
 @as_json
 def rollback(asset: str, alias: str, as_json: bool) -> None:
-    """Move ALIAS of an asset such as model/tumor back to where it was before its last promotion."""
+    """Move ALIAS of an asset such as model/tumor back to where it was before its last promotion.
+
+    A release takes back what its promotion moved, where nobody moved it since.
+    """
     with platform() as tandem:
         alias_now = tandem.assets.rollback(asset, alias)
     if as_json:
@@ -49,6 +57,8 @@ def rollback(asset: str, alias: str, as_json: bool) -> None:
         return
     kind_name = asset.partition("@")[0]
     click.echo(f"{kind_name}@{alias} is back at {kind_name}@{alias_now.version}.")
+    for pin in alias_now.pins:
+        click.echo(f"  {pin.ref}" if pin.moved else f"  left alone: {pin.why}")
 
 
 def tell(report: GateReport | None, done: Promotion | None) -> None:
@@ -71,6 +81,16 @@ def tell(report: GateReport | None, done: Promotion | None) -> None:
     pairs(rows)
     for reason in report.reasons:
         click.echo(f"- {reason}")
+
+
+def _pin(alias: str, pin: Pin) -> None:
+    if not pin.moved:
+        click.echo(f"{pin.ref} was {alias} already.")
+        return
+    click.echo(f"{pin.ref} is now {alias}.")
+    tell(pin.report, None)
+    if pin.endpoint:
+        click.echo(f"The endpoint '{pin.endpoint}' serves it.")
 
 
 def _estimates(candidate: Estimate | None, champion: Estimate | None, difference: Estimate | None) -> list[tuple[str, object]]:

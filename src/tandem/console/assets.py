@@ -16,8 +16,9 @@ from tandem.core.errors import NotFound
 from tandem.data.corpus.indexes import Indexes
 from tandem.evaluation.look import Look
 from tandem.governance.authorise import Scope, scope_of
+from tandem.registry.kinds.release import pins
 from tandem.registry.kinds.suite import read
-from tandem.registry.nouns import Move
+from tandem.registry.nouns import Alias, Move
 from tandem.registry.registry import Registry
 
 DEPTH = 5
@@ -35,6 +36,7 @@ COMMANDS = {
     "suite": "tandem suite add NAME --data dataset/NAME --endpoint NAME --expect COLUMN --scorer exact",
     "router": "tandem route publish NAME FILE",
     "index": "tandem docs add NAME FOLDER",
+    "release": "tandem release add NAME KIND/NAME@VERSION",
 }
 """What makes the first asset of each kind."""
 ASIDE = frozenset(
@@ -50,6 +52,7 @@ ASIDE = frozenset(
         "signature",
         "scorers",
         "guards",
+        "pins",
     }
 )
 """Meta that has a place of its own on the page, where it has the expected form."""
@@ -135,6 +138,7 @@ def routes(desk: Desk, registry: Registry, look: Look, documents: Indexes) -> AP
             "evaluations": look.of(found, by) if found.kind == "prompt" else (),
             "scorers": suite.scorers if suite is not None else (),
             "judged_by": suite.judged_by if suite is not None else "",
+            "pins": _pins(registry, found, scope),
             "held": indexes.held(documents, found, q, document, by) if found.kind == "index" else None,
             "rest": {name: value for name, value in found.meta.items() if name not in ASIDE},
         }
@@ -156,6 +160,21 @@ def routes(desk: Desk, registry: Registry, look: Look, documents: Indexes) -> AP
         return Response(data, 200, headers, "image/png")
 
     return router
+
+
+def _pins(registry: Registry, version: Version, scope: Scope) -> list[tuple[Ref, list[Alias]]]:
+    """What a release pins, with the aliases that name it now."""
+    if version.kind != "release":
+        return []
+    return [(ref, _naming(registry, ref, scope)) for ref in pins(version.meta)]
+
+
+def _naming(registry: Registry, ref: Ref, scope: Scope) -> list[Alias]:
+    """The aliases that name exactly this version; of another team's asset none are told."""
+    try:
+        return [alias for alias in registry.aliases(ref.kind, ref.name, scope) if alias.version == ref.version]
+    except NotFound:
+        return []
 
 
 def _source(registry: Registry, version: Version) -> str | None:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from tandem.core.errors import Invalid
 
-Kind = Literal["dataset", "model", "prompt", "decision", "policy", "suite", "index", "router"]
+Kind = Literal["dataset", "model", "prompt", "decision", "policy", "suite", "index", "router", "release"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")

@@ -20,10 +20,12 @@ from tandem.evaluation.repo import Evaluations
 from tandem.evaluation.suitegate import Evidence, judge_suite
 from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.gates import gate_score
+from tandem.registry.kinds.release import pins
 from tandem.registry.kinds.suite import read
-from tandem.registry.nouns import Alias
+from tandem.registry.nouns import Alias, Pin, Together
 from tandem.registry.promote import Grant
 from tandem.registry.registry import Registry
+from tandem.registry.release import Proof
 
 EVIDENCE = "oof.json"
 """The member of a model that holds its out-of-fold predictions."""
@@ -51,6 +53,8 @@ class Proved:
     evidence: tuple[Score, ...]
     report: dict[str, Any] | None
     """None where no gate guards the alias."""
+    pins: tuple[Proved, ...] = ()
+    """Of a release: what it pins and the alias does not name yet, each proved as if it were promoted alone."""
 
 
 class Promotions:
@@ -81,7 +85,8 @@ class Promotions:
         """Judges the version against the current champion and moves the alias.
 
         Returns:
-            The alias after the move, the gate's report, and the endpoint that now serves it.
+            The alias after the move, the gate's report, and the endpoint that now serves it; of a release also what became
+            of each asset it pins.
 
         Raises:
             GateRefused: the verdict is not what the gate asks; `report` holds it.
@@ -89,8 +94,14 @@ class Promotions:
             Forbidden, NotFound, Conflict: as `Registry.promote`.
         """
         proved = self.prove(ref, alias, by=by)
+        version = proved.version
+        if version.kind == "release":
+            together = self._registry.promote_release(
+                version.ref, alias, proofs=_proofs(proved), by=by, expected_etag=expected_etag
+            )
+            return _told_together(together, proved)
         moved = self._registry.promote(
-            proved.version.ref, alias, evidence=proved.evidence, by=by, expected_etag=expected_etag, gate_report=proved.report
+            version.ref, alias, evidence=proved.evidence, by=by, expected_etag=expected_etag, gate_report=proved.report
         )
         return _told(moved, proved)
 
@@ -102,6 +113,8 @@ class Promotions:
         """
         authorise(by, "approve")
         version = self._registry.find(ref, scope_of(by))
+        if version.kind == "release":
+            return self._prove_release(version, alias, by)
         gate = self._registry.gate_for(version.ref, alias)
         if gate is None:
             return Proved(version=version, evidence=(), report=None)
@@ -123,11 +136,59 @@ class Promotions:
         Raises:
             Blocked, Forbidden, NotFound, Conflict: as `Registry.promote`.
         """
+        if proved.version.kind == "release":
+            together = self._registry.promote_release_in(
+                conn, proved.version.ref, alias, proofs=_proofs(proved), by=by, expected_etag=expected_etag, grant=grant
+            )
+            return _told_together(together, proved)
         moved = self._registry.promote_in(
             conn, proved.version.ref, alias, evidence=proved.evidence, by=by, expected_etag=expected_etag,
             gate_report=proved.report, grant=grant,
         )  # fmt: skip
         return _told(moved, proved)
+
+    def rollback(self, ref: Ref, alias: str, *, by: Principal) -> dict[str, Any]:
+        """Moves an alias back to where it was before its last promotion; of a release, what that promotion moved too.
+
+        Returns:
+            The alias after the move; of a release also what became of each asset it pins.
+
+        Raises:
+            Forbidden, NotFound, Conflict: as `Registry.rollback`.
+        """
+        if ref.kind == "release":
+            return _returned(self._registry.rollback_release(ref, alias, by=by))
+        return asdict(self._registry.rollback(ref, alias, by=by))
+
+    def rollback_in(
+        self, conn: Connection, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None, grant: Grant
+    ) -> dict[str, Any]:
+        """`rollback` in the transaction of the approval that allows it; see there."""
+        if ref.kind == "release":
+            together = self._registry.rollback_release_in(conn, ref, alias, by=by, expected_etag=expected_etag, grant=grant)
+            return _returned(together)
+        return asdict(self._registry.rollback_in(conn, ref, alias, by=by, expected_etag=expected_etag, grant=grant))
+
+    def _prove_release(self, release: Version, alias: str, by: Principal) -> Proved:
+        """The release with every pin that would move; the first that its gate refuses refuses all."""
+        found = []
+        for pin in pins(release.meta):
+            now = self._named(pin, alias, by)
+            if now is not None and now.version == pin.version:
+                continue
+            try:
+                found.append(self.prove(pin, alias, by=by))
+            except Blocked as refused:
+                refused.message = f"{release.ref} moved nothing to {alias}. {refused.message}"
+                raise
+        return Proved(version=release, evidence=(), report=None, pins=tuple(found))
+
+    def _named(self, ref: Ref, alias: str, by: Principal) -> Version | None:
+        """The version that an alias of this asset names now."""
+        try:
+            return self._registry.find(Ref(kind=ref.kind, name=ref.name, alias=alias), scope_of(by))
+        except NotFound:
+            return None
 
     def _look(self, gate: Gate, version: Version, champion: Version | None, by: Principal) -> dict[str, Any]:
         if gate.suite is not None:
@@ -136,11 +197,8 @@ class Promotions:
 
     def _champion(self, version: Version, alias: str, by: Principal) -> Version | None:
         """The version the alias names now; None when it names none, or the candidate itself."""
-        try:
-            champion = self._registry.find(Ref(kind=version.kind, name=version.name, alias=alias), scope_of(by))
-        except NotFound:
-            return None
-        return None if champion.version == version.version else champion
+        champion = self._named(version.ref, alias, by)
+        return None if champion is None or champion.version == version.version else champion
 
     def _opponent(self, version: Version, champion: Version | None, by: Principal) -> Version | None:
         """Whom the candidate is compared with: the champion, else the baseline that was trained beside it."""
@@ -216,6 +274,29 @@ def _told(moved: Alias, proved: Proved) -> dict[str, Any]:
         "reasons": [] if report is None else report["reasons"],
         "endpoint": endpoint,
     }
+
+
+def _told_together(together: Together, proved: Proved) -> dict[str, Any]:
+    judged = {str(each.version.ref): each for each in proved.pins}
+    found = []
+    for pin in together.pins:
+        own = judged.get(str(pin.alias.ref))
+        told: dict[str, Any] = {} if own is None else _told(pin.alias, own)
+        found.append({**_pin(pin), **told})
+    reasons = [f"{pin['ref']}: {reason}" for pin in found for reason in pin.get("reasons", ())]
+    return {**_told(together.alias, proved), "reasons": reasons, "pins": found}
+
+
+def _returned(together: Together) -> dict[str, Any]:
+    return {**asdict(together.alias), "pins": [_pin(pin) for pin in together.pins]}
+
+
+def _pin(pin: Pin) -> dict[str, Any]:
+    return {**asdict(pin.alias), "ref": str(pin.alias.ref), "moved": pin.moved, "why": pin.why}
+
+
+def _proofs(proved: Proved) -> dict[str, Proof]:
+    return {str(pin.version.ref): Proof(evidence=pin.evidence, report=pin.report) for pin in proved.pins}
 
 
 def _other_data(version: Version, champion: Version) -> bool:

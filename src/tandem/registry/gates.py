@@ -48,6 +48,10 @@ def check_gate(gate: Gate) -> None:
         Ref.parse(f"{kind}/any@{gate.alias}")
     else:
         Ref.parse(f"{gate.asset}@{gate.alias}")
+    if kind == "release":
+        raise Invalid(
+            "A release has no gate of its own: every asset it pins passes its own.", hint="Set the gates of those.", field="asset"
+        )
     _check_suite(gate, kind)
     if not 0 <= gate.margin < float("inf"):
         raise Invalid(

@@ -51,6 +51,16 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """The promotion of a release that took an asset along."""
+
+    release: str
+    """`release/NAME@VERSION`."""
+    etag: int
+    """The etag of the release's own alias after that promotion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """One move of an alias, as its history keeps it."""
 
@@ -65,6 +75,27 @@ class Move:
     """The gate's report, as it was handed in."""
     approvers: tuple[str, ...] = ()
     """Who approved it, where it needed people."""
+    taken: Taken | None = None
+    """The release that moved it; None where it moved alone. A rollback has that of the move it returns to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """What became of one asset that a release pins."""
+
+    alias: Alias
+    """Where its alias stands now."""
+    moved: bool
+    why: str = ""
+    """Why it was left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """The alias of a release after a move, and what became of each asset it pins."""
+
+    alias: Alias
+    pins: tuple[Pin, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tandem.core.score import Score
 from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.find import Desk, current, resolve
 from tandem.registry.gates import NEED_GATE, candidates, default_for, passing
-from tandem.registry.nouns import Alias, Move
+from tandem.registry.nouns import Alias, Move, Taken
 from tandem.registry.repo import bump
 
 
@@ -59,8 +59,9 @@ def promote_in(
     expected_etag: int | None,
     gate_report: Mapping[str, object] | None,
     grant: Grant | None,
+    taken: Taken | None = None,
 ) -> Alias:
-    """The same in a transaction that is under way."""
+    """The same in a transaction that is under way; `taken` names the release that takes the asset along."""
     check_alias(alias)
     version = resolve(desk, conn, ref, scope_of(by))
     authorise(by, "approve", version.team)
@@ -80,8 +81,9 @@ def promote_in(
         evidence=tuple(score.id for score in kept),
         report=gate_report,
         approvers=() if grant is None else grant.approvers,
+        taken=taken,
     )
-    _commit(desk, conn, move, now, version.team, gate, grant)
+    _commit(desk, conn, move, now, version.team, gate, _told(grant, None if taken is None else taken.release))
     return move.alias
 
 
@@ -102,9 +104,17 @@ def rollback(desk: Desk, ref: Ref, alias: str, *, by: Principal, expected_etag: 
 
 
 def rollback_in(
-    desk: Desk, conn: Connection, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None, grant: Grant | None
+    desk: Desk,
+    conn: Connection,
+    ref: Ref,
+    alias: str,
+    *,
+    by: Principal,
+    expected_etag: int | None,
+    grant: Grant | None,
+    release: str | None = None,
 ) -> Alias:
-    """The same in a transaction that is under way."""
+    """The same in a transaction that is under way; `release` names the one that goes back and takes the asset along."""
     version = resolve(desk, conn, Ref(kind=ref.kind, name=ref.name, alias=alias), scope_of(by))
     authorise(by, "approve", version.team)
     now = current(desk, conn, version, alias)
@@ -120,8 +130,9 @@ def rollback_in(
         below=target.below,
         evidence=target.evidence,
         approvers=() if grant is None else grant.approvers,
+        taken=target.taken,
     )
-    _commit(desk, conn, move, now, back.team, None, grant)
+    _commit(desk, conn, move, now, back.team, None, _told(grant, release))
     return move.alias
 
 
@@ -186,8 +197,19 @@ def _after(desk: Desk, version: Version, alias: str, now: Alias | None, by: Prin
     )
 
 
+def _told(grant: Grant | None, release: str | None) -> dict[str, object]:
+    """What an audit row says on top: who allowed the move, and which release it belongs to."""
+    return {**({} if grant is None else grant.told), **({} if release is None else {"release": release})}
+
+
 def _commit(
-    desk: Desk, conn: Connection, move: Move, now: Alias | None, team: str, gate: Gate | None, grant: Grant | None
+    desk: Desk,
+    conn: Connection,
+    move: Move,
+    now: Alias | None,
+    team: str,
+    gate: Gate | None,
+    told: Mapping[str, object],
 ) -> None:
     alias = move.alias
     desk.aliases.move(conn, move)
@@ -205,7 +227,7 @@ def _commit(
             "gate": None if gate is None else {"asset": gate.asset, "metric": gate.metric, "require": gate.require},
             "evidence": move.evidence,
             "report": move.report,
-            **({} if grant is None else grant.told),
+            **told,
         },
     )
     bump(conn)

@@ -15,6 +15,7 @@ from tandem.governance.authorise import authorise, scope_of
 from tandem.registry import manifest
 from tandem.registry.find import Desk, resolve
 from tandem.registry.kinds.base import rules_of
+from tandem.registry.release import check_teams
 from tandem.registry.repo import bump
 from tandem.store.blobs import check_members
 from tandem.store.canonical import canonical
@@ -46,6 +47,8 @@ def publish(
     with desk.sql.write() as conn:
         team = _claim(desk, conn, kind, name, by)
         made_from = _resolved(desk, conn, named, by)
+        if kind == "release":
+            check_teams(team, made_from)
         newest = desk.versions.newest(conn, kind, name)
         if newest is not None and newest.digest == digest:
             return newest

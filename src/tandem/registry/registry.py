@@ -15,11 +15,12 @@ from tandem.core.principal import Principal
 from tandem.core.score import Score
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import Scope, authorise
-from tandem.registry import lineage, promote, publish
+from tandem.registry import lineage, promote, publish, release
 from tandem.registry.find import Desk, resolve
 from tandem.registry.gates import DEFAULTS, check_gate
-from tandem.registry.nouns import Alias, Asset, Lineage, Move
+from tandem.registry.nouns import Alias, Asset, Lineage, Move, Pin, Together
 from tandem.registry.promote import Grant
+from tandem.registry.release import Proof, check_alone
 from tandem.registry.repo import bump, snapshot_version
 from tandem.store.blobs import GRACE_SECONDS, Blobs
 from tandem.store.sql import Sql
@@ -45,7 +46,7 @@ class Registry:
         """Makes the next version; the same content as the newest one is the newest one.
 
         Args:
-            kind: `dataset`, `model`, `prompt`, `decision`, `policy`, `suite`, `index` or `router`.
+            kind: `dataset`, `model`, `prompt`, `decision`, `policy`, `suite`, `index`, `router` or `release`.
             name: the asset; the team that publishes first has it.
             members: file name → its bytes, or the path of a file to copy.
             meta: what the version says about itself (`kinds/` says what each kind must); JSON.
@@ -86,8 +87,9 @@ class Registry:
             Blocked: the evidence does not pass the gate, or a model's alias has no gate.
             Conflict: the alias was moved meanwhile.
             NotFound: there is no such version.
-            Invalid: the alias cannot be one.
+            Invalid: the alias cannot be one, or this is a release.
         """
+        check_alone(ref.kind)
         return promote.promote(
             self._desk, ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=gate_report
         )
@@ -99,7 +101,9 @@ class Registry:
             Forbidden: `by` has no right to approve in the asset's team.
             Conflict: it has named nothing else before, or was moved meanwhile.
             NotFound: there is no such asset or alias.
+            Invalid: this is a release.
         """
+        check_alone(ref.kind)
         return promote.rollback(self._desk, ref, alias, by=by, expected_etag=expected_etag)
 
     def promote_in(
@@ -115,6 +119,7 @@ class Registry:
         grant: Grant,
     ) -> Alias:
         """`promote` in the transaction of the approval that allows it; see there."""
+        check_alone(ref.kind)
         return promote.promote_in(
             self._desk, conn, ref, alias, evidence=evidence, by=by, expected_etag=expected_etag, gate_report=gate_report,
             grant=grant,
@@ -124,7 +129,72 @@ class Registry:
         self, conn: Connection, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None, grant: Grant
     ) -> Alias:
         """`rollback` in the transaction of the approval that allows it; see there."""
+        check_alone(ref.kind)
         return promote.rollback_in(self._desk, conn, ref, alias, by=by, expected_etag=expected_etag, grant=grant)
+
+    def promote_release(
+        self, ref: Ref, alias: str, *, proofs: Mapping[str, Proof], by: Principal, expected_etag: int | None = None
+    ) -> Together:
+        """Moves the alias of a release, and the same alias of every asset it pins to the pinned version: all, or none.
+
+        Args:
+            ref: the version of the release.
+            alias: what moves, of the release and of the pins; a pin that is there already is left alone.
+            proofs: what lets a pin pass its gate, by its name (`model/fraud@3`).
+            by: needs the right to approve in the team of the release and of every pin.
+            expected_etag: the etag of the release's own alias as the caller has seen it; 0 when there was none.
+
+        Raises:
+            Blocked: the evidence of a pin does not pass its gate; the message names the pin.
+            Forbidden, Conflict, NotFound, Invalid: as `promote`.
+        """
+        with self._desk.sql.write() as conn:
+            return release.promote_release_in(
+                self._desk, conn, ref, alias, proofs=proofs, by=by, expected_etag=expected_etag, grant=None
+            )
+
+    def promote_release_in(
+        self,
+        conn: Connection,
+        ref: Ref,
+        alias: str,
+        *,
+        proofs: Mapping[str, Proof],
+        by: Principal,
+        expected_etag: int | None,
+        grant: Grant,
+    ) -> Together:
+        """`promote_release` in the transaction of the approval that allows it; see there."""
+        return release.promote_release_in(
+            self._desk, conn, ref, alias, proofs=proofs, by=by, expected_etag=expected_etag, grant=grant
+        )
+
+    def rollback_release(self, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None = None) -> Together:
+        """Moves the alias of a release back, and that of every asset which its promotion moved: all, or none.
+
+        A pin that somebody moved since, that was not moved by the promotion, or that named nothing before it is left alone.
+
+        Raises:
+            Conflict: the release's alias has named nothing else before, or was moved meanwhile.
+            Forbidden, NotFound: as `rollback`.
+        """
+        with self._desk.sql.write() as conn:
+            return release.rollback_release_in(self._desk, conn, ref, alias, by=by, expected_etag=expected_etag, grant=None)
+
+    def rollback_release_in(
+        self, conn: Connection, ref: Ref, alias: str, *, by: Principal, expected_etag: int | None, grant: Grant
+    ) -> Together:
+        """`rollback_release` in the transaction of the approval that allows it; see there."""
+        return release.rollback_release_in(self._desk, conn, ref, alias, by=by, expected_etag=expected_etag, grant=grant)
+
+    def would_return(self, ref: Ref, alias: str, scope: Scope) -> tuple[Pin, ...]:
+        """The pins of a release, where they stand, and which of them a rollback of it would move.
+
+        Raises:
+            NotFound: the release has no such alias in the scope.
+        """
+        with self._desk.sql.read() as conn:
+            return release.plan(self._desk, conn, ref, alias, scope)
 
     def stands(self, conn: Connection, ref: Ref, alias: str) -> Alias | None:
         """Where an alias stands, as a transaction that is under way sees it; None when it names nothing."""

@@ -30,7 +30,7 @@ from tandem.core.asset import Kind, Ref, Version
 from tandem.core.policy import Gate
 from tandem.core.score import Score
 from tandem.governance.authorise import Scope
-from tandem.registry.nouns import Alias, Asset, Edge, Move
+from tandem.registry.nouns import Alias, Asset, Edge, Move, Taken
 from tandem.store.canonical import canonical
 from tandem.store.sql import metadata
 
@@ -106,6 +106,8 @@ alias_moves = Table(
     Column("evidence", Text, nullable=False),
     Column("report", Text),
     Column("approvers", Text),
+    Column("release", Text),
+    Column("release_etag", Integer),
     ForeignKeyConstraint(["kind", "name", "version"], ["versions.kind", "versions.name", "versions.version"]),
 )
 
@@ -292,6 +294,8 @@ class AliasRows:
             "evidence": canonical(move.evidence),
             "report": None if move.report is None else canonical(move.report),
             "approvers": canonical(move.approvers) if move.approvers else None,
+            "release": None if move.taken is None else move.taken.release,
+            "release_etag": None if move.taken is None else move.taken.etag,
         }
         conn.execute(insert(alias_moves).values(where | state | told))
 
@@ -414,6 +418,7 @@ def _move(row: Row[Any]) -> Move:
         evidence=tuple(json.loads(row.evidence)),
         report=None if row.report is None else json.loads(row.report),
         approvers=() if row.approvers is None else tuple(json.loads(row.approvers)),
+        taken=None if row.release is None else Taken(release=row.release, etag=row.release_etag),
     )
 
 

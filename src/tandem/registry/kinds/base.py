@@ -45,6 +45,7 @@ TABLE: dict[Kind, str] = {
     "suite": "tandem.registry.kinds.suite:Suites",
     "index": "tandem.registry.kinds.index:Index",
     "router": "tandem.registry.kinds.router:Router",
+    "release": "tandem.registry.kinds.release:Release",
 }
 
 
