@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from tandem.core.clock import FixedClock
 from tandem.core.endpoint import Provider
 from tandem.core.errors import Invalid
 from tandem.core.principal import LOCAL
-from tandem.gateway.compile import Compiler, Sources, seal_keys
+from tandem.gateway.compile import TRIES, Compiler, Sources, seal_keys
 from tandem.gateway.declare import declare
 from tandem.gateway.pricing.repo import Prices, Throughputs
 from tandem.gateway.repo import Routes
+from tandem.gateway.snapshot import Snapshot
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
 from tandem.governance.keys import Keys
@@ -105,3 +106,37 @@ def test_a_damaged_key_of_the_file_is_sealed_again(control: Control) -> None:
     assert seal_keys(declared, control.vault).keys[0][:7] == kept.keys[0][:7]
     control.compiler.publish()
     assert len(control.compiler.current().hosts["p"].keys) == 1
+
+
+def test_what_changes_while_policy_is_compiled_is_not_published_in_part(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, real = [], control.compiler._compile
+
+    def between(number: int, caps: Mapping[str, tuple[str, ...]]) -> Snapshot:
+        snapshot = real(number, caps)
+        compiled.append(snapshot)
+        if len(compiled) == 1:  # somebody commits after it was read
+            control.table.put_provider(provider("late"), by=LOCAL)
+        return snapshot
+
+    monkeypatch.setattr(control.compiler, "_compile", between)
+    assert control.compiler.publish() == 1
+    assert [sorted(each.hosts) for each in compiled] == [[], ["late"]]
+    assert control.compiler.publish() == 1
+    assert len(compiled) == 2, "nothing changed since"
+
+
+def test_policy_that_never_stands_still_is_published_all_the_same(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, real = [], control.compiler._compile
+
+    def between(number: int, caps: Mapping[str, tuple[str, ...]]) -> Snapshot:
+        compiled.append(number)
+        if len(compiled) <= TRIES:
+            control.table.put_provider(provider(f"p{len(compiled)}"), by=LOCAL)
+        return real(number, caps)
+
+    monkeypatch.setattr(control.compiler, "_compile", between)
+    assert control.compiler.publish() == 1
+    assert len(compiled) == TRIES
+    assert control.compiler.publish() == 2, "and compiled again by the next look"

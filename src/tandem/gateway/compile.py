@@ -36,6 +36,8 @@ from tandem.store.vault import Vault
 
 LOOK_SECONDS = 0.1
 BEAT_SECONDS = 5
+TRIES = 5
+"""How often policy that goes on changing is compiled before it is published as it was seen; the next look does it again."""
 SERVED_KINDS: Mapping[str, EndpointKind] = {"model": "predict", "decision": "decide", "index": "chat"}
 PRODUCTION = "production"
 
@@ -122,18 +124,32 @@ class Compiler:
             day = self._s.clock.now() // 86_400_000_000  # dated prices change at midnight
             if self._seen is None or self._seen[2] != day:
                 self._listed.clear()
-            seen = (version, self._s.ledger.caps_version(), day)
+            caps = self._s.ledger.caps_version()
             after = self._publisher.key_version()
             key_version, changes = self._s.keys.changes(after)
             number = self._publisher.snapshot_version()
             snapshot = None
-            if seen != self._seen:
+            if (version, caps, day) != self._seen:
                 number += 1
-                snapshot = self._snapshot = self._compile(number, _caps(self._s.ledger.budgets()))
+                snapshot, version = self._of_one_moment(number, version)
+                self._snapshot = snapshot
             if snapshot is not None or changes:
                 self._publisher.write(snapshot, key_version, changes)
-            self._seen = seen
+            self._seen = (version, caps, day)
             return number
+
+    def _of_one_moment(self, number: int, version: int) -> tuple[Snapshot, int]:
+        """A snapshot, and the version of policy that it is of.
+
+        What is committed while it is compiled may be seen in part, such as a release without its pins: then it is compiled again.
+        """
+        caps = _caps(self._s.ledger.budgets())
+        for _ in range(TRIES):
+            snapshot, before = self._compile(number, caps), version
+            version = self._s.registry.snapshot_version()
+            if version == before:
+                break
+        return snapshot, before
 
     def run(self, fault: Callable[[BaseException], None]) -> None:
         """Publishes whatever changes until `stop`; what fails is told once and tried again."""
