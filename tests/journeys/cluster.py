@@ -25,6 +25,8 @@ from tests.postgres import Server
 from tests.redis_server import RedisServer
 
 DOOR, MOCK = 8400, 9101
+BEFORE = 3
+"""Calls that a machine answers before its cable is pulled."""
 TOML = """
 [server]
 drain_seconds = 3
@@ -162,12 +164,16 @@ class Cluster:
         with psycopg.connect(self.environment["STORE"]) as db:
             db.execute("UPDATE ledger.workers SET seen = seen - 3600000000 WHERE machine = %s", (name,))
 
-    def call_inside(self, name: str, key: str, count: int) -> list[tuple[int, str]]:
-        """What a machine's own port answers to callers on that machine: status and trace of each."""
+    def cut_off(self, name: str, key: str, count: int) -> list[tuple[int, str]]:
+        """What a machine answers to a caller on that machine, whose cable is pulled after the first calls: status and trace."""
         command = [*self.network.inside(name), sys.executable, "-m", "tests.journeys.caller", self.machines[name].url, key]
-        done = subprocess.run([*command, str(count)], capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        return [(int(line.split()[0]), line.split()[1]) for line in done.stdout.splitlines()]
+        with subprocess.Popen([*command, str(count)], stdout=subprocess.PIPE, text=True) as caller:
+            assert caller.stdout is not None
+            lines = [caller.stdout.readline() for _ in range(BEFORE)]
+            self.network.cut(name)
+            lines += caller.stdout.readlines()
+        assert caller.returncode == 0
+        return [(int(line.split()[0]), line.split()[1]) for line in lines]
 
     def settle(self) -> None:
         for machine in self.machines.values():
