@@ -49,7 +49,12 @@ class Duty:
 
     def close(self) -> None:
         """Leaves the duty to another at once."""
+        import psycopg
+
         with self._guard:
+            if self._db is not None and self._held:
+                with suppress(psycopg.Error):  # else the lock is free a moment later, when the server sees the connection gone
+                    self._db.execute(f"SELECT pg_advisory_unlock({self._lock})".encode())
             self._drop()
             self._held, self._looked = False, float("inf")
 
