@@ -146,8 +146,6 @@ class Purse:
     """Calls since `tend` looked last."""
     _skew: int = 0
     """Microseconds that the ledger's clock is ahead of this machine's."""
-    _vain: dict[Account, tuple[int, float]] = field(default_factory=dict)
-    """Accounts that others were asked for in vain: for how much, and when, by the monotonic clock."""
     _caps: Caps = field(default_factory=dict)
     _accounts: dict[tuple[str, ...], Accounts] = field(default_factory=dict)
     """Capped accounts by scopes, for the caps above."""
@@ -245,27 +243,16 @@ class Purse:
             room = await asyncio.shield(asking)  # a caller that leaves meanwhile must not leave a lease that nobody knows
             if room is None:
                 return
-            if room.elsewhere and waited >= RECALL_SECONDS:
-                self._note_vain(room, wants)
-            if not room.elsewhere or self._asked_in_vain(room, wants):
+            if not room.elsewhere or waited >= RECALL_SECONDS:
                 raise self._refusal(room, wants)
             await asyncio.sleep(RECALL_PAUSE)
             waited += RECALL_PAUSE
 
-    def _note_vain(self, room: NoRoom, wants: Sequence[tuple[Account, int]]) -> None:
-        if len(self._vain) >= ACCOUNTS_LIMIT:
-            self._vain.clear()
-        self._vain[room.scope, room.meter] = (_need(room, wants), self.clock.monotonic())
-
-    def _asked_in_vain(self, room: NoRoom, wants: Sequence[tuple[Account, int]]) -> bool:
-        """Whether others were asked just now for no more than this, and had nothing: who is cut off answers nobody."""
-        need, at = self._vain.get((room.scope, room.meter), (0, float("-inf")))
-        return _need(room, wants) >= need and self.clock.monotonic() - at < RECALL_SECONDS
-
     def _refusal(self, room: NoRoom, wants: Sequence[tuple[Account, int]]) -> TandemError:
-        own = self.slices.get((room.scope, room.meter))
+        account = (room.scope, room.meter)
+        own = self.slices.get(account)
         free = 0 if own is None else max(0, own.free)
-        return refused(room, _need(room, wants), free, self.clock.now() + self._skew)
+        return refused(room, dict(wants).get(account, 0), free, self.clock.now() + self._skew)
 
     def wants(self, accounts: Accounts, need: Need | None) -> list[tuple[Account, int]]:
         """What `top_up` has to see to before `admit`, or before `enter` where nothing is needed of an attempt."""
@@ -418,11 +405,6 @@ class Purse:
             if back:
                 self.ledger.give_back(self.boot, back)
         self.ledger.close()
-
-
-def _need(room: NoRoom, wants: Sequence[tuple[Account, int]]) -> int:
-    """What was wanted of the account that has no room."""
-    return dict(wants).get((room.scope, room.meter), 0)
 
 
 def _accounts(scopes: tuple[str, ...], caps: Caps) -> Accounts:

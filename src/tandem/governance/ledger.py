@@ -44,6 +44,8 @@ from tandem.store.raw import PostgresRows, Rows, SqliteRows
 
 LEASE_SECONDS = 15
 WHAT = "The ledger"
+REAPED_SECONDS = 2
+"""A lease that has been over for so long is of a worker that is cut off: its own machine would have reaped it."""
 SHARES = 4
 """A slice is at most this part of the room, so that others find some too."""
 
@@ -91,7 +93,7 @@ class NoRoom:
     end: int
     """UTC microseconds, when there will be room if nothing more is used; `NEVER` where time alone brings none."""
     elsewhere: bool
-    """Whether other workers hold slices of the account, which were recalled just now."""
+    """Whether other workers hold slices of the account, which were recalled just now; whose leases are over answer nobody."""
     over: bool = False
     """Whether the run is over that the budget belonged to."""
 
@@ -399,9 +401,11 @@ class Ledger:
         for want, standing in asked:
             if standing.room >= want.need and not standing.over:
                 continue
+            heard = self._rows.tick() - REAPED_SECONDS * MICROS
             row = self._rows.one(
-                "SELECT count(*) FROM leases WHERE scope = ? AND meter = ? AND start = ? AND boot != ? AND state = ?",
-                (want.scope, want.meter, standing.start, boot, OPEN),
+                "SELECT count(*) FROM leases WHERE scope = ? AND meter = ? AND start = ? AND boot != ? AND state = ?"
+                " AND expires > ?",
+                (want.scope, want.meter, standing.start, boot, OPEN, heard),
             )
             return NoRoom(
                 scope=want.scope,
