@@ -18,7 +18,7 @@ import pytest
 from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
+pytestmark = [pytest.mark.journey, pytest.mark.slow]
 
 TOKENS = 40
 MS_PER_TOKEN = 40

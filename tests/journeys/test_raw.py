@@ -20,7 +20,7 @@ import pytest
 from tests.journeys import routes
 from tests.journeys.conftest import ADMIN, TLS, Platform, bearer
 
-pytestmark = [pytest.mark.journey, pytest.mark.files]
+pytestmark = pytest.mark.journey
 
 CASES = 1000
 AT_ONCE = 40

@@ -13,7 +13,7 @@ import pytest
 
 from tests.journeys.conftest import ADMIN, bearer, platform
 
-pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
+pytestmark = [pytest.mark.journey, pytest.mark.slow]
 
 
 def test_a_renewal_drops_no_call(tmp_path: Path) -> None:

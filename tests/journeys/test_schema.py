@@ -22,7 +22,7 @@ from schemathesis.specs.openapi import checks
 from tests.journeys import routes
 from tests.journeys.conftest import ADMIN, Platform, bearer
 
-pytestmark = [pytest.mark.journey, pytest.mark.files]
+pytestmark = pytest.mark.journey
 
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 EXAMPLES = 10
