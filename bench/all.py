@@ -1,4 +1,4 @@
-"""All comparisons in less than four minutes, as one table: what features cost, and beside it how exact the books of that run are.
+"""All comparisons in less than five minutes, as one table: what features cost, and beside it how exact the books are.
 
     python -m bench.all [--rounds 3] [--seconds 2] [--json FILE] [--write]
 
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import tandem
-from bench import beside_training, command, door, predict
+from bench import beside_training, command, door, predict, proof
 from bench.figures import Report, markdown, text, write_block
 from bench.stage import Failed
 
@@ -29,6 +29,7 @@ def measure(rounds: int, seconds: int) -> tuple[list[Report], list[str]]:
     parts: dict[str, Callable[[], Report]] = {
         "door": lambda: door.measure(door.Options(rounds=rounds, seconds=seconds)),
         "predict": lambda: predict.measure(predict.Options(rounds=rounds, seconds=seconds)),
+        "proof": lambda: proof.measure(proof.Options(rounds=100)),
         "beside_training": lambda: beside_training.measure(beside_training.Options(rounds=rounds, seconds=2 * seconds)),
     }
     reports, failures = [], []

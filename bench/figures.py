@@ -209,9 +209,11 @@ def markdown(reports: Sequence[Report]) -> str:
     """All reports as Markdown tables, with the notes below each."""
     lines: list[str] = []
     for report in reports:
-        lines += [f"**{report.title}**", "", f"| {' | '.join(COLUMNS)} |", f"|---|---|{'--:|' * (len(COLUMNS) - 2)}"]
-        lines += [f"| {' | '.join(_cells(row))} |" for row in report.rows]
-        lines += ["", *[f"- {note}" for note in _notes(report)], ""]
+        lines += [f"**{report.title}**", ""]
+        if report.rows:
+            lines += [f"| {' | '.join(COLUMNS)} |", f"|---|---|{'--:|' * (len(COLUMNS) - 2)}"]
+            lines += [*[f"| {' | '.join(_cells(row))} |" for row in report.rows], ""]
+        lines += [*[f"- {note}" for note in _notes(report)], ""]
     return "\n".join(lines).strip()
 
 

@@ -27,9 +27,11 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.figures import Report
+from bench.stage import Failed
 from tandem.core.clock import MICROS
 from tandem.core.endpoint import Endpoint, Target, Timeouts
 from tandem.core.errors import OverBudget, RateLimited, TandemError, Unavailable
@@ -554,33 +556,67 @@ async def prove(home: Path, budgets: Sequence[Budget], steps: Sequence[Step], se
         return judge(made)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How long is proven."""
+
+    rounds: int = 20
+    steps: int = 60
+    seed: int = 1
+    postgres: str | None = None
+    """URL of a server; each round takes a database of its own there."""
+
+
+def proven(options: Options) -> Verdict:
+    """As many random schedules as are asked for, judged together; what is wrong names its seed."""
+    total = Verdict(attempts=0, exact=0, estimated=0, error=0, over=0, refusals=0, wrong=())
+    for number in range(options.rounds):
+        dice = random.Random(options.seed + number)
+        with tempfile.TemporaryDirectory() as folder:
+            database = _database(options.postgres, number)
+            found = asyncio.run(prove(Path(folder), caps_of(dice), schedule_of(dice, options.steps), database))
+        sums = {
+            name: getattr(total, name) + getattr(found, name)
+            for name in ("attempts", "exact", "estimated", "error", "over", "refusals")
+        }
+        seeded = tuple(f"seed {options.seed + number}: {line}" for line in found.wrong)
+        total = Verdict(**sums, wrong=(*total.wrong, *seeded))
+    return total
+
+
+def told(total: Verdict, rounds: int) -> list[str]:
+    """The verdict in three lines."""
+    return [
+        f"{rounds} schedules, {total.attempts} attempts, {total.refusals} refusals: {len(total.wrong)} statements broken",
+        f"ledger error {total.error} nano-dollars over {total.exact} attempts that told their usage",
+        f"{total.estimated} estimated ones are booked {total.over} nano-dollars above the bill, none above its reservation",
+    ]
+
+
+def measure(options: Options) -> Report:
+    """The proof as a comparison without rows.
+
+    Raises:
+        Failed: a statement is broken.
+    """
+    total = proven(options)
+    if total.wrong:
+        raise Failed("; ".join(total.wrong))
+    return Report(title="The books, by every way a call can end", rows=(), notes=told(total, options.rounds))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--postgres", help="URL of a server; each round takes a database of its own there")
-    options = parser.parse_args()
-    total, wrong = Verdict(attempts=0, exact=0, estimated=0, error=0, over=0, refusals=0, wrong=()), 0
-    for number in range(options.rounds):
-        dice = random.Random(options.seed + number)
-        with tempfile.TemporaryDirectory() as folder:
-            home, database = Path(folder), _database(options.postgres, number)
-            found = asyncio.run(prove(home, caps_of(dice), schedule_of(dice, options.steps), database))
-        total = replace(
-            total,
-            **{
-                name: getattr(total, name) + getattr(found, name)
-                for name in ("attempts", "exact", "estimated", "error", "over", "refusals")
-            },
-        )
-        wrong += len(found.wrong)
-        for line in found.wrong:
-            print(f"seed {options.seed + number}: {line}", file=sys.stderr)
-    print(f"{options.rounds} schedules, {total.attempts} attempts, {total.refusals} refusals: {wrong} statements broken")
-    print(f"ledger error {total.error} nano-dollars over {total.exact} attempts that told their usage")
-    print(f"{total.estimated} estimated ones are booked {total.over} nano-dollars above the bill, none above its reservation")
-    return 1 if wrong else 0
+    given = parser.parse_args()
+    total = proven(Options(rounds=given.rounds, steps=given.steps, seed=given.seed, postgres=given.postgres))
+    for line in total.wrong:
+        print(line, file=sys.stderr)
+    print("\n".join(told(total, given.rounds)))
+    return 1 if total.wrong else 0
 
 
 def _database(server: str | None, number: int) -> str | None:
