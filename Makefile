@@ -9,7 +9,7 @@ OIDC_READY := $(OIDC)/node_modules/.ready
 WORKERS ?= 2
 BESIDE := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: setup clients clients-lock system oidc demo check test unit bench shape clean
+.PHONY: setup torch ray clients clients-lock system oidc demo check test unit bench shape clean
 
 setup: $(READY)           ## a virtual environment with Tandem and everything the suite needs
 
@@ -63,6 +63,14 @@ else
 	$(BIN)/pytest $(ARGS)
 endif
 
+# PyTorch is large, so it comes apart; the tests that need it are skipped without it.
+torch: $(READY)           ## PyTorch, for the tests of models that need it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+
+# Ray is large as well, and outside the lock for the same reason; without it its tests are skipped.
+ray: $(READY)             ## Ray, for the tests of work beyond one process
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "ray[client]==2.60.0"
+
 unit: $(READY)            ## the part without processes and browsers
 	$(BIN)/pytest -m "not journey and not browser and not slow" $(BESIDE) $(ARGS)
 
@@ -71,8 +79,8 @@ system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } && command -v redis-server && { command -v ip || ls /usr/sbin/ip; }; } >/dev/null 2>&1; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium postgresql redis-server iproute2 >/dev/null; fi
 
-bench: $(READY)           ## side by side with nginx and the bare upstream
-	$(BIN)/python -m bench.all $(ARGS)
+bench: $(READY)           ## side by side with nginx and the bare upstream; DATA=FILE runs the closed loop on a stream
+	$(BIN)/$(if $(DATA),python -m bench.stream $(DATA) $(ARGS),python -m bench.all $(ARGS))
 
 shape: $(READY)           ## a mirror, not a fence: the largest files, functions and signatures
 	$(BIN)/python -m bench.shape $(ARGS)

@@ -21,6 +21,18 @@ def numbers(words: str) -> tuple[int, ...]:
     return found
 
 
+def among(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Reads `tandem,nginx` as some of these names; for argparse."""
+
+    def chosen(words: str) -> tuple[str, ...]:
+        found = tuple(words.split(","))
+        if not set(found) <= set(names):
+            raise ValueError(words)
+        return found
+
+    return chosen
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the figures and every round to this file")
 

@@ -22,7 +22,8 @@ import polars as pl
 
 from tandem.monitoring.findings import overall
 from tandem.monitoring.judge import judge
-from tandem.scorers.drift import Bins, freeze
+from tandem.scorers.bins import Bins
+from tandem.scorers.drift import freeze
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

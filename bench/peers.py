@@ -256,14 +256,6 @@ def bars(table: Sequence[Row]) -> list[Bar]:
     return made
 
 
-def chosen(words: str) -> tuple[str, ...]:
-    """`tandem,nginx` → the names; for argparse."""
-    names = tuple(words.split(","))
-    if not set(names) <= set(NAMES):
-        raise ValueError(words)
-    return names
-
-
 def parser() -> argparse.ArgumentParser:
     options = Options()
     found = argparse.ArgumentParser(prog="python -m bench.peers", description="Measures the door beside other gateways.")
@@ -271,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seconds", type=int, default=options.seconds, help="of each measurement")
     found.add_argument("--cores", default=options.cores, help="of each gateway, as taskset takes them")
     found.add_argument("--load-cores", default=options.load_cores, help="of the load and the upstreams")
-    found.add_argument("--only", type=chosen, default=options.only, help=f"some of {','.join(NAMES)}")
+    found.add_argument("--only", type=command.among(NAMES), default=options.only, help=f"some of {','.join(NAMES)}")
     found.add_argument("--calls", type=int, default=options.calls, help="streams whose first byte is timed, each round")
     command.add_json(found)
     return found

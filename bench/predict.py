@@ -26,7 +26,7 @@ import xgboost
 
 from bench import command, load, stage, tumor
 from bench.figures import Report, Round, complaints, percentile, ratio, rows
-from bench.stage import ADMIN_KEY, Failed, Platform
+from bench.stage import ADMIN_KEY, Failed, Platform, Target
 
 PATH = f"/v2/models/{tumor.NAME}/infer"
 HERE = "in process"
@@ -56,13 +56,16 @@ def measure(options: Options) -> Report:
         tumor.train(platform)
         body = case.infer()
         until_served(platform, body)
-        own = {"onnxruntime": _onnx(_member(platform, "model.onnx")), "xgboost": _xgboost(_member(platform, "model.ubj"))}
+        own = {"onnxruntime": _onnx(member(platform, "model.onnx")), "xgboost": _xgboost(member(platform, "model.ubj"))}
         row = list(case.values)
         agreed = _agree(platform, body, {name: predict(row) for name, predict in own.items()})
         load.burst(platform.target, PATH, body, connections=max(options.connections), seconds=1)  # warm-up
         rounds: list[Round] = []
         for _ in range(options.rounds):
-            rounds += [_through_the_door(platform, body, count, options.seconds) for count in options.connections]
+            rounds += [
+                asked(platform.target, PATH, body, connections=count, seconds=options.seconds, platform=platform)
+                for count in options.connections
+            ]
             rounds += [_in_process(name, predict, row, options.seconds) for name, predict in own.items()]
     bases = {(one.target, one.load): ("onnxruntime", HERE) for one in rounds if one.target == platform.target.name}
     table = rows(rounds, bases)
@@ -89,7 +92,8 @@ def until_served(platform: Platform, body: bytes) -> None:
     stage.until(answered, "Serving the promoted model", 10)
 
 
-def _member(platform: Platform, name: str) -> bytes:
+def member(platform: Platform, name: str) -> bytes:
+    """One file of the model that was trained."""
     url = f"{platform.target.url}/api/v1/assets/model/{tumor.NAME}/1/members/{name}"
     with urllib.request.urlopen(urllib.request.Request(url, headers={"authorization": f"Bearer {ADMIN_KEY}"})) as reply:
         content: bytes = reply.read()
@@ -132,12 +136,15 @@ def _agree(platform: Platform, body: bytes, own: dict[str, float]) -> str:
     return f"all say {door:.6f}, within {apart:.0e}."
 
 
-def _through_the_door(platform: Platform, body: bytes, connections: int, seconds: int) -> Round:
-    target = platform.target
-    booked, before = platform.spent()[1], target.cpu()
-    seen = load.burst(target, PATH, body, connections=connections, seconds=seconds)
+def asked(
+    target: Target, path: str, body: bytes, *, connections: int, seconds: int, cores: str = "", platform: Platform | None = None
+) -> Round:
+    """One server under one load; of the platform also what it records behind the calls."""
+    booked, before = platform.spent()[1] if platform is not None else 0, target.cpu()
+    seen = load.burst(target, path, body, connections=connections, seconds=seconds, cores=cores)
     serving = target.cpu()[0] - before[0]
-    stage.until(lambda: platform.spent()[1] - booked >= seen.requests, "Recording", 120)
+    if platform is not None:
+        stage.until(lambda: platform.spent()[1] - booked >= seen.requests, "Recording", 120)
     requests = max(1, seen.requests)
     return Round(
         target=target.name,

@@ -6,6 +6,7 @@ Portkey's gateway from npm; both answer with everything optional switched off, w
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 from bench import stage
 from bench.stage import Failed, Target
 
-LITELLM, PORTKEY = "1.108.7", "1.15.2"
+LITELLM, PORTKEY, FEAST, MLSERVER, MLFLOW = "1.108.7", "1.15.2", "0.67.0", "1.7.1", "3.17.2"
 """The versions that are measured; change them here."""
 SERVERS = {"uvicorn": (), "granian": ("--run_granian",)}
 """LiteLLM's two fast ways to serve: which of them is faster depends on the machine."""
@@ -63,22 +64,32 @@ def _install(what: str, *commands: list[str]) -> None:
             raise Failed(f"{what} cannot be installed: {done.stdout[-400:]}{done.stderr[-800:]}")
 
 
-def litellm_home() -> Path:
-    """LiteLLM's virtual environment.
+def environment(name: str, version: str, *requirements: str) -> Path:
+    """A virtual environment of its own for what comes from PyPI, made once.
 
     Raises:
         Failed: it cannot be made.
     """
-    home = cache() / f"litellm-{LITELLM}"
+    home = cache() / f"{name}-{version}"
     if not (home / ".ready").exists():
         uv = [sys.executable, "-m", "uv"]
         _install(
-            "LiteLLM",
+            name,
             [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
-            [*uv, "pip", "install", "--quiet", "--python", str(home), f"litellm[proxy]=={LITELLM}"],
+            [*uv, "pip", "install", "--quiet", "--python", str(home), *requirements],
         )
         (home / ".ready").touch()
     return home
+
+
+def litellm_home() -> Path:
+    """LiteLLM's virtual environment."""
+    return environment("litellm", LITELLM, f"litellm[proxy]=={LITELLM}")
+
+
+def feast_home() -> Path:
+    """Feast's virtual environment."""
+    return environment("feast", FEAST, f"feast[duckdb]=={FEAST}")
 
 
 def portkey_script() -> Path:
@@ -135,3 +146,59 @@ def portkey(folder: Path, upstreams: Mapping[str, Target], *, cores: str) -> Ite
             return Target(name="portkey", url=url, model=upstream.model, key=upstream.key, pid=child.pid, headers=headers)
 
         yield {key: target(upstream) for key, upstream in upstreams.items()}
+
+
+MLSERVER_SETTINGS = {"host": "127.0.0.1", "parallel_workers": 0, "debug": False, "metrics_endpoint": None}
+"""In its own process there is no queue between it and the model, which is its fastest way on one core."""
+ALONE = {"OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+SAVE = "import sys, mlflow, xgboost; b = xgboost.Booster(); b.load_model(sys.argv[1]); mlflow.xgboost.save_model(b, sys.argv[2])"
+
+
+@contextmanager
+def mlserver(folder: Path, model: Path, name: str, *, cores: str) -> Iterator[Target]:
+    """MLServer with one XGBoost model, in one process, without metrics.
+
+    Args:
+        model: the native file, `.ubj`.
+
+    Raises:
+        Failed: it cannot be installed, or does not start.
+    """
+    home = environment("mlserver", MLSERVER, f"mlserver=={MLSERVER}", f"mlserver-xgboost=={MLSERVER}", "xgboost-cpu")
+    place, log = folder / "mlserver", folder / "mlserver.log"
+    place.mkdir()
+    shutil.copy(model, place / "model.ubj")
+    ports = {"http_port": stage.free_port(), "grpc_port": stage.free_port(), "metrics_port": stage.free_port()}
+    (place / "settings.json").write_text(json.dumps({**MLSERVER_SETTINGS, **ports}))
+    told = {"name": name, "implementation": "mlserver_xgboost.XGBoostModel", "parameters": {"uri": "./model.ubj", "version": "1"}}
+    (place / "model-settings.json").write_text(json.dumps(told))
+    url = f"http://127.0.0.1:{ports['http_port']}"
+    with stage.process([str(home / "bin" / "mlserver"), "start", str(place)], log, ALONE, cores=cores) as child:
+        stage.wait_for(f"{url}/v2/models/{name}/ready", child, log)
+        yield Target(name="mlserver", url=url, model=name, key="", pid=child.pid)
+
+
+@contextmanager
+def mlflow(folder: Path, model: Path, *, cores: str) -> Iterator[Target]:
+    """`mlflow models serve` with one XGBoost model and one worker.
+
+    Args:
+        model: the native file, `.ubj`.
+
+    Raises:
+        Failed: it cannot be installed, or does not start.
+    """
+    home = environment("mlflow", MLFLOW, f"mlflow=={MLFLOW}", "xgboost-cpu")
+    place, log, port = folder / "mlflow", folder / "mlflow.log", stage.free_port()
+    saved = subprocess.run(
+        [str(home / "bin" / "python"), "-c", SAVE, str(model), str(place)], capture_output=True, text=True, check=False
+    )
+    if saved.returncode:
+        raise Failed(f"mlflow saves no model: {saved.stderr[-800:]}")
+    words = [str(home / "bin" / "mlflow"), "models", "serve", "-m", str(place), "--env-manager", "local"]
+    words += ["-h", "127.0.0.1", "-p", str(port), "--workers", "1"]
+    path = {**ALONE, "PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
+    with stage.process(words, log, path, cores=cores) as child:
+        url = f"http://127.0.0.1:{port}"
+        stage.wait_for(f"{url}/health", child, log)
+        yield Target(name="mlflow", url=url, model="", key="", pid=child.pid)

@@ -310,7 +310,14 @@ route = [{{ target = "{name}/gpt-4o-mini" }}]
 
 @contextmanager
 def tandem(
-    folder: Path, upstreams: dict[str, Target], workers: int = 1, *, cores: str = "", patterns: int = 0, limits: bool = False
+    folder: Path,
+    upstreams: dict[str, Target],
+    workers: int = 1,
+    *,
+    cores: str = "",
+    patterns: int = 0,
+    limits: bool = False,
+    settings: str = "",
 ) -> Iterator[Platform]:
     """The whole platform on a fresh home, as it comes, with one chat endpoint for each upstream.
 
@@ -322,13 +329,16 @@ def tandem(
         cores: where all of its processes run; empty: everywhere.
         patterns: how many named patterns a policy masks, both ways, in every call.
         limits: whether the key has limits of requests, of tokens, and of calls at once too.
+        settings: what else stands in its `tandem.toml`.
 
     Raises:
         Failed: it does not start, or refuses what it is asked.
     """
     home = folder / "home"
     home.mkdir(mode=0o700)
-    (home / "tandem.toml").write_text("".join(PROVIDER.format(name=name, url=one.url) for name, one in upstreams.items()))
+    (home / "tandem.toml").write_text(
+        "".join(PROVIDER.format(name=name, url=one.url) for name, one in upstreams.items()) + settings
+    )
     with _up(home, folder, workers, cores) as first:
         platform = Platform(target=first, home=home)
         key = platform.api("POST", "/keys", {"name": KEY_NAME, "team": TEAM})["key"]

@@ -13,24 +13,47 @@ from hypothesis import settings
 
 from tests.network import network
 from tests.postgres import postgres
+from tests.ray_cluster import ray_cluster
 from tests.redis_server import redis_server
 
-__all__ = ["network", "postgres", "redis_server"]
+__all__ = ["network", "postgres", "ray_cluster", "redis_server"]
 
 SLOW = (
+    "tests/architecture/",
+    "tests/cli/test_init.py",
     "tests/console/test_pages.py",
+    "tests/data/features/",
+    "tests/data/test_append.py",
+    "tests/data/test_corpus.py",
     "tests/data/test_tasks.py",
     "tests/decisions/",
     "tests/docs/test_examples.py",
     "tests/durability/",
+    "tests/evaluation/reviews/",
     "tests/evaluation/test_compare.py",
+    "tests/evaluation/test_gate_tasks.py",
+    "tests/evaluation/test_held.py",
+    "tests/gateway/test_across.py",
     "tests/gateway/test_http1",
+    "tests/gateway/test_known_failures.py",
     "tests/gateway/test_transport.py",
     "tests/governance/bills/test_statement.py",
+    "tests/governance/people/",
     "tests/jobs/",
+    "tests/mock/test_anthropic_client.py",
+    "tests/mock/test_bedrock_client.py",
+    "tests/monitoring/test_hours.py",
+    "tests/monitoring/test_numbers.py",
+    "tests/monitoring/test_performance.py",
+    "tests/monitoring/test_tell.py",
     "tests/monitoring/test_watch.py",
+    "tests/observability/",
+    "tests/pipelines/",
     "tests/registry/",
+    "tests/scorers/test_sequential.py",
+    "tests/scorers/test_unlabelled.py",
     "tests/scorers/test_values.py",
+    "tests/serving/offline/",
     "tests/serving/test_runtimes.py",
     "tests/serving/test_target.py",
     "tests/store/",

@@ -92,6 +92,11 @@ class Server:
         self.run(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def holding(self, word: bytes) -> list[str]:
+        """Files of tables that hold these bytes, once the server has written what it had in memory."""
+        self.run("CHECKPOINT")
+        return [str(path) for path in (self.folder / "data" / "base").rglob("*") if path.is_file() and word in path.read_bytes()]
+
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -88,11 +88,18 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
         ("[alerts.a]\nurl='https://x'\nkind='slack'\non=['asset.promote']", "no deed that the audit holds"),
         ("[alerts.a]\nurl='https://x'\nkid='slack'", "tandem.toml:3: 'kid' is not a setting"),
         ("[endpoints.e]\nkind='talk'\nroute=[{target='x/y'}]", "talk"),
+        ("[compute]\nray='user:password@host:6379'", "compute.ray is no address of a Ray cluster"),
+        ("[compute]\nray='host'", "compute.ray is no address"),
     ],
 )
 def test_what_means_nothing_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(Invalid, match=words):
         load(write(tmp_path, text), environment={})
+
+
+@pytest.mark.parametrize("address", ["", "auto", "127.0.0.1:6379", "ray://head.internal:10001", "[::1]:6379"])
+def test_a_ray_cluster_is_named_by_its_address(tmp_path: Path, address: str) -> None:
+    assert load(write(tmp_path, ""), environment={"TANDEM_COMPUTE__RAY": address}).compute.ray == address
 
 
 def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
@@ -132,7 +139,7 @@ def test_what_is_no_path_is_refused_with_its_line(tmp_path: Path, value: str) ->
 
 def test_without_a_folder_everything_is_in_the_home(tmp_path: Path) -> None:
     found = load(tmp_path, environment={})
-    assert (found.shared, found.database(), found.counters()) == (tmp_path, None, None)
+    assert (found.shared, found.database(), found.redis()) == (tmp_path, None, None)
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
@@ -162,5 +169,5 @@ def test_an_address_of_another_kind_is_refused(tmp_path: Path, key: str, monkeyp
     monkeypatch.setenv("HERE", "mysql://h/canary")
     found = load(tmp_path, environment={f"TANDEM_STORE__{key}": "env:HERE"})
     with pytest.raises(Invalid, match="no address") as caught:
-        found.database() if key == "URL" else found.counters()
+        found.database() if key == "URL" else found.redis()
     assert "canary" not in str(caught.value)

@@ -7,6 +7,7 @@ beside it, never above. `tests/architecture` keeps this list equal to the import
     app
     settings
     api | console | mock
+    pipelines
     decisions
     training | monitoring
     evaluation | batches

@@ -13,6 +13,7 @@ One resource per noun, methods are verbs, results are frozen dataclasses, and ev
 wrong is a `TandemError` with code, status, hint, field and trace id.
 """
 
+from tandem_sdk.about import About, Card, Fairness, Importance, Slices
 from tandem_sdk.alerts import Alert, Delivery
 from tandem_sdk.assets import Alias, AliasState, Asset, AssetSummary, Lineage, Move, Node, Version, VersionDetail
 from tandem_sdk.audit import AuditKey, AuditReport, AuditRow
@@ -34,7 +35,8 @@ from tandem_sdk.costs import (
     Spending,
     SpentOn,
 )
-from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Target, Timeouts
+from tandem_sdk.datasets import Change, Diff, FromPandera, Moved, RowCounts, Rows, Select
+from tandem_sdk.endpoints import Choosing, Endpoint, Resting, Shadow, Target, Timeouts
 from tandem_sdk.errors import (
     ApprovalNeeded,
     Blocked,
@@ -55,13 +57,16 @@ from tandem_sdk.errors import (
     Unreachable,
     Upstream,
 )
-from tandem_sdk.gates import Gate
+from tandem_sdk.gates import Asked, Evidence, Fair, Gate, Slice
 from tandem_sdk.indexes import Document, Documents, Found, Hit
 from tandem_sdk.keys import Key, NewKey, Principal, Terms
+from tandem_sdk.learning import Learning, LearningPlan, LearningStep
 from tandem_sdk.monitors import Histogram, Monitor, Report
 from tandem_sdk.persons import Invitation, Link, Person, Team
+from tandem_sdk.pipelines import PipelineDetail, PipelineRun, StepDone, Trigger
 from tandem_sdk.policies import Detector, Finding, Guard, Trial
 from tandem_sdk.prices import Imported, Price
+from tandem_sdk.projects import Apply, Declared, Did, Project
 from tandem_sdk.providers import Check, KnownHost, Model, Provider
 from tandem_sdk.releases import Standing
 from tandem_sdk.reviews import Exported, Review, Said, Tally
@@ -71,16 +76,19 @@ from tandem_sdk.suites import Asking, Scoring
 from tandem_sdk.traces import Attempt, Call, Content, Corrected, Routed, Span, Trace, TraceRow, Usage, Weighed
 from tandem_sdk.usage import Use, Using
 from tandem_sdk.vault import MasterKey
-from tandem_sdk.verdicts import Estimate, GateReport, Pin, Promotion, Score, Verdict
+from tandem_sdk.verdicts import Condition, Estimate, GateReport, Pin, Promotion, Score, Verdict
 from tandem_sdk.waiting import Approval, Request, Voice
 
 __all__ = [
+    "About",
     "Alert",
     "Alias",
     "AliasState",
     "Anew",
+    "Apply",
     "Approval",
     "ApprovalNeeded",
+    "Asked",
     "Asking",
     "Asset",
     "AssetSummary",
@@ -94,30 +102,40 @@ __all__ = [
     "Broken",
     "Budget",
     "Call",
+    "Card",
     "Cause",
+    "Change",
     "Chat",
     "Check",
     "Choosing",
     "Citation",
     "Client",
+    "Condition",
     "Conflict",
     "Content",
     "Corrected",
     "Counts",
     "Day",
     "Decision",
+    "Declared",
     "Delivery",
     "Detector",
+    "Did",
+    "Diff",
     "Document",
     "Documents",
     "Endpoint",
     "Erasure",
     "Estimate",
+    "Evidence",
     "Exported",
+    "Fair",
+    "Fairness",
     "Finding",
     "Forbidden",
     "Forecast",
     "Found",
+    "FromPandera",
     "Gate",
     "GateRefused",
     "GateReport",
@@ -127,6 +145,7 @@ __all__ = [
     "Guard",
     "Histogram",
     "Hit",
+    "Importance",
     "Imported",
     "Invalid",
     "Invitation",
@@ -134,6 +153,9 @@ __all__ = [
     "KeyCopy",
     "Keyed",
     "KnownHost",
+    "Learning",
+    "LearningPlan",
+    "LearningStep",
     "Limit",
     "Lineage",
     "Link",
@@ -142,6 +164,7 @@ __all__ = [
     "Model",
     "Monitor",
     "Move",
+    "Moved",
     "NewKey",
     "Node",
     "NotFound",
@@ -149,11 +172,14 @@ __all__ = [
     "Person",
     "Piece",
     "Pin",
+    "PipelineDetail",
+    "PipelineRun",
     "Prediction",
     "Price",
     "Principal",
     "Problem",
     "Problems",
+    "Project",
     "Promotion",
     "Provider",
     "RateLimited",
@@ -165,6 +191,8 @@ __all__ = [
     "Resting",
     "Review",
     "Routed",
+    "RowCounts",
+    "Rows",
     "Run",
     "RunFailed",
     "Said",
@@ -172,11 +200,16 @@ __all__ = [
     "Savings",
     "Score",
     "Scoring",
+    "Select",
+    "Shadow",
+    "Slice",
+    "Slices",
     "Span",
     "Spend",
     "Spending",
     "SpentOn",
     "Standing",
+    "StepDone",
     "Tally",
     "TandemError",
     "Target",
@@ -187,6 +220,7 @@ __all__ = [
     "Trace",
     "TraceRow",
     "Trial",
+    "Trigger",
     "Unauthenticated",
     "Unavailable",
     "Unreachable",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tandem_sdk.about import About, Card
 from tandem_sdk.errors import Invalid
 from tandem_sdk.verdicts import Pin, Promotion, Score
-from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
+from tandem_sdk.wire import API, Reply, Wire, read_replies, read_reply, segment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +189,36 @@ class Assets:
         version = self.version(ref)
         tail = "/".join(segment(part) for part in member.split("/"))
         return self._wire.get(f"{_path(version.kind, version.name)}/{version.version}/members/{tail}").body
+
+    def about(self, ref: str) -> About:
+        """Where a model version does worse, how it treats groups, and which columns it answers by.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        version = self.version(ref)
+        return read_reply(About, self._wire.get(f"{_path(version.kind, version.name)}/{version.version}/about"))
+
+    def card(self, ref: str) -> Card:
+        """The card of a model version: what is recorded about it, each fact with its source.
+
+        Raises:
+            Invalid: it is no model.
+            NotFound: there is no such version.
+        """
+        return read_reply(Card, self._card(ref, "json"))
+
+    def card_text(self, ref: str, form: str = "md") -> str:
+        """The card as Markdown (`md`), or as a page (`html`) that needs nothing else.
+
+        Raises:
+            Invalid, NotFound: as `card`.
+        """
+        return self._card(ref, form).body.decode()
+
+    def _card(self, ref: str, form: str) -> Reply:
+        version = self.version(ref)
+        return self._wire.get(f"{_path(version.kind, version.name)}/{version.version}/card", {"as": form})
 
     def promote(self, ref: str, alias: str, etag: str | int | None = None) -> Promotion:
         """Moves an alias to a version, when the gate lets it pass; of a release, the alias of everything it pins too.

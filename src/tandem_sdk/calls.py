@@ -10,7 +10,7 @@ from tandem_sdk.errors import Broken, Invalid, TandemError, read_error
 from tandem_sdk.shape import Mismatch, plain, read
 from tandem_sdk.wire import Reply, Wire, read_reply, segment
 
-Value = str | int | float | bool | None
+Value = str | int | float | bool | None | Sequence[str] | Sequence[float | None]
 Row = Mapping[str, Value]
 
 
@@ -225,10 +225,10 @@ def chat_body(
 
 
 def tensors(rows: Sequence[Row]) -> list[dict[str, object]]:
-    """One input tensor of shape [rows] per column; a value that is missing is null.
+    """One input tensor of shape [rows] per column, of windows of a signal [rows, samples]; a value that is missing is null.
 
     Raises:
-        Invalid: there are no rows, or a column mixes texts with numbers.
+        Invalid: there are no rows, or a column mixes texts with numbers or windows of other lengths.
 
     >>> tensors([{"age": 41, "city": "Oslo"}, {"age": None, "city": "Bergen"}])[0]
     {'name': 'age', 'shape': [2], 'datatype': 'FP64', 'data': [41, None]}
@@ -243,8 +243,21 @@ def tensors(rows: Sequence[Row]) -> list[dict[str, object]]:
     return [_tensor(name, [row.get(name) for row in rows]) for name in names]
 
 
-def _tensor(name: str, values: list[Value]) -> dict[str, object]:
+def _tensor(name: str, given: list[Value]) -> dict[str, object]:
+    windows = [list(value) for value in given if isinstance(value, list | tuple) and value and all(map(_sample, value))]
+    if windows and len(windows) == len(given):
+        length = len(windows[0])
+        if any(len(window) != length for window in windows):
+            raise Invalid(f"Column '{name}' has windows of different lengths.", hint="Send whole windows.", field=name)
+        samples = [sample for window in windows for sample in window]
+        return {"name": name, "shape": [len(given), length], "datatype": "FP64", "data": samples}
+    values = [json.dumps(value) if isinstance(value, list | tuple) else value for value in given]
     return {"name": name, "shape": [len(values)], "datatype": _datatype(name, values), "data": values}
+
+
+def _sample(value: object) -> bool:
+    """Whether it may stand in a window: a number, or nothing."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _datatype(name: str, values: list[Value]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 
 from tandem_sdk import calls, credentials
@@ -17,14 +17,19 @@ from tandem_sdk.costs import Costs
 from tandem_sdk.datasets import Datasets
 from tandem_sdk.decisions import Decisions
 from tandem_sdk.endpoints import Endpoints
+from tandem_sdk.features import Features
 from tandem_sdk.gates import Gates
+from tandem_sdk.imports import Imports
 from tandem_sdk.indexes import Indexes
 from tandem_sdk.keys import Keys, Principal
 from tandem_sdk.machines import Machines
 from tandem_sdk.monitors import Monitors
+from tandem_sdk.outcomes import Outcomes
 from tandem_sdk.persons import Persons, Teams
+from tandem_sdk.pipelines import Pipelines
 from tandem_sdk.policies import Policies
 from tandem_sdk.prices import Prices
+from tandem_sdk.projects import Projects
 from tandem_sdk.prompts import Prompts
 from tandem_sdk.providers import Check, Providers
 from tandem_sdk.releases import Releases
@@ -48,21 +53,25 @@ class Client:
     'http://127.0.0.1:8400'
     """
 
-    def __init__(self, url: str | None = None, key: str | None = None) -> None:
+    def __init__(self, url: str | None = None, key: str | Callable[[], str] | None = None, *, verify: bool = True) -> None:
         """
         Args:
             url: the platform's address; None means TANDEM_URL, else what `tandem login` stored, else http://127.0.0.1:8400.
-            key: None means TANDEM_KEY, else what `tandem login` stored for this address.
+            key: None means TANDEM_KEY, else what `tandem login` stored for this address. A function is asked before each
+                request, as in a pipeline, whose keys last a minute.
+            verify: whether the platform's certificate is checked; False only from its own machine.
 
         Raises:
             Invalid: the address is none, or what was stored cannot be read.
         """
-        found = credentials.find(url, key)
-        self._wire = Wire(found.url, found.key, __version__)
-        self.has_key = found.key is not None
+        found = credentials.find(url, None if callable(key) else key)
+        self._wire = Wire(found.url, key if callable(key) else found.key, __version__, verify=verify)
+        self.has_key = callable(key) or found.key is not None
         """Whether any key was found."""
         self.assets = Assets(self._wire)
         self.datasets = Datasets(self._wire)
+        self.features = Features(self._wire)
+        self.imports = Imports(self._wire)
         self.indexes = Indexes(self._wire)
         self.runs = Runs(self._wire)
         self.batches = Batches(self._wire)
@@ -71,6 +80,7 @@ class Client:
         self.suites = Suites(self._wire)
         self.releases = Releases(self._wire)
         self.decisions = Decisions(self._wire)
+        self.pipelines = Pipelines(self._wire)
         self.endpoints = Endpoints(self._wire)
         self.providers = Providers(self._wire)
         self.persons = Persons(self._wire)
@@ -81,7 +91,9 @@ class Client:
         self.limits = Limits(self._wire)
         self.costs = Costs(self._wire)
         self.gates = Gates(self._wire)
+        self.projects = Projects(self._wire)
         self.monitors = Monitors(self._wire)
+        self.outcomes = Outcomes(self._wire)
         self.approvals = Approvals(self._wire)
         self.requests = Requests(self._wire)
         self.reviews = Reviews(self._wire)

@@ -192,7 +192,8 @@ _CODED: tuple[type[TandemError], ...] = (
     Refused, Unauthenticated, Forbidden, RateLimited, OverBudget, Blocked, GateRefused, NotFound, Conflict, Invalid, Upstream,
     Unreachable, TimedOut, Unavailable, Broken,
 )  # fmt: skip
-_BY_CODE: dict[str, type[TandemError]] = {**{kind.code: kind for kind in _CODED}, "guard_blocked": Blocked}
+_BY_CODE: dict[str, type[TandemError]] = {kind.code: kind for kind in _CODED}
+_BY_CODE |= dict.fromkeys(("guard_blocked", "no_evidence", "training_rows"), Blocked)
 _BY_STATUS: dict[int, type[TandemError]] = {
     400: Invalid, 401: Unauthenticated, 403: Forbidden, 404: NotFound, 405: Invalid, 409: Conflict, 413: Invalid, 415: Invalid,
     422: Invalid, 429: RateLimited, 502: Upstream, 503: Unavailable, 504: TimedOut,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tandem_sdk.verdicts import Estimate
-from tandem_sdk.wire import API, Wire, read_replies, read_reply, segment
+from tandem_sdk.wire import API, Wire, read_replies, read_reply
+from tandem_sdk.wire import segment as in_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Finding:
 
     subject: str
     what: str
-    """`schema`, `missing`, `values` or `score`."""
+    """`schema`, `missing`, `values`, `score`, `performance` or `estimate`."""
     verdict: str
     """`drifted`, `stable`, `inconclusive` or `not-enough-data`."""
     n: int = 0
@@ -40,6 +41,10 @@ class Finding:
     now: Estimate | None = None
     before: Estimate | None = None
     histogram: Histogram | None = None
+    against: str = ""
+    """Of hours: the reference, `training`, `trailing` or `season`."""
+    segment: str = ""
+    """The part of the calls that is meant, as `COLUMN=VALUE`; empty for all."""
     note: str = ""
 
 
@@ -79,18 +84,33 @@ class Monitor:
     name: str
     endpoint: str = ""
     question: str = "drift"
-    """`drift` or `scores`."""
+    """`drift`, `scores` or `performance`."""
     team: str = ""
     window: int = 1000
     span: int | None = None
+    hours: int | None = None
+    """Whole hours that are judged at a time, from counts."""
+    against: tuple[str, ...] = ("training",)
+    maturity: float = 0.8
+    wait: int = 2_592_000
+    days: int = 7
+    weeks: int = 4
+    segment: str | None = None
     minimum: int = 100
     threshold: float = 0.1
     false_alarm_every: int = 1000
+    false_pages: float | None = None
+    """False alarms a quarter over all the team's scheduled monitors that name a number."""
     every: int | None = None
     """Seconds between two checks; None checks only when asked."""
     on_alarm: str = "alarm"
     on_data: str = "none"
     promote: str = "ask"
+    canary_share: float = 0.1
+    canary_seconds: int = 3_600
+    retrainings: int | None = None
+    """That it may begin within 30 days; None sets no bound."""
+    await_labels: bool = False
     cooldown: int = 86_400
     review: int = 0
     """Calls of each judged window that are put before a person."""
@@ -117,12 +137,24 @@ class Monitors:
         every: int | None = None,
         window: int = 1000,
         span: int | None = None,
+        hours: int | None = None,
+        against: Sequence[str] = ("training",),
+        maturity: float = 0.8,
+        wait: int = 2_592_000,
+        days: int = 7,
+        weeks: int = 4,
+        segment: str | None = None,
         minimum: int = 100,
         threshold: float | None = None,
         false_alarm_every: int = 1000,
+        false_pages: float | None = None,
         on_alarm: str = "alarm",
         on_data: str = "none",
         promote: str = "ask",
+        canary_share: float = 0.1,
+        canary_seconds: int = 3_600,
+        retrainings: int | None = None,
+        await_labels: bool = False,
         cooldown: int = 86_400,
         review: int = 0,
     ) -> Monitor:
@@ -130,17 +162,30 @@ class Monitors:
 
         Args:
             name: the monitor's name.
-            endpoint: where a model predicts (`drift`) or a language model chats (`scores`).
-            question: `drift` or `scores`.
+            endpoint: where a model predicts (`drift`, `performance`) or a language model chats (`scores`).
+            question: `drift`, `scores` or `performance`.
             every: seconds between two checks; None checks only when asked.
             window: the most calls that one check looks at.
-            span: seconds; older calls are not looked at.
+            span: seconds; older calls are not looked at. Of performance the length of a window, a day by default.
+            hours: of drift: so many whole hours are judged at a time, from counts; None judges single calls.
+            against: of hours, one or several of `training`, `trailing` (the `days` before) and `season` (the same hours of
+                the `weeks` before).
+            maturity: of performance: the share of a window's rows whose label must have come before it is compared.
+            wait: of performance: seconds after a window until its labels are waited for no more.
+            days: of the trailing reference.
+            weeks: of the seasonal reference.
+            segment: of hours: a column whose values are judged each by itself too.
             minimum: rows or calls below which there is no verdict.
             threshold: the effect that matters; None means 0.1 for drift (population stability index), 0.05 for rates.
             false_alarm_every: checks between two false alarms, on average.
-            on_alarm: `none`, `alarm` or `retrain`.
+            false_pages: instead, false alarms a quarter over all the team's scheduled monitors that name a number; needs `every`.
+            on_alarm: `none`, `alarm`, `retrain` or `roll-back`.
             on_data: `retrain` when a new version of the training dataset comes, or `none`.
-            promote: `ask` a person, or `if-gate-passes`.
+            promote: `ask` a person, `if-gate-passes`, or `canary`: where the gate passes, a canary with `canary_share` of the
+                calls is watched for `canary_seconds` first, and promoted unless it does harm.
+            retrainings: that it may begin within 30 days; None sets no bound.
+            await_labels: of drift: a retraining waits until `maturity` of the calls that raised the alarm have their label,
+                but no longer than `wait`.
             cooldown: seconds after a retraining during which none is begun.
             review: calls of each judged window, drawn at random, that are put before a person.
 
@@ -151,10 +196,22 @@ class Monitors:
         """
         body = {
             "name": name, "endpoint": endpoint, "question": question, "every": every, "window": window, "span": span,
-            "minimum": minimum, "threshold": threshold, "false_alarm_every": false_alarm_every, "on_alarm": on_alarm,
-            "on_data": on_data, "promote": promote, "cooldown": cooldown, "review": review,
+            "hours": hours, "against": list(against), "days": days, "weeks": weeks, "segment": segment,
+            "maturity": maturity, "wait": wait,
+            "minimum": minimum, "threshold": threshold, "false_alarm_every": false_alarm_every,
+            "false_pages": false_pages, "on_alarm": on_alarm,
+            "on_data": on_data, "promote": promote, "canary_share": canary_share, "canary_seconds": canary_seconds,
+            "retrainings": retrainings, "await_labels": await_labels, "cooldown": cooldown, "review": review,
         }  # fmt: skip
-        return read_reply(Monitor, self._wire.send("POST", f"{API}/monitors", body, once=True))
+        return self.put(body)
+
+    def put(self, monitor: Mapping[str, object]) -> Monitor:
+        """Begins a monitor that is written as the API takes it.
+
+        Raises:
+            NotFound, Invalid, Conflict: as `add`.
+        """
+        return read_reply(Monitor, self._wire.send("POST", f"{API}/monitors", dict(monitor), once=True))
 
     def list(self) -> tuple[Monitor, ...]:
         """Every monitor of the team, with its newest report."""
@@ -166,7 +223,7 @@ class Monitors:
         Raises:
             NotFound: there is none.
         """
-        return read_reply(Monitor, self._wire.get(f"{API}/monitors/{segment(name)}"))
+        return read_reply(Monitor, self._wire.get(f"{API}/monitors/{in_path(name)}"))
 
     def check(self, name: str) -> Report:
         """Judges what came since the last verdict, now.
@@ -174,11 +231,11 @@ class Monitors:
         Raises:
             NotFound: there is none, or its endpoint serves nothing.
         """
-        return read_reply(Report, self._wire.send("POST", f"{API}/monitors/{segment(name)}/check", patient=True, once=True))
+        return read_reply(Report, self._wire.send("POST", f"{API}/monitors/{in_path(name)}/check", patient=True, once=True))
 
     def reports(self, name: str, limit: int = 50) -> tuple[Report, ...]:
         """What its checks concluded, newest first."""
-        return read_replies(Report, self._wire.get(f"{API}/monitors/{segment(name)}/reports", {"limit": limit}))
+        return read_replies(Report, self._wire.get(f"{API}/monitors/{in_path(name)}/reports", {"limit": limit}))
 
     def remove(self, name: str) -> None:
         """Ends a monitor and drops its reports.
@@ -186,4 +243,4 @@ class Monitors:
         Raises:
             NotFound: there is none.
         """
-        self._wire.send("DELETE", f"{API}/monitors/{segment(name)}")
+        self._wire.send("DELETE", f"{API}/monitors/{in_path(name)}")

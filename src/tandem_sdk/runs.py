@@ -36,6 +36,8 @@ class Run:
     created_at: int = 0
     started_at: int | None = None
     ended_at: int | None = None
+    parent: str | None = None
+    """The run that started it."""
 
     @property
     def asset(self) -> str:
@@ -44,9 +46,21 @@ class Run:
         return made if isinstance(made, str) else ""
 
     @property
+    def cost(self) -> int | None:
+        """Nano-dollars of its own work; None where an hour of it has no price, or before its end."""
+        told = self.outputs.get("cost")
+        return told if isinstance(told, int) else None
+
+    @property
     def metrics(self) -> dict[str, Estimate]:
         """Metrics with their intervals, by name."""
         return estimates(self.outputs.get("metrics"))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what may make the metrics too good to be true."""
+        told = self.outputs.get("warnings")
+        return tuple(map(str, told)) if isinstance(told, list) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +119,37 @@ class Runs:
         name: str,
         *,
         data: str,
-        target: str,
-        algorithm: str = "gradient-boosting",
+        target: str = "",
+        task: str | None = None,
+        algorithm: str | None = None,
         params: Mapping[str, object] | None = None,
         seed: int = 7,
         folds: int = 5,
+        split: str = "random",
+        group: str | None = None,
+        time: str | None = None,
+        leaks: str = "warn",
+        balance: bool = False,
+        calibrate: str = "none",
+        cost_false_positive: float | None = None,
+        cost_false_negative: float | None = None,
+        tune: int = 0,
+        fairness: Sequence[str] = (),
+        purpose: str = "",
         positive: str | None = None,
+        horizon: int = 0,
+        season: Sequence[int] = (),
+        series: str | None = None,
+        known: Sequence[str] = (),
+        frequency: str = "auto",
+        false_alarms: float = 0.01,
+        user: str | None = None,
+        weight: str | None = None,
+        embed: str | None = None,
+        pixels: str = "imagenet",
+        signal: str | None = None,
+        window: int = 0,
+        stride: int = 0,
         baseline: bool = True,
         exclude: Sequence[str] = (),
     ) -> Run:
@@ -119,23 +158,92 @@ class Runs:
         Args:
             name: the model's name.
             data: the dataset, `dataset/NAME[@VERSION]`.
-            target: the column to predict.
-            algorithm: `gradient-boosting` or `logistic`.
+            target: the column to predict, of a recommendation that of the items; only `anomaly` does without one.
+            task: `classification`, `regression` or `multiclass`; None takes what the target's values are. Or `forecasting`,
+                `ranking`, `recommendation` or `anomaly`.
+            algorithm: `gradient-boosting`, `lightgbm`, `hist-gradient-boosting`, `random-forest`, `logistic`, `linear`,
+                `seasonal-naive`, `isolation-forest` or `ecod`; of recommendations `popularity`, `neighbours` or `als`; of images
+                `cnn`. None takes gradient boosting, of anomalies the forest, of recommendations neighbours, of images the network
+                `cnn`, or with `embed` logistic regression.
             params: the algorithm's own options.
             seed: of everything random.
             folds: of the cross-validation.
+            split: how rows come into folds: `random`, `group` (whole groups of the column `group`) or `time` (forward in
+                the column `time`, by default the dataset's own).
+            leaks: `warn` or `refuse` columns that tell the target, columns that name rows, and rows that occur twice.
+            balance: lets all classes weigh the same.
+            calibrate: how scores of two classes become probabilities: `none`, `platt`, `isotonic` or `auto`.
+            cost_false_positive, cost_false_negative: what a wrong answer costs; both together choose the threshold.
+            tune: trials of each search for parameters; 0 searches none.
+            fairness: columns whose groups of rows the model is judged by, whether it learns from them or not.
+            purpose: what the model is for, as its card quotes it.
             positive: the label that counts as positive; None lets the platform choose.
-            baseline: whether a logistic regression is trained beside it, as `model/NAME-baseline`.
+            horizon: of a forecast, how many steps are told.
+            season: of a forecast, after how many steps things repeat; none takes a day and a week, or a year.
+            series: of a forecast, the column that names the series; None where there is one.
+            known: of a forecast, columns whose values are known for the moments that are told.
+            frequency: of a forecast, how far moments are apart, such as `1h`; `auto` takes the smallest distance.
+            false_alarms: of anomalies, the share of ordinary rows that may be called so.
+            user: of a recommendation, the column of who behaved.
+            weight: of a recommendation, the column of how much a row counts; None: each counts 1.
+            embed: of images, the model whose network makes numbers of them, `model/NAME[@VERSION]`.
+            pixels: of images, how that network wants pixels: `imagenet` (by its means and deviations) or `unit` (0 to 1).
+            signal: of signals, the column of the units: their rows in the order of `time` become windows.
+            window: of signals, the samples of a window.
+            stride: of signals, the samples from one window to the next; 0: as many as a window has.
+            baseline: whether the simplest model of the task is trained beside it, as `model/NAME-baseline`.
             exclude: columns that are not learned from.
 
         Raises:
             Invalid, NotFound: the inputs make no sense.
         """
         inputs = {
-            "data": data, "target": target, "algorithm": algorithm, "params": dict(params or {}), "seed": seed, "folds": folds,
+            "data": data, "target": target, "task": task, "algorithm": algorithm, "params": dict(params or {}),
+            "seed": seed, "folds": folds, "split": split, "group": group, "time": time, "leaks": leaks, "balance": balance,
+            "calibrate": calibrate, "cost_false_positive": cost_false_positive, "cost_false_negative": cost_false_negative,
+            "tune": tune, "fairness": list(fairness), "purpose": purpose, "horizon": horizon, "season": list(season),
+            "series": series, "known": list(known), "frequency": frequency, "false_alarms": false_alarms,
+            "user": user, "weight": weight, "embed": embed, "pixels": pixels,
+            "signal": signal, "window": window, "stride": stride,
             "positive": positive, "baseline": baseline, "exclude": list(exclude),
         }  # fmt: skip
         return self.start("train", name, inputs)
+
+    def predict(
+        self,
+        model: str,
+        *,
+        name: str,
+        data: str = "",
+        sql: str = "",
+        database: str = "",
+        key: str = "",
+        into: str = "",
+        into_database: str = "",
+    ) -> Run:
+        """Starts to score a whole dataset, or what a database answers; returns at once.
+
+        The Run makes `dataset/NAME`: every row of the data, in its order, with `probability` and `label`. A row that the model
+        does not take has neither, and is kept apart with the reason, as `tandem data quarantine` shows it.
+
+        Args:
+            model: `NAME` for the version in production, or `model/NAME[@VERSION]`.
+            name: of the dataset that is made.
+            data: `dataset/NAME[@VERSION]`; or leave it out and give the next three.
+            sql: one statement that reads.
+            database: `env:NAME` or `file:PATH`, as the platform's settings list it.
+            key: a column of the answer that names its rows: whole numbers or texts, none empty, none twice.
+            into: where the scored rows are put beside the dataset: `TABLE`, `SCHEMA.TABLE`, or `parquet:PLACE/FOLDER`.
+            into_database: of the table, by default `database`.
+
+        Raises:
+            Invalid, NotFound, Forbidden: the inputs make no sense, or are not for this key.
+        """
+        given = {
+            "model": model, "data": data, "sql": sql, "database": database, "key": key, "into": into,
+            "into_database": into_database,
+        }  # fmt: skip
+        return self.start("predict", name, {word: value for word, value in given.items() if value})
 
     def evaluate(
         self,
@@ -181,9 +289,9 @@ class Runs:
         body = {"kind": kind, "name": name, "inputs": dict(inputs)}
         return read_reply(Run, self._wire.send("POST", f"{API}/runs", body, once=True))
 
-    def list(self, limit: int = 50) -> tuple[Run, ...]:
-        """The newest runs first."""
-        return read_replies(Run, self._wire.get(f"{API}/runs", {"limit": limit}))
+    def list(self, limit: int = 50, *, parent: str | None = None) -> tuple[Run, ...]:
+        """The newest runs first; with `parent`, those that this run started."""
+        return read_replies(Run, self._wire.get(f"{API}/runs", {"limit": limit, "parent": parent}))
 
     def show(self, id: str) -> Run:
         """One run.

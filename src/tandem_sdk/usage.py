@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import IO
 
-from tandem_sdk.wire import API, Query, Wire, read_replies
+from tandem_sdk.wire import API, Wire, read_replies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,5 +75,4 @@ def _query(using: Using | None) -> dict[str, str | int | None]:
     if using is None:
         return {}
     names = ("principal", "endpoint", "asset", "document", "since", "until")
-    query: Query = {name: getattr(using, name) for name in names}
-    return dict(query)
+    return {name: getattr(using, name) for name in names}

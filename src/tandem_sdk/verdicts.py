@@ -54,6 +54,30 @@ class Verdict:
     """The loss that non-inferiority tolerates, in units of the metric."""
     method: str = ""
     """The statistical method, as its source names it."""
+    p: float | None = None
+    """Two-sided, of the test that the two are alike, where the method is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One thing that a gate asks, and what became of it."""
+
+    kind: str = ""
+    """`data`, `comparison`, `minimum`, `slice`, `latency` or `size`."""
+    name: str = ""
+    """The metric, the slice, or what was measured."""
+    outcome: str = ""
+    """Of a comparison as in `Verdict`; of a bound `kept`, `missed`, `inconclusive` or `not-enough-data`."""
+    held: bool = False
+    """Whether the gate lets this pass; all conditions must hold."""
+    reason: str = ""
+    n: int = 0
+    """Rows, or measurements."""
+    effect: Estimate | None = None
+    """The difference to the champion (more is better), or what was measured."""
+    bound: float | None = None
+    """What the interval must keep."""
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +91,8 @@ class GateReport:
     """The comparison with the champion; None where there is no champion, or the two cannot be compared."""
     reasons: tuple[str, ...] = ()
     """Sentences, one per check, whether it held or not."""
+    conditions: tuple[Condition, ...] = ()
+    """Everything that was asked of it, in the order of the reasons."""
     gate: Mapping[str, object] = field(default_factory=dict)
     """The gate as it stood: metric, minimum, margin, require."""
     candidate_ref: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ WAITS = "x-tandem-request"
 """The header of an answer that says: nothing was done yet, this request waits for people."""
 
 T = TypeVar("T")
-Query = Mapping[str, str | int | None]
+Query = Mapping[str, str | int | list[str] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +52,31 @@ class Reply:
 class Wire:
     """Speaks HTTP with one platform. Not for use by several threads at once."""
 
-    def __init__(self, url: str, key: str | None, version: str) -> None:
+    def __init__(self, url: str, key: str | Callable[[], str] | None, version: str, *, verify: bool = True) -> None:
         host = urlsplit(url).hostname
         if host is None or urlsplit(url).scheme not in ("http", "https"):
             raise Invalid(f"'{url}' is no address of a platform.", hint="Write it like http://127.0.0.1:8400.")
         headers = {"user-agent": f"tandem-sdk/{version}", "accept": "application/json"}
-        if key is not None:
+        if isinstance(key, str):
             if not key.isascii() or not key.isprintable() or " " in key:
                 raise Invalid("The key holds characters that no key has.", hint="Keys look like tdm_…; check TANDEM_KEY.")
             headers["authorization"] = f"Bearer {key}"
         self.url = url
         loopback = host in ("localhost", "::1") or host.startswith("127.")  # a proxy cannot reach this machine's own loopback
-        self._http = httpx2.Client(headers=headers, timeout=TIMEOUT, trust_env=not loopback)
+        fresh = _Fresh(key) if callable(key) else None
+        self._http = httpx2.Client(headers=headers, timeout=TIMEOUT, trust_env=not loopback, verify=verify, auth=fresh)
 
     def close(self) -> None:
         self._http.close()
+
+    @contextmanager
+    def bearing(self, header: str, value: str) -> Iterator[None]:
+        """Sends a header along with everything that is asked for inside the `with`."""
+        self._http.headers[header] = value
+        try:
+            yield
+        finally:
+            del self._http.headers[header]
 
     def get(self, path: str, query: Query | None = None) -> Reply:
         """Reads; tried again when the connection breaks or the platform is away for a moment."""
@@ -217,6 +227,17 @@ class Wire:
             ) from None
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             raise Broken(f"{self.url} answered what cannot be read: {error}.", hint="Is the address really Tandem's?") from None
+
+
+class _Fresh(httpx2.Auth):
+    """Asks for the key before each request."""
+
+    def __init__(self, key: Callable[[], str]) -> None:
+        self._key = key
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        request.headers["authorization"] = f"Bearer {self._key()}"
+        yield request
 
 
 def _size(file: Path) -> int:

@@ -25,6 +25,7 @@ from bench import (
     door,
     drift,
     figures,
+    gate,
     load,
     metering,
     peers,
@@ -71,6 +72,7 @@ def test_connections_are_a_list() -> None:
 def test_the_makefile_calls_what_is_there() -> None:
     recipes = (ROOT / "Makefile").read_text()
     assert "-m bench.all $(ARGS)" in recipes
+    assert "-m bench.stream $(DATA) $(ARGS)" in recipes
     assert "-m bench.shape $(ARGS)" in recipes
 
 
@@ -322,3 +324,15 @@ def test_metering_finds_what_is_not_exact(change: Callable[[Any], object], exact
     outcome = metering.judge(row)
     assert outcome.exact is exact
     assert why in outcome.why
+
+
+def test_the_bench_of_gates_tells_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--runs", "30", "--looks", "4", "--rows", "400", "--discordance", "0.1"]
+    assert gate.main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told) == 9
+    assert all(0 <= each["wrong"] <= each["wrong_high"] <= 1 and each["found"].keys() == {"0.1"} for each in told)
+    assert gate.main(words) == 0
+    assert "| fixed: McNemar once at the end |" in capsys.readouterr().out
+    assert gate.main(["--areas", "3", "--looks", "2", "--rows", "200", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"planned", "without a plan", "naive", "at the end"}

@@ -14,7 +14,7 @@ from bench.bars import Bar
 from bench.figures import Row
 from bench.stage import Failed, Target
 
-from bench import beside_predict, first_byte, keys, load, memory, peers, rivals, stage, streams, upstream
+from bench import beside_predict, command, first_byte, keys, load, memory, peers, rivals, stage, streams, upstream
 
 
 @asynccontextmanager
@@ -72,9 +72,9 @@ def test_every_load_is_compared_with_one_of_nginx() -> None:
 
 
 def test_only_who_is_known_is_measured() -> None:
-    assert peers.chosen("tandem,granian") == ("tandem", "granian")
+    assert command.among(peers.NAMES)("tandem,granian") == ("tandem", "granian")
     with pytest.raises(ValueError):
-        peers.chosen("tandem,somebody")
+        command.among(peers.NAMES)("tandem,somebody")
     assert set(peers.parser().parse_args([]).only) == set(peers.NAMES)
 
 

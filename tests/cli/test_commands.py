@@ -96,6 +96,100 @@ def test_data_add(tandem, platform: FakePlatform, tmp_path: Path) -> None:
     assert tandem("data", "add", "dataset/biopsies", str(file), "--json").json()["ref"] == "dataset/biopsies@1"
 
 
+def test_data_add_tells_what_the_contract_kept_apart(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    file = tmp_path / "b.csv"
+    file.write_text("id\n1\n")
+    meta = {
+        **DATASET["meta"],
+        "appended": {"to": "dataset/biopsies@1", "rows": 9, "repeated": 3},
+        "quarantined": 1,
+        "checks": [{"rule": "column 'age': is above 9", "severity": "quarantine", "count": 1, "example": "row 2"}],
+        "references": {"who": "dataset/people@4.id"},
+        "evolved": ["column 'colour' is new, string or empty"],
+    }
+    platform.on("POST", "/api/v1/datasets/biopsies", Canned(status=201, body={**DATASET, "meta": meta}))
+    done = tandem("data", "add", "biopsies", str(file), "--append", "--evolve")
+    assert (platform.asked[-1].query["append"], platform.asked[-1].query["evolve"]) == ("true", "true")
+    for line in (
+        "9 rows added to dataset/biopsies@1; 3 stood there already",
+        "1 rows were kept apart: tandem data quarantine biopsies@1",
+        "quarantine: column 'age': is above 9, 1 times, first row 2",
+        "who was looked up in dataset/people@4.id",
+        "column 'colour' is new, string or empty",
+    ):
+        assert f"  {line}\n" in done.out
+
+
+PAGE = {"columns": ["id", "size"], "total": 7, "rows": [[1, 2.5], [2, None]]}
+
+
+def test_data_rows(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    platform.on("GET", "/api/v1/datasets/biopsies/3/rows", PAGE)
+    done = tandem("data", "rows", "biopsies@3", "--columns", "id,size", "--where", "size > 1", "--limit", "2", "--lineage")
+    assert done.out == "ID  SIZE\n 1   2.5\n 2      \n2 of 7 rows.\n".replace("2      ", "2")
+    asked = platform.asked[-1].query
+    assert (asked["where"], asked["limit"], asked["lineage"]) == ("size > 1", "2", "true")
+    assert tandem("data", "rows", "biopsies@3", "--json").json()["total"] == 7
+    platform.on("GET", "/api/v1/datasets/biopsies/3/rows/file", Canned(body=b"id,size\n1,2.5\n"))
+    out = tmp_path / "out.csv"
+    assert "holds the rows" in tandem("data", "rows", "biopsies@3", "--out", str(out)).out
+    assert out.read_bytes() == b"id,size\n1,2.5\n"
+    assert tandem("data", "rows", "biopsies@3", "--out", str(tmp_path / "out.xls")).code != 0
+
+
+def test_data_quarantine(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    platform.on("GET", "/api/v1/datasets/biopsies/1/quarantine", {"columns": ["_reasons"], "total": 1, "rows": [["is above 9"]]})
+    assert "is above 9" in tandem("data", "quarantine", "biopsies@1").out
+    platform.on("GET", "/api/v1/datasets/biopsies/1/quarantine", {"columns": [], "total": 0, "rows": []})
+    assert tandem("data", "quarantine", "biopsies@1").out == "No rows were kept apart.\n"
+    platform.on("GET", "/api/v1/datasets/biopsies/1/quarantine/file", Canned(body=b"x\n"))
+    out = tmp_path / "bad.csv"
+    assert tandem("data", "quarantine", "biopsies@1", "--out", str(out), "--json").json() == {"file": str(out)}
+
+
+def test_data_diff(tandem, platform: FakePlatform) -> None:
+    moved = {
+        "name": "size",
+        "dtype": "float",
+        "verdict": "changed",
+        "effect": {"value": 0.31, "low": 0.2, "high": 0.4, "n": 9, "level": 0.95},
+        "variation": 0.4,
+        "adjusted": 0.00012,
+        "histogram": {"labels": ["a", "missing"], "reference": [1, 0], "now": [0, 1]},
+    }
+    told = {
+        "old": "dataset/biopsies@1",
+        "new": "dataset/biopsies@2",
+        "schema": [{"where": "colour", "was": None, "now": "string"}],
+        "contract": [],
+        "rows": {"old": 3, "new": 5, "by": "id", "added": 2, "removed": 0, "changed": 1, "examples": {}, "cells": {"size": 1}},
+        "columns": [moved],
+    }
+    platform.on("GET", "/api/v1/datasets/biopsies/1/diff/2", told)
+    out = tandem("data", "diff", "biopsies@1", "2").out
+    assert "dataset/biopsies@1 → dataset/biopsies@2" in out
+    assert "3 → 5" in out
+    assert "size" in out
+    assert "0.00012" in out
+    assert tandem("data", "diff", "biopsies@1", "biopsies@2", "--json").json()["rows"]["cells"] == {"size": 1}
+    for wrong in (("biopsies", "2"), ("biopsies@1", "other@2")):
+        assert tandem("data", "diff", *wrong).code == 2
+
+
+def test_data_contract_from_pandera(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    platform.on(
+        "POST", "/api/v1/datasets/biopsies/contract/pandera", {"contract": {"columns": []}, "notes": ["title of a is left out."]}
+    )
+    file = tmp_path / "schema.yaml"
+    file.write_text("schema_type: dataframe\ncolumns:\n  a:\n    dtype: int64\n")
+    done = tandem("data", "contract", "biopsies", "--from-pandera", str(file))
+    assert done.out.startswith("title of a is left out.\nThe contract of dataset/biopsies is stored")
+    assert platform.asked[-1].json() == {"schema_type": "dataframe", "columns": {"a": {"dtype": "int64"}}}
+    for text in ("a: [", "just text"):
+        file.write_text(text)
+        assert tandem("data", "contract", "biopsies", "--from-pandera", str(file)).code == 2
+
+
 def test_data_add_refused(tandem, platform: FakePlatform, tmp_path: Path) -> None:
     file = tmp_path / "biopsies.csv"
     file.write_text("x\n")
@@ -165,10 +259,64 @@ def test_train(tandem, platform: FakePlatform) -> None:
     assert done.out == "model/tumor@1\n\nMETRIC   VALUE [95 % INTERVAL]\nroc_auc  0.9912 [0.9801, 0.9962] on 569 rows\n"
     inputs = platform.asked[0].json()["inputs"]
     assert inputs["params"] == {"depth": 3, "kind": "fast"}
-    assert (inputs["seed"], inputs["folds"], inputs["algorithm"]) == (1, 5, "gradient-boosting")
+    assert (inputs["seed"], inputs["folds"], inputs["algorithm"]) == (1, 5, None)
     told = tandem("train", "tumor", "--data", "biopsies", "--target", "diagnosis", "--json").json()
     assert told == {"ref": "model/tumor@1", "metrics": {"roc_auc": ESTIMATE}, "run": "run_1"}
     assert platform.asked[-2].json()["inputs"]["data"] == "dataset/biopsies"
+
+
+def test_train_tells_the_task_and_warns(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/runs", Canned(status=202, body=run("queued")))
+    outputs = {"asset": "model/price@1", "task": "regression", "metrics": {}, "warnings": ["Column 'x' names rows."]}
+    platform.on("GET", "/api/v1/runs/run_1", run("succeeded", outputs=outputs))
+    words = "train price --data homes --target price --task regression --algorithm lightgbm --split time --time at --tune 5"
+    more = "--leaks refuse --calibrate auto --balance --cost-false-positive 1 --cost-false-negative 9"
+    done = tandem(*words.split(), *more.split())
+    assert "model/price@1" in done.out
+    assert "Learned a regression." in done.err
+    assert "Warning: Column 'x' names rows." in done.err
+    sent = platform.asked[-2].json()["inputs"]
+    wanted = {
+        "task": "regression", "algorithm": "lightgbm", "split": "time", "group": None, "time": "at", "tune": 5, "leaks": "refuse",
+        "calibrate": "auto", "balance": True, "cost_false_positive": 1.0, "cost_false_negative": 9.0,
+    }  # fmt: skip
+    assert {name: sent[name] for name in wanted} == wanted
+    told = tandem(*words.split(), "--json").json()
+    assert (told["task"], told["warnings"]) == ("regression", ["Column 'x' names rows."])
+
+
+def test_add_signals_and_train_on_their_windows(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    (tmp_path / "shakes").mkdir()
+    (tmp_path / "shakes" / "pump-1.csv").write_text("x\n1\n")
+    added = {"ref": "dataset/shakes@1", "kind": "dataset", "name": "shakes", "version": 1, "meta": {"rows": 1}}
+    platform.on("POST", "/api/v1/datasets/shakes", Canned(status=201, body=added))
+    assert tandem("data", "add", "shakes", str(tmp_path / "shakes"), "--signals").code == 0
+    assert (platform.asked[-1].query["signals"], platform.asked[-1].query["format"]) == ("true", "tar")
+    assert tandem("data", "add", "shakes", "--sql", "x.sql", "--database", "env:X", "--signals").code == 2
+    platform.on("POST", "/api/v1/runs", Canned(status=202, body=run("queued")))
+    words = "train pump --data shakes --target fault --signal unit --at at --window 64 --stride 32 --no-wait"
+    assert tandem(*words.split()).code == 0
+    wanted = {"signal": "unit", "time": "at", "window": 64, "stride": 32}
+    sent = platform.asked[-1].json()["inputs"]
+    assert {name: sent[name] for name in wanted} == wanted
+
+
+def test_train_a_forecast_and_anomalies(tandem, platform: FakePlatform) -> None:
+    platform.on("POST", "/api/v1/runs", Canned(status=202, body=run("queued")))
+    words = "train sales --data sales --target sold --task forecasting --series store --horizon 24 --season 24,168 --no-wait"
+    assert tandem(*words.split(), "--known", "price", "--known", "holiday", "--frequency", "1h").code == 0
+    wanted = {
+        "task": "forecasting", "series": "store", "horizon": 24, "season": [24, 168], "known": ["price", "holiday"],
+        "frequency": "1h", "algorithm": None,
+    }  # fmt: skip
+    sent = platform.asked[-1].json()["inputs"]
+    assert {name: sent[name] for name in wanted} == wanted
+    wrong = tandem("train", "sales", "--data", "sales", "--target", "sold", "--season", "day")
+    assert (wrong.code, "no list of whole numbers" in wrong.err) == (2, True)
+
+    assert tandem("train", "odd", "--data", "d", "--task", "anomaly", "--false-alarms", "0.02", "--no-wait").code == 0
+    sent = platform.asked[-1].json()["inputs"]
+    assert (sent["task"], sent["target"], sent["false_alarms"]) == ("anomaly", "", 0.02)
 
 
 def test_train_without_waiting_and_failing(tandem, platform: FakePlatform) -> None:
@@ -430,8 +578,53 @@ def test_gates(tandem, platform: FakePlatform) -> None:
         "margin": 0.02,
         "require": "non-inferior",
     }
-    assert tandem("gate", "list", "--json").json() == [{**GATE, "suite": None}]
+    (listed,) = tandem("gate", "list", "--json").json()
+    assert {name: listed[name] for name in GATE} == GATE
     assert "No gate is set" in tandem("gate", "list").out
+
+
+def test_a_gate_of_several_conditions(tandem, platform: FakePlatform) -> None:
+    platform.on("PUT", "/api/v1/gates/model/tumor", {**GATE, "minimums": {"recall": 0.8}, "latency_ms": 5.0})
+    words = ["gate", "set", "model/tumor", "--metric", "roc_auc", "--minimum", "recall=0.8", "--minimum", "cost=0.5"]
+    words += ["--cost-false-positive", "1", "--cost-false-negative", "10", "--latency-ms", "5", "--size-bytes", "100000"]
+    words += ["--slice", "region=north,metric=recall,minimum=0.7", "--slice", "age=18..30,margin=0.05,allow-small"]
+    assert "recall=0.8, 5 ms" in tandem(*words, "--looks", "5", "--rows", "2000").out
+    asked = platform.asked[0].json()
+    assert asked["minimums"] == {"recall": 0.8, "cost": 0.5}
+    assert (asked["latency_ms"], asked["size_bytes"], asked["looks"], asked["rows"]) == (5, 100_000, 5, 2000)
+    north, young = asked["slices"]
+    assert (north["column"], north["value"], north["metric"], north["minimum"]) == ("region", "north", "recall", 0.7)
+    assert (young["low"], young["high"], young["margin"], young["allow_small"]) == (18, 30, 0.05, True)
+
+
+@pytest.mark.parametrize("word", ["--slice=region", "--slice=region=north,least=1", "--minimum=recall", "--minimum=recall=x"])
+def test_what_is_no_condition_is_wrong_usage(tandem, platform: FakePlatform, word: str) -> None:
+    assert tandem("gate", "set", "model/tumor", "--metric", "roc_auc", word).code == 2
+    assert not platform.asked
+
+
+def test_a_gate_is_asked_without_a_move(tandem, platform: FakePlatform) -> None:
+    low, high = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 90}, {"value": 0.1, "low": 0.0, "high": 0.2, "n": 90}
+    conditions = [
+        {"kind": "minimum", "name": "recall", "outcome": "missed", "held": False, "n": 90, "effect": low, "bound": 0.97},
+        {"kind": "slice", "name": "region = north", "outcome": "inconclusive", "held": False, "n": 9, "effect": high},
+    ]
+    report = {"passed": False, "reasons": ["It is not."], "conditions": conditions, "gate": {"require": "improved"}}
+    platform.on("POST", "/api/v1/assets/model/tumor/2/check", {"report": report}, {"report": None})
+    said = tandem("gate", "check", "model/tumor@2")
+    assert said.code == 4
+    assert "recall          missed        0.9 [0.8, 0.95] on 90" in said.out
+    assert tandem("gate", "check", "model/tumor@2", "--json").code == 0
+
+
+def test_evidence_is_brought_or_made(tandem, platform: FakePlatform, tmp_path: Path) -> None:
+    made = {"id": "evd_1", "model": "model/tumor@2", "dataset": "dataset/later@1", "rows": 2, "given": True}
+    platform.on("POST", "/api/v1/assets/model/tumor/2/evidence", made)
+    path = tmp_path / "said.txt"
+    path.write_text("0.25\n0.75\n")
+    said = tandem("gate", "evidence", "model/tumor@2", "--data", "dataset/later", "--predictions", str(path))
+    assert "on the 2 rows of dataset/later@1, brought" in said.out
+    assert platform.asked[0].json() == {"dataset": "dataset/later", "probabilities": [0.25, 0.75], "fairness": []}
 
 
 def test_keys(tandem, platform: FakePlatform) -> None:
@@ -585,6 +778,7 @@ def test_assets(tandem, platform: FakePlatform) -> None:
     assert "2025-06-15 15:06:40  ann  promote  production        1  passed" in out
     platform.on("GET", "/api/v1/assets/model/tumor/production", MODEL)
     platform.on("GET", "/api/v1/assets/model/tumor/1", MODEL)
+    platform.on("GET", "/api/v1/assets/model/tumor/1/about", {"slices": None, "fairness": [], "importance": None})
     out = tandem("asset", "show", "model/tumor@production").out
     assert "sha256:" + "cd" * 32 in out
     assert "(999 characters, --json has all)" in out
@@ -780,13 +974,15 @@ def test_predict_explained(tandem, platform: FakePlatform) -> None:
     added = {
         "name": "contributions",
         "shape": [1, 12],
-        "data": [0.1 * number for number in range(12)],
+        "data": [0.1 * number * (-1 if number == 5 else 1) for number in range(12)],
         "parameters": {"columns": names},
     }
     base = {"name": "base", "shape": [1], "data": [-0.5]}
     platform.on("POST", "/v2/models/tumor/infer", {**INFERRED, "outputs": [*INFERRED["outputs"], added, base]})
     out = tandem("predict", "tumor", "--input", '{"c0": 1}', "--explain").out
-    assert "row 0: what each column added (log-odds), base -0.5000" in out
+    assert "row 0: what each column added, in the model's own unit, base -0.5000" in out
+    assert f"raises  {'█' * 20}\n" in out
+    assert f"lowers  {'░' * 9}" in out
     assert out.index("c11") < out.index("c10")
     assert "… and 2 more, +0.1000 together" in out
     assert platform.asked[0].json()["parameters"] == {"explain": True}
@@ -862,6 +1058,39 @@ def test_endpoints(tandem, platform: FakePlatform) -> None:
         "route": [plain(Target(target="mock/a", weight=0.9)), plain(Target(target="mock/b", weight=0.0, priority=1))],
     }
     assert tandem("endpoint", "drop", "assistant").out == "The endpoint 'assistant' is gone.\n"
+
+
+LEARNS = {
+    "endpoint": "loans",
+    "state": "learning",
+    "plan": {"endpoint": "loans", "every": 100},
+    "run": "run_2",
+    "champion": "model/loans@2",
+    "stage": "40 of 100 labels have come",
+    "steps": [
+        {
+            "run": "run_1", "number": 1, "at": 1_750_000_000_000_000, "outcome": "promoted", "reason": "It is better.",
+            "labels": 100, "losses": {"champion": 0.2, "first": 0.25, "learner": 0.18}, "champion": "model/loans@2",
+        }
+    ],
+}  # fmt: skip
+
+
+def test_learning_online(tandem, platform: FakePlatform) -> None:
+    path = "/api/v1/endpoints/loans/online"
+    for method in ("POST", "GET", "DELETE"):
+        platform.on(method, path, LEARNS)
+    shown = tandem("endpoint", "online", "start", "loans", "--every", "100", "--after", "30m", "--need", "non-inferior")
+    assert shown.code == 0, shown.err
+    sent = {"every": 100, "seconds": 1800, "need": "non-inferior", "margin": 0.01, "confirm": 400, "rate": 0.3}
+    assert platform.asked[-1].json() == sent
+    assert "40 of 100 labels have come" in shown.out
+    assert "   1  2025-06-15 15:06:40  promoted     champion 0.200  learner 0.180  first 0.250" in shown.out
+    assert "It is better." in tandem("endpoint", "online", "show", "loans").out
+    platform.on("GET", "/api/v1/online", [LEARNS])
+    assert "loans" in tandem("endpoint", "online", "list").out
+    tandem("endpoint", "online", "stop", "loans")
+    assert platform.asked[-1].method == "DELETE"
 
 
 def test_a_route_with_conditions_canaries_and_bounds(tandem, platform: FakePlatform) -> None:
@@ -991,3 +1220,68 @@ def test_doctor_stops_where_the_next_check_could_tell_nothing(
     done = tandem("doctor")
     assert done.code == 1
     assert "`tandem up` starts the platform" in done.out
+
+
+WEAK = {
+    "loss": "log_loss",
+    "found": [
+        {"where": [{"column": "sex", "value": "f"}, {"column": "age", "low": 40.0}], "n": 90, "inside": 0.7, "outside": 0.3,
+         "difference": {"value": 0.4, "low": 0.2, "high": 0.6, "n": 45}},
+    ],
+}  # fmt: skip
+FAIR = [
+    {"column": "sex", "gaps": [
+        {"measure": "equal_opportunity", "widest": ["f", "m"], "estimate": {"value": 0.1, "low": 0.0, "high": 0.2, "n": 80}},
+        {"measure": "accuracy", "small": ["m"]},
+    ]},
+]  # fmt: skip
+COUNTS = {"loss": "log_loss", "features": [{"name": "age", "added": ESTIMATE, "direction": -0.5, "lost": ESTIMATE}]}
+ABOUT = {"slices": WEAK, "fairness": FAIR, "importance": COUNTS}
+
+
+def test_a_model_shows_where_it_does_worse_and_what_it_answers_by(tandem, platform: FakePlatform) -> None:
+    platform.on(
+        "GET", "/api/v1/assets/model/credit/1", {"ref": "model/credit@1", "kind": "model", "name": "credit", "version": 1}
+    )
+    platform.on("GET", "/api/v1/assets/model/credit/1/about", ABOUT)
+    out = tandem("asset", "show", "model/credit@1").out
+    assert "sex = f and 40 <= age    90       0.7        0.3  0.4000 [0.2000, 0.6000] on 45 rows" in out
+    assert "equal_opportunity  f and m         0.1000 [0.0000, 0.2000] on 80 rows" in out
+    assert "LOG_LOSS ADDED WHEN SHUFFLED" in out
+    platform.on("GET", "/api/v1/assets/model/credit/1/about", {"slices": None, "fairness": [], "importance": None})
+    assert "DOES WORSE" not in tandem("asset", "show", "model/credit@1").out
+
+
+def test_a_card_is_printed_as_it_is_asked_for(tandem, platform: FakePlatform) -> None:
+    platform.on(
+        "GET", "/api/v1/assets/model/credit/1", {"ref": "model/credit@1", "kind": "model", "name": "credit", "version": 1}
+    )
+    card = {
+        "ref": "model/credit@1",
+        "digest": "sha256:2",
+        "sections": [{"title": "Data", "facts": [{"name": "rows", "value": 3}]}],
+    }
+    texts = (Canned(body=b"# model/credit@1\n"), Canned(body=b"<html>\n"))
+    platform.on("GET", "/api/v1/assets/model/credit/1/card", *texts, card, card)
+    assert tandem("asset", "card", "model/credit@1").out == "# model/credit@1\n"
+    assert platform.asked[-1].query == {"as": "md"}
+    assert tandem("asset", "card", "model/credit@1", "--as", "html").out == "<html>\n"
+    told = tandem("asset", "card", "model/credit@1", "--as", "json").json()
+    assert told == tandem("asset", "card", "model/credit@1", "--json").json()
+    assert told["sections"][0]["facts"] == [{"name": "rows", "value": 3, "source": ""}]
+
+
+def test_a_gate_asks_for_fairness(tandem, platform: FakePlatform) -> None:
+    fair = [
+        {"measure": "equal_opportunity", "by": "sex", "bound": 0.1, "allow_small": False},
+        {"measure": "demographic_parity_ratio", "by": "race", "bound": 0.8, "allow_small": False},
+    ]
+    platform.on("PUT", "/api/v1/gates/model/credit", {"asset": "model/credit", "metric": "roc_auc", "fairness": fair})
+    asked = ("--fairness", "equal_opportunity", "--by", "sex", "--at-most", "0.1")
+    also = ("--fairness", "demographic_parity_ratio", "--by", "race", "--at-least", "0.8")
+    out = tandem("gate", "set", "model/credit", "--metric", "roc_auc", *asked, *also).out
+    assert platform.asked[-1].json()["fairness"] == fair
+    assert "equal_opportunity by sex to 0.1, demographic_parity_ratio by race to 0.8" in out
+    for wrong in (asked[:4], (*asked, "--at-most", "1"), (*also[:4], "--at-most", "0.8")):
+        done = tandem("gate", "set", "model/credit", "--metric", "roc_auc", *wrong)
+        assert (done.code, "Give each --fairness its --by" in done.err) == (2, True)

@@ -222,6 +222,7 @@ def test_completion_offers_commands_without_importing_them() -> None:
     items = complete.get_completions([], "pro")
     assert [(item.value, item.help) for item in items] == [
         ("prompt", "Prompts: add, show."),
+        ("project", "Projects: what repositories declare. List, show, ci."),
         ("promote", "Move an alias to a version, if its gate lets it."),
         ("provider", "Providers of language models: list, set, drop, test."),
     ]

@@ -17,7 +17,9 @@ def test_monitor_add(tandem, platform: FakePlatform) -> None:
     assert sent == {
         "name": "m", "endpoint": "credit", "question": "drift", "every": 3600, "window": 1000, "span": 604_800, "minimum": 200,
         "threshold": None, "false_alarm_every": 1000, "on_alarm": "retrain", "on_data": "none", "promote": "if-gate-passes",
-        "cooldown": 7200, "review": 5,
+        "cooldown": 7200, "review": 5, "against": ["training"], "days": 7, "false_pages": None, "hours": None,
+        "canary_share": 0.1, "canary_seconds": 3600, "weeks": 4, "segment": None, "maturity": 0.8, "wait": 2_592_000,
+        "retrainings": None, "await_labels": False,
     }  # fmt: skip
     assert tandem("monitor", "add", "m", "--endpoint", "credit", "--every", "soon").code == 2
 

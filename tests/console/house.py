@@ -20,20 +20,29 @@ from tandem.api.server import Face, build
 from tandem.console import pages
 from tandem.core.approval import Request
 from tandem.core.asset import Ref, Version
-from tandem.core.clock import FixedClock
+from tandem.core.clock import FixedClock, iso
 from tandem.core.endpoint import Endpoint, Provider, Target
 from tandem.core.errors import Blocked, TandemError, Upstream
 from tandem.core.money import Usage, nano
 from tandem.core.monitor import Finding, Histogram, Monitor, Report
-from tandem.core.policy import Alert, Budget
+from tandem.core.policy import Alert, Budget, Gate
 from tandem.core.principal import LOCAL, Principal, Terms
+from tandem.core.project import Step as Deed
 from tandem.core.review import Review, Said
 from tandem.core.score import Estimate
+from tandem.data.child import carry_out
 from tandem.data.corpus import hashed
 from tandem.data.corpus.indexes import Indexes
 from tandem.data.corpus.shelf import Shelf
-from tandem.data.ingest import ingest
+from tandem.data.features.features import Features
+from tandem.data.features.repo import Store
+from tandem.data.ingest import Reading, ingest
+from tandem.data.reader import Reader
+from tandem.data.repo import Contracts
+from tandem.data.tasks import Datasets, How
+from tandem.evaluation.about.card import Cards
 from tandem.evaluation.approved import PROMOTE, Promoting
+from tandem.evaluation.held.repo import HeldEvidence
 from tandem.evaluation.look import Look
 from tandem.evaluation.promote import Promotions
 from tandem.evaluation.repo import Evaluations
@@ -71,19 +80,32 @@ from tandem.governance.people.oidc import Oidc
 from tandem.governance.people.passwords import Passwords
 from tandem.governance.people.persons import NewPerson, Persons
 from tandem.governance.people.vouched import Newcomers
+from tandem.governance.projects.projects import Projects
 from tandem.governance.rotation import Rotation, SubjectKeys
 from tandem.governance.sessions import Sessions
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.repo import Runs
+from tandem.monitoring.canary import Canaries
+from tandem.monitoring.canary import Stores as Trying
 from tandem.monitoring.findings import control
+from tandem.monitoring.harm import Finding as Harm
+from tandem.monitoring.online.nouns import Plan, State
+from tandem.monitoring.online.online import Online
+from tandem.monitoring.outcomes import Outcome, Outcomes
 from tandem.monitoring.repo import Monitors, Standing
+from tandem.monitoring.shadowed import Shadowing
 from tandem.observability.content import Subjects
 from tandem.observability.journal import Journal
 from tandem.observability.move import Mover
 from tandem.observability.traces import Traces
 from tandem.observability.usage import Usages
+from tandem.pipelines.pipelines import Pipelines
+from tandem.pipelines.repo import Step, Steps, Triggers
+from tandem.pipelines.talk import Parts
+from tandem.pipelines.triggers import Triggering
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs, digest_of
+from tandem.store.lake import Lake
 from tandem.store.search import Chunk, Document, Refresh
 from tandem.store.sql import Sql
 from tandem.store.vault import Vault, replace_file
@@ -165,12 +187,24 @@ class House:
             Reviews(self.sql, self.audit, clock), traces=self.traces, subjects=self.subjects, clock=clock, retention_days=90
         )
         self.monitors, self.rules = Monitors(self.sql, self.audit, clock), Approvals(self.sql, self.audit, clock)
+        self.steps, self.triggers = Steps(self.sql, clock), Triggers(self.sql, self.audit, clock)
+        self.pipelines = Pipelines(self.registry, self.runs, InlineJobs(self.runs, clock), self.steps, self.sql, self.audit)
+        self.triggering = Triggering(
+            self.triggers,
+            self.pipelines,
+            registry=self.registry,
+            runs=self.runs,
+            monitors=self.monitors,
+            clock=clock,
+            holds=lambda principal: True,
+        )
         promoting = Promoting(self.registry, Promotions(self.registry, self.evaluations, clock))
         acts = {PROMOTE: promoting, rules.SET: rules.Changes(self.rules), rules.DROP: rules.Changes(self.rules)}
         self.requests = Requests(self.sql, self.audit, clock, self.rules, acts)
         self.outside = Outside()
         keys = {"subjects": SubjectKeys(self.subjects)}
         self.rotation = Rotation(home, self.vault, self.sql, self.audit, clock, keys, environment={})
+        self.projects = Projects(self.sql, self.audit, self.clock)
         self.alerts = Alerts(
             self.sql, self.audit, self.vault, clock, address="http://console", channel=lambda kind: self.outside, environment={}
         )
@@ -195,12 +229,29 @@ class House:
             known=lambda: self.compiler.book().price,
             work=home / "work",
         )
+        self.outcomes = Outcomes(self.traces, self.subjects, clock, b"of labels")
+        self.trying = Trying(
+            sql=self.sql,
+            audit=self.audit,
+            table=self.table,
+            traces=self.traces,
+            registry=self.registry,
+            runs=self.runs,
+            clock=clock,
+            current=self.compiler.current,
+            subjects=self.subjects,
+            outcomes=self.outcomes,
+        )
+        self.cards = Cards(self.registry, HeldEvidence(self.sql, self.audit, self.clock), lambda names, scope: ())
         self.shelf = Shelf(home / "search")
+        self.features = Features(self.registry, Store(home / "features.db", clock))
         self.tokens: dict[str, str] = {}
         self.issuers: dict[str, Issuer] = {}
         self.faults: list[BaseException] = []
         self.resting: list[Told] = []
         """What door workers tell of targets that rest."""
+        self.heard: list[str] = []
+        """Traces of calls that a shadow heard."""
         self.marks: dict[str, str] = {}
         """Names that tests use: trace and run ids."""
 
@@ -216,8 +267,13 @@ class House:
     def app(self) -> FastAPI:
         shown = pages.Sources(
             registry=self.registry,
+            cards=self.cards,
+            features=self.features,
             indexes=Indexes(self.registry, self.shelf, Inside("http://127.0.0.1:9", b"", self.clock), self.sql, self.audit),
+            reader=Reader(self.registry, self.sql, self.audit, lake=self.home / "lake", work=self.home / "work"),
             runs=self.runs,
+            pipelines=self.pipelines,
+            triggering=self.triggering,
             look=Look(self.registry, self.evaluations, self.subjects),
             traces=self.traces,
             subjects=self.subjects,
@@ -241,14 +297,26 @@ class House:
             rules=rules.Rules(self.sql, self.rules, self.requests),
             queue=self.queue,
             alerts=self.alerts,
+            projects=self.projects,
             usages=Usages(self.traces),
             rotation=self.rotation,
             price=self.compiler.price,
             resting=lambda: self.resting,
+            canaries=Canaries(self.trying, InlineJobs(self.runs, self.clock)),
+            shadowing=Shadowing(self.trying),
+            learning=Online(self.trying, InlineJobs(self.runs, self.clock)),
             clock=self.clock,
         )
         return build(
-            Face(sessions=self.sessions, routers=[], openai=[], pages=[pages.routes(shown)], log=self.faults.append, hot={})
+            Face(
+                sessions=self.sessions,
+                projects=self.projects,
+                routers=[],
+                openai=[],
+                pages=[pages.routes(shown)],
+                log=self.faults.append,
+                hot={},
+            )
         )
 
     @asynccontextmanager
@@ -291,7 +359,7 @@ class House:
         )
         path = self.home / "biopsies.csv"
         frame.write_csv(path)
-        done = ingest(path, id_column="id")
+        done = ingest(path, Reading(id_column="id"))
         self.frame, self.contract = done.frame, done.contract
         run = self.runs.create("ingest", "biopsies", inputs={"bytes": path.stat().st_size, "id": "id"}, by=by)
         self.runs.start(run.id)
@@ -312,7 +380,33 @@ class House:
             by=by,
         )
         self.runs.finish(run.id, "succeeded", outputs={"asset": str(version.ref), "rows": done.rows})
+        Lake(self.home / "lake").write("biopsies", done.frame)
         return version
+
+    def orders(self, by: Principal) -> None:
+        """Two versions of a dataset under rules, the second with rows added and a row kept apart."""
+        contracts = Contracts(self.sql, self.audit, self.clock)
+        (self.home / "ingests").mkdir()
+        datasets = Datasets(
+            self.registry, self.runs, contracts, lake=self.home / "lake", work=self.home / "ingests", read=carry_out
+        )
+        rules = {
+            "columns": [
+                {"name": "order", "dtype": "int", "unique": True},
+                {"name": "amount", "dtype": "float", "low": 0, "severity": "quarantine"},
+                {"name": "paid", "dtype": "float"},
+                {"name": "note", "dtype": "string", "nullable": True},
+            ],
+            "id_column": "order",
+            "quarantine_share": 0.5,
+            "rows": [{"name": EVIL, "expression": "paid <= amount", "severity": "warn"}],
+        }
+        datasets.set_contract("orders", msgspec.json.encode(rules), by=by)
+        for name, append, lines in (("one", False, range(40)), ("two", True, range(40, 60))):
+            path = self.home / f"{name}.csv"
+            rows = "".join(f"{n},{n - 41 if append else n},{n - 41 if append else n % 7},{EVIL}\n" for n in lines)
+            path.write_text(f"order,amount,paid,note\n{rows}")
+            datasets.ingest(path, "orders", How(append=append), by=by)
 
     def model(self, dataset: Version, algorithm: AlgorithmName, by: Principal, *, folds: int = 3) -> Version:
         """A model trained on the data, with its evidence, as the workflow `train` publishes one."""
@@ -331,6 +425,7 @@ class House:
             positive="malignant",
             seed=7,
             folds=folds,
+            fairness=("mean_radius",),
             contract=self.contract,
             params={"rounds": 40} if algorithm == "gradient-boosting" else {},
         )
@@ -360,7 +455,9 @@ class House:
             by=by,
         )
         self.runs.finish(
-            run.id, "succeeded", outputs={"asset": str(version.ref), "metrics": metrics, "environment": dict(made.environment)}
+            run.id,
+            "succeeded",
+            outputs={"asset": str(version.ref), "metrics": metrics, "environment": dict(made.environment), "cost": 1_250_000},
         )
         self.marks["trained"] = run.id
         return version
@@ -378,6 +475,8 @@ class House:
         self._people(admin)
         self.clock.advance(60)
         dataset = self.dataset(editor)
+        self.orders(editor)
+        self.registry.set_gate(Gate(asset="model/tumor", size_bytes=50_000_000), by=admin)
         promotions = Promotions(self.registry, self.evaluations, self.clock)
         for algorithm in ("logistic", "gradient-boosting"):
             self.clock.advance(600)
@@ -398,6 +497,9 @@ class House:
         self._unfinished(editor)
         self._evaluated(dataset, editor)
         self._watched(editor)
+        self._tried(admin)
+        self._learned(admin)
+        self._declared(editor)
         self.compiler.publish()
         return self
 
@@ -431,6 +533,24 @@ class House:
         )
         self.registry.promote(decision.ref, "production", by=approver)
         self._documents(editor)
+        self._features(editor)
+        self._piped(editor)
+
+    def _features(self, editor: Principal) -> None:
+        """A view that somebody pushes into, and a service over it; one customer's name is an attack."""
+        told = {
+            "entity": ["customer"],
+            "time": "at",
+            "ttl": "30d",
+            "features": ["amount", "note", "spent_7d = sum(amount) over 7d"],
+            "columns": {"customer": "string", "at": "datetime", "amount": "float", "note": "string"},
+        }
+        self.features.define_view("spending", told, by=editor)
+        service = {"features": ["spending"], "inputs": {"wanted": "number"}, "computed": ["share = wanted / (spent_7d + 1)"]}
+        self.features.define_service("lending", service, by=editor)
+        moments = ((5_000_000, 2), (9_000_000, 9))
+        rows = [{"customer": "ada", "at": iso(self.clock.now() - ago), "amount": amount, "note": EVIL} for ago, amount in moments]
+        self.features.push("spending", rows, None, by=editor)
 
     def _documents(self, editor: Principal) -> None:
         """An index of three documents: one for the team, one of another's, one whose every word is an attack."""
@@ -474,6 +594,38 @@ class House:
         with self.sql.write() as conn:
             self.audit.append(conn, actor="ops", action="budget.set", subject="org", team="risk", detail={"note": EVIL})
 
+    def _piped(self, by: Principal) -> None:
+        """A pipeline with an attack wherever somebody writes something, a Run of it with steps of every state, and a trigger."""
+        source = f"# {EVIL}\n".encode()
+        git = {"commit": "0" * 40, "dirty": True, "remote": EVIL}
+        parameters = {"source": {"type": "string", "default": EVIL}}
+        meta = {"source": digest_of(source), "entry": "nightly", "steps": {"clean": digest_of(b"")}, "parameters": parameters}
+        version = self.registry.publish(
+            "pipeline", "nightly", members={"source.py": source}, meta={**meta, "git": git}, parents=(), by=by
+        )
+        given = {"pipeline": str(version.ref), "given": {"source": EVIL}, "because": [EVIL]}
+        run = self.runs.create("pipeline", "nightly", inputs=given, by=by)
+        self.runs.start(run.id)
+        states = ("done", "cached", "failed", "running")
+        for place, state in enumerate(states):
+            now = self.clock.now()
+            self.steps.keep(
+                Step(
+                    run=run.id, position=place, team="risk", pipeline="nightly", name=f"{state} {EVIL}", key=state, state=state,
+                    parts=Parts("sha256:0", {"rows": "sha256:0"}, "python"), after=(place - 1,) if place else (),
+                    why="its code changed", source=run.id if state == "cached" else "", attempts=place + 1,
+                    error=EVIL if state == "failed" else "", log=EVIL, started_at=now,
+                    ended_at=None if state == "running" else now + 1_000_000,
+                )
+            )  # fmt: skip
+        self.clock.advance(5)
+        self.runs.finish(run.id, "failed", reason=EVIL)
+        self.runs.create("train", EVIL, inputs={}, by=replace(by, run=run.id))
+        trigger = self.triggering.add("nightly", on="every", what="3600", given={}, by=by)
+        standing = self.triggers.find(trigger.id, ALL)[1]
+        self.triggers.move(trigger.id, standing, replace(standing, causes=(EVIL,), note=EVIL))
+        self.marks["piped"] = run.id
+
     def _unfinished(self, by: Principal) -> None:
         running = self.runs.create("train", EVIL, inputs={"data": "dataset/biopsies@1", "note": EVIL}, by=by)
         self.runs.start(running.id)
@@ -512,6 +664,16 @@ class House:
             run = self.runs.create("evaluate", "explain", inputs=inputs, by=by)
             jobs.start("evaluate", run.id, inputs)
             self.marks["evaluated"] = run.id
+
+    def _declared(self, by: Principal) -> None:
+        """A repository that was applied twice; the second apply was refused in the middle."""
+        things = {"prompt/explain": f"prompts/explain.txt {EVIL}", "alias/prompt/explain@dev": "project.toml:9"}
+        things |= {"endpoint/assistant": "project.toml:21", "budget/team/risk@day": "project.toml:30"}
+        steps = [Deed(thing="prompt/explain", action="new version"), Deed(thing="alias/prompt/explain@dev", action="promote")]
+        for commit, states in (("c0ffee", ("done", "done")), (EVIL[:40], ("done", "failed"))):
+            begun = self.projects.begin("insurance", things, steps, plan=f"sha256:{'7' * 64}", stage="dev", commit=commit, by=by)
+            ended = [replace(step, state=state, note=EVIL) for step, state in zip(steps, states, strict=True)]  # type: ignore[arg-type]
+            self.projects.end("insurance", begun.id, "failed" if "failed" in states else "done", ended, by=by)
 
     def _watched(self, by: Principal) -> None:
         for name, url in (("oncall", "https://hooks.example.org/canary-token"), ("lost", f"env:{EVIL}")):
@@ -568,6 +730,8 @@ class House:
             for number in range(4):
                 await self._chat(f"plain{number}")
             await self._decide()
+            for number in range(32):
+                self._heard(number)
             await self._chat("erased", subject="patient-7")
             self._refused("nobody", None, "assistant")
             self._refused("unknown", "vera", EVIL)
@@ -653,6 +817,54 @@ class House:
         self.marks["decide"] = call.trace
         self.clock.advance(30)
 
+    def _heard(self, number: int) -> None:
+        """A prediction, and what a shadow said of the same row."""
+        call = open_call(self.door, "predict", "tumor")
+        call.identify(self.tokens["vera"])
+        self.heard.append(call.trace)
+        self._serve(call, "tumor", "infer")
+        shadow = open_nested(call, "predict", {"tandem.route.role": "shadow"})
+        self._serve(shadow, "tumor", "infer")
+        for each, label in ((call, "benign"), (shadow, "malignant" if number % 3 else "benign")):
+            self.clock.advance(0.002)
+            said = [{"name": "probability", "data": [0.4 + number / 90]}, {"name": "label", "data": [label]}]
+            each.keep(msgspec.json.encode({"outputs": said}))
+            each.end("ok", NOTHING_SENT)
+            each.close("ok", 200)
+
+    def _tried(self, admin: Principal) -> None:
+        """A canary that was taken back, and labels of what a shadow heard."""
+        known = [Outcome(trace=trace, label=("benign",)) for trace in self.heard]
+        self.outcomes.add("tumor", known, by=admin)
+        told = {"endpoint": "tumor", "target": "model/tumor@2", "share": 0.1, "seconds": 3600.0}
+        run = self.runs.create("canary", "tumor", inputs=told, by=admin)
+        self.runs.start(run.id)
+        more = Estimate(value=0.12, low=0.031, high=0.24, n=180)
+        counted = {"canary": 0.14, "champion": 0.02, "canary_calls": 30, "champion_calls": 150}
+        found = Harm(question="slow", more=more, margin=0.03, harm=True, detail=f"above 12 ms {EVIL}", **counted)
+        self.runs.finish(
+            run.id,
+            "succeeded",
+            outputs={"outcome": "rolled-back", "findings": [found.words], "evidence": [msgspec.to_builtins(found)]},
+        )
+
+    def _learned(self, admin: Principal) -> None:
+        """Steps of learning online, and one that waits for labels."""
+        plan = Plan(endpoint="tumor", model="tumor", by=EVIL)
+        outcomes = ("started", "waits", "promoted", "")
+        for number, outcome in enumerate(outcomes, 1):
+            state = State(number=number, first="model/tumor@1", champion="model/tumor@1")
+            inputs = msgspec.to_builtins({"plan": plan, "state": state})
+            run = self.runs.create("online", "tumor", inputs=inputs, by=admin)
+            self.runs.start(run.id)
+            self.clock.advance(1)
+            if not outcome:
+                self.runs.progress(run.id, 0.2, "40 of 200 labels have come")
+                continue
+            losses = {"champion": 0.21, "first": 0.2 + number / 100, "learner": 0.17, "candidate": 0.1625}
+            step = {"number": number, "outcome": outcome, "reason": f"Better {EVIL}.", "labels": 200, "losses": losses}
+            self.runs.finish(run.id, "succeeded", outputs={**step, "champion": "model/tumor@2", "version": None, "request": None})
+
     def _serve(self, call: Call, address: str, verb: str) -> None:
         """What `wires.served` does with a call before its target answers."""
         endpoint = call.enter(address)
@@ -707,11 +919,19 @@ def every_page(house: House) -> Mapping[str, str]:
     return {
         "home": "/",
         "endpoints": "/endpoints",
+        "endpoint": "/endpoints/tumor",
+        "endpoint-chat": "/endpoints/assistant",
         "assets": "/assets",
         "asset": "/assets/model/tumor",
         "model": f"/assets/model/tumor/{newest}",
+        "model-card": f"/assets/model/tumor/{newest}/card",
         "model-production": "/assets/model/tumor/production",
         "dataset": "/assets/dataset/biopsies/1",
+        "dataset-added": "/assets/dataset/orders/2",
+        "dataset-profile": "/assets/dataset/orders/2/profile",
+        "dataset-rows": "/assets/dataset/orders/2/rows?where=amount+%3E+3",
+        "dataset-apart": "/assets/dataset/orders/2/quarantine",
+        "dataset-diff": "/assets/dataset/orders/1/diff/2",
         "prompt": "/assets/prompt/explain/1",
         "prompt-evaluated": "/assets/prompt/explain/2",
         "suite": "/assets/suite/explain/1",
@@ -720,6 +940,8 @@ def every_page(house: House) -> Mapping[str, str]:
         "decision": "/assets/decision/second-opinion/1",
         "policy": "/assets/policy/strict/1",
         "index": "/assets/index/handbook/1?q=who+reviews+a+biopsy",
+        "view": "/assets/view/spending/1",
+        "service": "/assets/service/lending/1?q=customer%3Dada+wanted%3D9",
         "traces": "/traces",
         "trace-decide": f"/traces/{house.marks['decide']}?content=1",
         "trace-chat": f"/traces/{house.marks['plain0']}?content=1",
@@ -729,11 +951,16 @@ def every_page(house: House) -> Mapping[str, str]:
         "runs": "/runs",
         "run": f"/runs/{house.marks['trained']}",
         "run-running": f"/runs/{house.marks['running']}",
+        "pipeline": "/pipelines/nightly",
+        "pipeline-version": "/assets/pipeline/nightly/1",
+        "run-piped": f"/runs/{house.marks['piped']}",
         "run-failed": f"/runs/{house.marks['failed']}",
         "monitors": "/monitors",
         "monitor": "/monitors/tumor-drift",
         "monitor-earlier": "/monitors/tumor-drift?report=rpt_0",
         "monitor-new": "/monitors/new",
+        "projects": "/projects",
+        "project": "/projects/insurance",
         "requests": "/requests",
         "reviews": "/reviews",
         "review": f"/reviews/{house.marks['review']}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +13,7 @@ import httpx2
 import pytest
 
 import tandem_audit
+from tandem.console import about
 from tandem.core.approval import Request
 from tandem.core.asset import Ref
 from tandem.core.endpoint import Endpoint, Target
@@ -18,7 +21,7 @@ from tandem.core.policy import Budget
 from tandem.core.principal import LOCAL
 from tandem.gateway.routing.board import Told
 from tandem.gateway.routing.health import Resting
-from tandem.governance.authorise import Scope
+from tandem.governance.authorise import ALL, Scope
 from tandem.governance.bills.export import by_hand
 from tandem.governance.bills.reconcile import Asked
 from tandem.governance.ledger import Want
@@ -32,8 +35,14 @@ PAGES = [
     "assets",
     "asset",
     "model",
+    "model-card",
     "model-production",
     "dataset",
+    "dataset-added",
+    "dataset-profile",
+    "dataset-rows",
+    "dataset-apart",
+    "dataset-diff",
     "prompt",
     "prompt-evaluated",
     "suite",
@@ -54,6 +63,8 @@ PAGES = [
     "monitor",
     "monitor-earlier",
     "monitor-new",
+    "projects",
+    "project",
     "requests",
     "reviews",
     "review",
@@ -335,6 +346,30 @@ async def test_endpoints_show_who_rests_and_who_hears_only_some_of_the_calls(hou
         assert told in shown.text
 
 
+async def test_an_endpoint_shows_what_its_canary_and_its_shadow_said(house: House) -> None:
+    async with house.client("ops") as client:
+        shown = await page(client, "/endpoints/tumor")
+        chat = await page(client, "/endpoints/assistant")
+        assert (await client.get("/endpoints/none")).status_code == 404
+    async with house.client("otto") as client:  # of another team
+        assert (await client.get("/endpoints/tumor")).status_code == 404
+    for told in ("rolled-back", "14.0 % of 30", "2.0 % of 150", "harm", "34.4 % of 32", "hears none now", "regressed"):
+        assert told in shown.text, told
+    assert "None so far." in chat.text
+    assert "Shadows" not in chat.text
+
+
+async def test_what_learns_online_is_seen_and_stopped(house: House) -> None:
+    async with house.client("ops") as client:
+        shown = await page(client, "/endpoints/tumor/online")
+        beside = await page(client, "/endpoints/tumor")
+        assert (await client.get("/endpoints/assistant/online")).status_code == 404
+    for told in ("40 of 200 labels have come", "promoted", "0.163", "Stop learning", "never learned again", "0.21 to 0.23"):
+        assert told in shown.text, told
+    assert "3 steps" in beside.text
+    assert "/endpoints/tumor/online" in beside.links
+
+
 async def test_an_empty_home_says_what_to_type(tmp_path: Path) -> None:
     house = House(tmp_path)
     house.person("ops", "admin")
@@ -422,6 +457,37 @@ async def test_a_version_shows_its_gate_as_a_drawing(house: House) -> None:
         assert "−0.02: tolerated loss" in shown.text
     assert "roc_auc is" in " ".join(str(each.get("aria-label")) for each in first.all("svg"))
     assert "first version" in first.text
+    assert "Effect or value" in first.text, "what the gate asks beside its metric has a table"
+    assert re.search(r"bytes\s+✓\s+kept", first.text)
+
+
+async def test_a_model_tells_where_it_does_worse_for_whom_and_what_it_answers_by(house: House) -> None:
+    told = about.about(house.cards.about(house.registry.find(Ref.parse("model/tumor@1"), ALL)))
+    assert told.importance is not None
+    async with house.client("vera") as client:
+        shown = await page(client, "/assets/model/tumor/1")
+        card = await page(client, "/assets/model/tumor/1/card")
+        await page(client, "/assets/model/tumor/99/card", 404)
+    assert ("None was found." in shown.text) == (not told.weak)
+    assert "Four of five such searches find" in shown.text
+    assert "mean_radius < " in shown.text, "the groups of a column of numbers are its quartiles"
+    assert "Furthest apart" in shown.text
+    labels = [str(each.get("aria-label")) for each in shown.all("svg")]
+    for counted in told.counted:
+        assert f"Mean contribution of {counted.feature.name}" in labels
+    assert "/assets/model/tumor/1/card" in shown.links
+    assert "Not evaluated, or not recorded" in card.text
+    assert {"/api/v1/assets/model/tumor/1/members/slices.json", "/api/v1/assets/model/tumor/1/card?as=md"} <= set(card.links)
+
+
+def test_contributions_of_an_answer_are_read_leniently() -> None:
+    tensor = {"name": "contributions", "data": [0.5, -2.0, 1.0, 0.0], "parameters": {"columns": '["a", "b"]'}}
+    first, second = about.contributions(json.dumps({"outputs": [{"name": "label"}, tensor]}))
+    assert [(each.column, each.value, each.percent) for each in first] == [("b", -2.0, 100.0), ("a", 0.5, 25.0)]
+    assert [each.column for each in second] == ["a", "b"]
+    for odd in ("", "no", "[]", '{"outputs": 1}', json.dumps({"outputs": [tensor | {"parameters": {"columns": 5}}]})):
+        assert about.contributions(odd) == ()
+    assert about.contributions(json.dumps({"outputs": [tensor | {"data": "x"}]})) == ()
 
 
 async def test_lineage_leads_to_what_it_was_made_from_and_what_was_made_of_it(house: House) -> None:
@@ -458,6 +524,29 @@ async def test_a_page_posing_as_a_picture_is_not_shown(house: House) -> None:
         assert EVIL in (await page(client, "/assets/model/posing/1")).text
 
 
+async def test_a_model_of_numbers_shows_its_metrics_plots_and_training(house: House) -> None:
+    author = house.keys.list(LOCAL)[0].principal
+    estimate = {"value": 12.5, "low": 11.0, "high": 14.25, "n": 90}
+    meta = {
+        "task": "regression",
+        "origin": "imported",
+        "signature": {"fields": [{"name": "x"}]},
+        "classes": [],
+        "metrics": {"mae": estimate},
+        "warnings": [f"Column 'x' tells the target. {EVIL}"],
+        "calibration": {"way": "platt", "before": {**estimate, "value": 0.25}, "after": {**estimate, "value": 0.03}},
+        "tuning": {"trials": 30, "pruned": 11, "folds": []},
+    }
+    members = {"plots/fit.png": b"\x89PNG\r\n\x1a\n"}
+    house.registry.publish("model", "price", members=members, meta=meta, by=author)
+    async with house.client("ops") as client:
+        shown = await page(client, "/assets/model/price/1")
+    for said in ("regression", "mae", "11.0000", "Column 'x' tells the target.", "platt: calibration error 0.2500 before"):
+        assert said in shown.text
+    assert "30 trials, 11 given up early" in shown.text
+    assert EVIL in shown.text
+
+
 async def test_a_decision_shows_its_source_and_a_prompt_its_words(house: House) -> None:
     async with house.client("vera") as client:
         decision = await page(client, "/assets/decision/second-opinion/1")
@@ -484,6 +573,23 @@ async def test_an_index_is_searched_as_its_reader(house: House) -> None:
     assert not house.faults
 
 
+async def test_a_vector_is_read_on_the_page_of_its_service(house: House) -> None:
+    async with house.client("vera") as client:
+        view = await page(client, "/assets/view/spending/1")
+        shown = await page(client, "/assets/service/lending/1?q=customer%3Dada+wanted%3D9")
+        unknown = await page(client, "/assets/service/lending/1?q=customer%3Dnobody")
+        wrong = await page(client, "/assets/service/lending/1?q=ada")
+    assert "sum(amount) over 7d" in view.text
+    assert "2 facts were pushed" in view.text
+    assert "answers" in view.text
+    for said in ("ok", "share", "0.75"):
+        assert said in shown.text
+    assert EVIL in shown.text
+    assert unknown.text.count("not-found") == 3
+    assert "'ada' is not COLUMN=VALUE" in wrong.text
+    assert not house.faults
+
+
 async def test_an_asset_shows_its_moves(house: House) -> None:
     async with house.client("vera") as client:
         shown = await page(client, "/assets/model/tumor")
@@ -504,6 +610,7 @@ async def test_a_run_that_goes_on_is_asked_again_and_one_that_ended_is_not(house
     assert [each.get("hx-trigger") for each in done.all("div") if each.get("id") == "run"] == [None]
     assert "There is no column 'diagnoses'." in failed.text
     assert "roc_auc" in done.text
+    assert "$0.00125" in done.text
     assert "scikit-learn" in done.text
     assert any("plots/roc.png" in str(each["src"]) for each in done.all("img"))
 
@@ -515,6 +622,51 @@ async def test_keys_are_shown_without_their_secrets(house: House) -> None:
     for token in house.tokens.values():
         assert token not in answer.text
         assert token[4:20] not in answer.text
+
+
+async def test_a_dataset_tells_how_its_rows_were_checked(house: House) -> None:
+    async with house.client("ops") as client:
+        shown = await page(client, "/assets/dataset/orders/2")
+        assert "19 rows to" in shown.text
+        assert "paid <= amount" in shown.text
+        assert "column 'amount': is below 0" in shown.text
+        assert {
+            "/assets/dataset/orders/2/profile",
+            "/assets/dataset/orders/2/rows",
+            "/assets/dataset/orders/2/quarantine",
+            "/assets/dataset/orders/1/diff/2",
+        } <= set(shown.links)
+        apart = await page(client, "/assets/dataset/orders/2/quarantine")
+        assert {"40", "-1", "column 'amount': is below 0"} <= set(apart.words)
+        none = await page(client, "/assets/dataset/orders/1/quarantine")
+        assert "No rows were kept apart" in none.text
+
+
+async def test_rows_are_read_page_by_page_and_by_a_condition(house: House) -> None:
+    async with house.client("ops") as client:
+        first = await page(client, "/assets/dataset/orders/2/rows")
+        assert "Rows 1 to 50 of 59" in first.text
+        assert "Rows 51 to 59 of 59" in (await page(client, "/assets/dataset/orders/2/rows?offset=50")).text
+        assert "Rows 1 to 2 of 2" in (await page(client, "/assets/dataset/orders/2/rows?where=%22order%22+%3C+2")).text
+        wrong = await page(client, "/assets/dataset/orders/2/rows?where=sum(amount)+%3E+2")
+        assert "an aggregate, which looks at other rows" in wrong.text
+        assert "Rows 1 to" not in wrong.text
+
+
+async def test_a_profile_is_drawn(house: House) -> None:
+    async with house.client("ops") as client:
+        shown = await page(client, "/assets/dataset/orders/2/profile")
+        assert "Histogram of amount, from 0 to 39" in {str(each.get("aria-label")) for each in shown.all("svg")}
+        assert any(str(each.get("aria-label")).startswith("amount and paid: ") for each in shown.all("svg"))
+        assert "Profile of" in (await page(client, "/assets/dataset/biopsies/1/profile")).text
+
+
+async def test_what_a_version_changed_is_drawn(house: House) -> None:
+    async with house.client("ops") as client:
+        shown = await page(client, "/assets/dataset/orders/1/diff/2")
+        assert "added 19 removed 0 changed 0" in shown.text
+        assert "amount: shares per bin, then and now" in {str(each.get("aria-label")) for each in shown.all("svg")}
+        await page(client, "/assets/dataset/orders/1/diff/9", 404)
 
 
 async def test_budgets_are_bars_of_what_is_spent(house: House) -> None:
@@ -644,6 +796,18 @@ async def test_a_monitor_draws_then_and_now_and_tells_its_checks(house: House) -
     assert f"/runs/{house.marks['trained']}" in shown.links
     assert "/monitors/tumor-drift?report=rpt_0" in shown.links
     assert "tandem monitor check new" in new.text
+
+
+async def test_a_project_tells_what_it_declares_and_how_it_was_applied(house: House) -> None:
+    async with house.client("vera") as client:
+        listed, shown = await page(client, "/projects"), await page(client, "/projects/insurance")
+        asset, endpoints = await page(client, "/assets/prompt/explain"), await page(client, "/endpoints")
+        await page(client, "/projects/none", 404)
+    assert {"insurance", "failed"} <= set(listed.text.split())
+    assert "project.toml:30" in shown.text
+    assert "c0ffee" in shown.text
+    assert "alias/prompt/explain@dev is declared by the project insurance" in " ".join(asset.text.split())
+    assert "project.toml:21" in endpoints.text
 
 
 async def test_alerts_tell_how_they_go_and_admins_try_them(house: House) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -11,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.migrated import migrated
+from tests.postgres import Server
 
 from tandem.core.asset import Ref
 from tandem.core.clock import FixedClock
-from tandem.core.errors import Conflict, Forbidden, Invalid, NotFound, Upstream
+from tandem.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Upstream
 from tandem.core.principal import Principal, Role
 from tandem.core.run import Run
+from tandem.core.secret import Secret
 from tandem.data.corpus import hashed
 from tandem.data.corpus.child import Found, Order, Read, carry_out, check_document, read_apart
 from tandem.data.corpus.chunk import CHARACTERS, Heading, Text, cut, sentences
@@ -36,6 +40,7 @@ from tandem.jobs.fake import InlineJobs
 from tandem.jobs.job import Halted, Job, Why
 from tandem.jobs.repo import Runs
 from tandem.registry.registry import Registry
+from tandem.store import raw
 from tandem.store.blobs import Blobs
 from tandem.store.sql import Sql
 from tandem.store.vault import Vault
@@ -90,6 +95,9 @@ class Steps:
         return "lost" if self.dead else None
 
 
+NUMBERS = itertools.count()
+
+
 @dataclass
 class House:
     home: Path
@@ -100,6 +108,8 @@ class House:
     shelf: Shelf
     embedder: Embedder = field(default_factory=Embedder)
     read: Read = inline
+    database: str = ""
+    """Where the indexes lie, if not in files."""
 
     @property
     def indexes(self) -> Indexes:
@@ -138,20 +148,25 @@ def bundle(files: Mapping[str, bytes | str]) -> bytes:
     return out.getvalue()
 
 
-def furnished(home: Path) -> House:
+def furnished(home: Path, server: Server | None = None) -> House:
     url = f"sqlite:///{home / 'control.db'}"
     migrated(url)
     sql, clock = Sql(url), FixedClock()
     audit = Audit(sql, Vault(bytes(32)), clock, home / "audit.head")
     (home / "work").mkdir()
-    return House(home, sql, Registry(sql, Blobs(home / "blobs"), audit, clock), Runs(sql, clock), audit, Shelf(home / "search"))
+    database = "" if server is None else server.database(f"corpus{next(NUMBERS)}")
+    shelf = Shelf(Secret(database) if database else home / "search")
+    registry = Registry(sql, Blobs(home / "blobs"), audit, clock)
+    return House(home, sql, registry, Runs(sql, clock), audit, shelf, database=database)
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    here = furnished(tmp_path)
+@pytest.fixture(params=["files", "server"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    here = furnished(tmp_path, request.getfixturevalue("postgres") if request.param == "server" else None)
     yield here
+    here.shelf.close()
     here.sql.close()
+    assert request.param == "files" or not (tmp_path / "search").exists()
 
 
 def test_a_folder_becomes_a_version(house: House) -> None:
@@ -242,6 +257,26 @@ def test_deletion_reaches_every_version_and_is_audited(house: House) -> None:
     assert again.outputs["asset"] == "index/policies@3"
     assert "leave.md" in house.found("vacation", ref="index/policies@3")
     assert "leave.md" not in house.found("vacation", ref="index/policies@2")
+
+
+def test_a_deletion_whose_traces_cannot_be_wiped_is_done_and_audited_and_the_next_try_wipes(
+    tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "WIPE_SECONDS", 1)
+    house = furnished(tmp_path, postgres)
+    house.add({"leave.md": "The cellist Mandrakova has leave.\n", "travel.txt": TRAVEL})
+    with psycopg.connect(house.database) as dump:
+        dump.execute("SELECT * FROM search.chunks_1")
+        with pytest.raises(Unavailable, match="The search store of policies"):
+            house.indexes.delete("policies", "leave.md", by=person())
+        assert house.found("cellist leave") <= {"travel.txt"}
+        assert len(house.audit.list(ALL, action="index.delete")) == 1
+    assert postgres.holding(b"Mandrakova")
+    with pytest.raises(NotFound):
+        house.indexes.delete("policies", "leave.md", by=person())
+    assert not postgres.holding(b"Mandrakova")
+    house.shelf.close()
+    house.sql.close()
 
 
 def test_readers_stay_until_they_are_given_anew(house: House) -> None:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from tandem.core.errors import Invalid
 from tandem.data.contract import Column, Contract
-from tandem.data.ingest import Ingested, ingest
+from tandem.data.ingest import Ingested, Reading, ingest
 from tandem.data.read import Limits
 
+TERMS = Reading(id_column="id", time_column="when")
 GOOD = """id,when,x,n,ok,name
 1,2026-01-01,0.5,3,true,ann
 2,2026-01-02T10:00:00Z,1e3,4,false,
@@ -34,11 +35,11 @@ def put(folder: Path, text: str | bytes, name: str = "cells.csv") -> Path:
 def read(
     folder: Path, text: str | bytes, name: str = "cells.csv", contract: Contract | None = None, id_column: str | None = None
 ) -> Ingested:
-    return ingest(put(folder, text, name), contract=contract, id_column=id_column)
+    return ingest(put(folder, text, name), Reading(contract=contract, id_column=id_column))
 
 
 def test_types_are_inferred(tmp_path: Path) -> None:
-    got = ingest(put(tmp_path, GOOD), id_column="id", time_column="when")
+    got = ingest(put(tmp_path, GOOD), TERMS)
     assert got.rows == 3
     assert dict(got.frame.schema) == {
         "id": pl.Int64,
@@ -165,17 +166,17 @@ def test_an_unreadable_cell_is_reported_once(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_the_values_not_of_the_file(tmp_path: Path) -> None:
-    plain = ingest(put(tmp_path, GOOD), id_column="id", time_column="when")
+    plain = ingest(put(tmp_path, GOOD), TERMS)
     quoted = io.StringIO()
     csv.writer(quoted, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows(csv.reader(io.StringIO(GOOD)))
-    other = ingest(put(tmp_path, b"\xef\xbb\xbf" + quoted.getvalue().encode(), "quoted.csv"), id_column="id", time_column="when")
+    other = ingest(put(tmp_path, b"\xef\xbb\xbf" + quoted.getvalue().encode(), "quoted.csv"), TERMS)
     plain.frame.write_parquet(tmp_path / "cells.parquet")
-    parquet = ingest(tmp_path / "cells.parquet", id_column="id", time_column="when")
+    parquet = ingest(tmp_path / "cells.parquet", TERMS)
     lines = [msgspec.json.encode(row) for row in csv.DictReader(io.StringIO(GOOD))]
-    jsonl = ingest(put(tmp_path, b"\n".join(lines), "cells.jsonl"), id_column="id", time_column="when")
+    jsonl = ingest(put(tmp_path, b"\n".join(lines), "cells.jsonl"), TERMS)
     assert plain.digest == other.digest == parquet.digest == jsonl.digest
-    changed = ingest(put(tmp_path, GOOD.replace("0.5", "0.25")), id_column="id", time_column="when")
-    renamed = ingest(put(tmp_path, GOOD.replace("name", "nom")), id_column="id", time_column="when")
+    changed = ingest(put(tmp_path, GOOD.replace("0.5", "0.25")), TERMS)
+    renamed = ingest(put(tmp_path, GOOD.replace("name", "nom")), TERMS)
     assert len({plain.digest, changed.digest, renamed.digest}) == 3
 
 

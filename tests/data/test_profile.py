@@ -44,3 +44,15 @@ def test_texts_times_truths_and_nothing() -> None:
     assert (by_name["e"].count, by_name["e"].nulls, by_name["e"].mean) == (0, 4, None)
     assert by_name["k"].std == 0
     assert msgspec.json.decode(got.to_json())["rows"] == 4
+
+
+@pytest.mark.parametrize("few", [0, 100])
+def test_texts_are_counted_in_parts_as_they_are_at_once(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tandem.data.profile.COUNTED", 7)
+    monkeypatch.setattr("tandem.data.profile.FEW", few)
+    frame = pl.DataFrame({"c": [None if n % 11 == 5 else f"v{n % n_of}" for n, n_of in zip(range(50), [3, 4] * 25, strict=True)]})
+    got = profile(frame, infer(frame)).columns[0]
+    seen = frame["c"].drop_nulls()
+    assert (got.count, got.distinct) == (len(seen), seen.n_unique())
+    counts = {value: seen.to_list().count(value) for value in set(seen)}
+    assert [(top.value, top.count) for top in got.top] == sorted(counts.items(), key=lambda each: (-each[1], each[0]))

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 from tests.migrated import migrated
 
@@ -22,9 +23,10 @@ from tandem.core.run import Run
 from tandem.data.child import Done, Order, carry_out, ingest_apart
 from tandem.data.contract import Contract
 from tandem.data.repo import Contracts
-from tandem.data.tasks import LOST, Datasets
+from tandem.data.tasks import LOST, Datasets, How
 from tandem.governance.audit import Audit
 from tandem.governance.authorise import ALL
+from tandem.jobs.apart import Progress
 from tandem.jobs.repo import Runs
 from tandem.registry.registry import Registry
 from tandem.store.blobs import Blobs
@@ -49,7 +51,7 @@ class House:
     contracts: Contracts
     datasets: Datasets = field(init=False)
 
-    def read(self, read: Callable[[Order], Done]) -> None:
+    def read(self, read: Callable[[Order, Progress], Done]) -> None:
         paths = {"lake": self.home / "lake", "work": self.home / "work"}
         self.datasets = Datasets(self.registry, self.runs, self.contracts, read=read, **paths)
 
@@ -84,7 +86,7 @@ def house(tmp_path: Path) -> House:
 def test_a_file_becomes_a_version_under_a_run(house: House) -> None:
     path = house.file(GOOD)
     house.read(ingest_apart)
-    version = house.datasets.ingest(path, "biopsies", id_column="id", time_column="when", by=person())
+    version = house.datasets.ingest(path, "biopsies", How(id_column="id", time_column="when"), by=person())
     assert str(version.ref) == "dataset/biopsies@1"
     assert {key: version.meta[key] for key in ("rows", "columns", "id", "time", "lake")} == {
         "rows": 3,
@@ -133,10 +135,10 @@ def test_other_content_is_the_next_version_and_the_former_stays(house: House) ->
 def test_a_refused_file_leaves_nothing_and_its_run_says_where_the_fault_is(house: House, there_already: bool) -> None:
     if there_already:
         house.read(ingest_apart)
-        house.datasets.ingest(house.file(GOOD), "biopsies", id_column="id", by=person())
+        house.datasets.ingest(house.file(GOOD), "biopsies", How(id_column="id"), by=person())
     before = house.everything()
     with pytest.raises(Invalid) as refused:
-        house.datasets.ingest(house.file(GOOD + "4,2026-01-04T00:00:00Z,wide,b\n"), "biopsies", id_column="id", by=person())
+        house.datasets.ingest(house.file(GOOD + "4,2026-01-04T00:00:00Z,wide,b\n"), "biopsies", How(id_column="id"), by=person())
     assert "biopsies.csv" in refused.value.message
     assert "upload" not in refused.value.message
     assert "'size'" in refused.value.message
@@ -160,7 +162,7 @@ def test_an_edited_contract_governs_every_later_ingest(house: House) -> None:
     low = house.datasets.ingest(house.file(GOOD.replace("2.5", "0.5")), "biopsies", by=person())
     assert Contract.from_json(house.registry.member(low, "contract.json")).column("size").high == 2.0
     given = Contract.from_json(house.registry.member(first, "contract.json"))
-    assert house.datasets.ingest(house.file(GOOD), "biopsies", contract=given, by=person()).version == 3
+    assert house.datasets.ingest(house.file(GOOD), "biopsies", How(contract=given), by=person()).version == 3
     assert house.audit.verify().ok
 
 
@@ -277,3 +279,33 @@ def test_without_the_libraries_the_hint_says_what_to_install(house: House, tmp_p
     with pytest.raises(Unavailable, match="'polars'") as refused:
         house.datasets.ingest(house.file(GOOD), "biopsies", by=person())
     assert "tandem-ai[ml]" in str(refused.value.hint)
+
+
+def test_rows_that_lie_elsewhere_are_checked_and_stay_there(house: House, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    outside = Lake(place)
+    outside.write("orders", pl.DataFrame({"id": [1, 2, 3], "amount": pl.Series([1.5, 2.5, None], dtype=pl.Float32)}))
+    house.datasets = Datasets(
+        house.registry, house.runs, house.contracts, lake=house.home / "lake", work=house.home / "work", read=carry_out,
+        places=(str(place),),
+    )  # fmt: skip
+    version = house.datasets.link(f"delta:{place}/orders", "orders", How(id_column="id"), by=person())
+    assert version.meta["lake"] == {"table": f"delta:{place}/orders", "version": 0}
+    assert (version.meta["rows"], version.meta["source"]) == (3, {"address": f"delta:{place}/orders"})
+    assert not (house.home / "lake").exists()
+    assert not list((house.home / "work").iterdir())
+    outside.write("orders", pl.DataFrame({"id": [1], "amount": [2.0]}))
+    assert house.datasets.link(f"delta:{place}/orders", "orders", version=0, by=person()) == version
+    newer = house.datasets.link(f"delta:{place}/orders", "orders", by=person())
+    assert (newer.version, newer.meta["rows"]) == (2, 1)
+    assert Lake(house.home / "lake").read(f"delta:{place}/orders", 0).height == 3  # the first version stays what it is
+    copied = house.datasets.ingest(house.file("id,amount\n1,2.0\n"), "orders", by=person())  # the same content, of its own
+    assert (copied.version, copied.meta["lake"]) == (3, {"table": "orders", "version": 0})
+    assert Lake(house.home / "lake").read("orders", 0).height == 1
+    appended = house.datasets.ingest(house.file("id,amount\n7,1.5\n"), "orders", How(append=True), by=person())
+    assert (appended.meta["rows"], appended.meta["lake"]) == (2, {"table": "orders", "version": 1})
+    with pytest.raises(Invalid, match="lies in no place"):
+        house.datasets.link("delta:/etc/orders", "orders", by=person())
+    outside.write("orders", pl.DataFrame({"id": [1, 1], "amount": [2.0, 1.5]}))
+    with pytest.raises(Invalid, match="occurs a second time"):
+        house.datasets.link(f"delta:{place}/orders", "orders", by=person())

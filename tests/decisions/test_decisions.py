@@ -57,6 +57,13 @@ BODIES = {
     import os
     return Opinion(said=" ".join(sorted(os.environ)))
 """,
+    "together": """
+    told = calls.predict_together({"tumor": {"x": 7.0}, "second": {"x": 7.0}})
+    return Opinion(said=f"{list(told)} {[one.probability for one in told.values()]}")
+""",
+    "together-failing": """
+    calls.predict_together({"tumor": {"x": 0.5}, "nobody": {"x": 0.5}})
+""",
     "noisy": """
     print("to stdout")
     return Opinion(said="quiet")
@@ -65,11 +72,16 @@ BODIES = {
 
 
 class Scores:
-    """Stands in for serving: the probability is the row's number."""
+    """Stands in for serving: the probability is the row's number; of a 7 it is told when two are asked at the same time."""
+
+    def __init__(self) -> None:
+        self._both = asyncio.Barrier(2)
 
     async def answer(self, question: Question) -> Answer:
         body = json.loads(question.body)
         value = body["inputs"][0]["data"][0]
+        if value == 7.0:
+            await self._both.wait()
         outputs = [
             {"name": "probability", "datatype": "FP64", "shape": [1], "data": [value]},
             {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["benign"]},
@@ -98,6 +110,7 @@ async def door(tmp_path: Path) -> AsyncIterator[House]:
             ref="model/tumor@1", members="", digest="sha256:m", meta=b"{}", attributes={"data_digest": "sha256:x"}
         )
         endpoints["tumor"] = Endpoint(name="tumor", kind="predict", route=(Target(target="model/tumor@1"),))
+        endpoints["second"] = Endpoint(name="second", kind="predict", route=(Target(target="model/tumor@1"),))
         meta = msgspec.json.encode({"template": "The probability is {{ p }}.", "variables": {"p": "number"}})
         prompt = Served(ref="prompt/explain@3", members="", digest="sha256:p", meta=meta)
         found.publish(served=served, endpoints=endpoints, prompts={"prompt/explain@production": prompt})
@@ -124,6 +137,17 @@ async def test_one_trace_holds_the_prediction_and_the_chat(door: House) -> None:
     assert chat.attributes["prompt"] == "prompt/explain@3"
     (billed,) = door.mock.bill()
     assert chat.cost == billed.cost_nano
+
+
+async def test_predictions_may_be_asked_for_at_the_same_time(door: House) -> None:
+    reply = await decide(door, "together", {"number": 1})
+    assert reply.json() == {"said": "['tumor', 'second'] [7.0, 7.0]"}
+    door.move()
+    calls = door.traces.find(reply.headers["x-tandem-trace-id"], team="risk").calls
+    assert sorted(call.kind for call in calls) == ["decide", "predict", "predict"]
+    refused = await decide(door, "together-failing", {"number": 1})
+    assert refused.status_code == 404
+    assert (await decide(door, "noisy", {"number": 1})).status_code == 200
 
 
 async def test_a_blocking_decision_is_stopped_and_does_not_stall_the_door(door: House) -> None:

@@ -10,26 +10,32 @@ from typing import Any
 
 import pytest
 
-from tandem import settings
 from tandem.core.endpoint import Target, Timeouts
+from tandem.jobs.pieces import Compute
+from tandem.settings import options
+from tandem.settings.read import RESERVED, SECTIONS
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs" / "settings.md").read_text()
 TABLES: Mapping[str, Any] = {
-    "## `[server]`": settings.ServerOptions,
-    "## `[store]`": settings.StoreOptions,
-    "## `[sign_in]`": settings.SignInOptions,
-    "## `[oidc.NAME]`": settings.OidcOptions,
-    "## `[decisions]`": settings.DecisionOptions,
-    "## `[traces]`": settings.TraceOptions,
-    "## `[retention.NAME]`": settings.RetentionOptions,
-    "## `[prices]`": settings.PriceOptions,
-    "## `[providers.NAME]`": settings.ProviderOptions,
-    "## `[endpoints.NAME]`": settings.EndpointOptions,
+    "## `[server]`": options.ServerOptions,
+    "## `[store]`": options.StoreOptions,
+    "## `[sign_in]`": options.SignInOptions,
+    "## `[oidc.NAME]`": options.OidcOptions,
+    "## `[data]`": options.DataOptions,
+    "## `[decisions]`": options.DecisionOptions,
+    "## `[pipelines]`": options.PipelineOptions,
+    "## `[serving]`": options.ServingOptions,
+    "## `[compute]`": Compute,
+    "## `[traces]`": options.TraceOptions,
+    "## `[retention.NAME]`": options.RetentionOptions,
+    "## `[prices]`": options.PriceOptions,
+    "## `[providers.NAME]`": options.ProviderOptions,
+    "## `[endpoints.NAME]`": options.EndpointOptions,
     "### `route = [{ … }]`": Target,
     "### `timeouts = { … }`": Timeouts,
-    "## `[alerts.NAME]`": settings.AlertOptions,
-    "## `[approvals.NAME]`": settings.ApprovalOptions,
+    "## `[alerts.NAME]`": options.AlertOptions,
+    "## `[approvals.NAME]`": options.ApprovalOptions,
 }
 
 
@@ -74,10 +80,10 @@ def test_every_key_has_a_meaning(heading: str) -> None:
 
 def test_every_section_of_the_file_has_one_here() -> None:
     named = {re.match(r"#+ `\[?(\w+)", heading)[1] for heading in TABLES if heading.startswith("## ")}  # type: ignore[index]
-    assert named == set(settings.SECTIONS)
+    assert named == set(SECTIONS)
     assert re.findall(r"^#{2,3} `.+`$", PAGE, re.MULTILINE) == list(TABLES)
 
 
 def test_every_reserved_name_is_told() -> None:
     told = set(re.findall(r"^\| `(TANDEM_\w+)`", PAGE, re.MULTILINE))
-    assert told == settings.RESERVED
+    assert told == RESERVED

@@ -37,7 +37,7 @@ def case(tmp_path: Path) -> Case:
     seen = pl.DataFrame({"x": [0.0, 1.0, None], "late": [0, 1, 1]})
     asked = pl.DataFrame({"x": [None, 5.0, 1.0, 0.0], "late": [1, 0, 1, 1], "new": [1, 2, 3, 4]})
     lake = Lake(tmp_path / "lake")
-    places = [Place(table="rows", version=lake.write("rows", frame)) for frame in (seen, asked)]
+    places = [Place(ref="dataset/rows@1", table="rows", version=lake.write("rows", frame)) for frame in (seen, asked)]
     members = tmp_path / "members"
     members.mkdir()
     card = Card(runtime="fake", native="fake", threshold=0.5, classes=("0", "1"))
@@ -71,7 +71,7 @@ def test_rows_with_the_same_content_share_their_prediction(case: Case, tmp_path:
             lake=case.lake,
             members=case.members,
             signature=case.signature,
-            seen=Place(table="rows", version=version),
+            seen=Place(ref="dataset/rows@1", table="rows", version=version),
             asked=case.asked,
             candidate=case.candidate,
             champion=case.champion,
@@ -87,7 +87,7 @@ def test_a_champion_whose_column_is_gone_cannot_answer(case: Case) -> None:
         members=case.members,
         signature=case.signature,
         seen=case.seen,
-        asked=Place(table="rows", version=version),
+        asked=Place(ref="dataset/rows@1", table="rows", version=version),
         candidate=case.candidate,
         champion=case.champion,
     )

@@ -576,8 +576,8 @@ class Line:
 @pytest.fixture
 def line(office: Office, monkeypatch: pytest.MonkeyPatch) -> tuple[Counters, Line]:
     counters = Counters(office.url, office.clock, office.ledger.accounts, office.clock)
-    line = Line(counters._ask)
-    monkeypatch.setattr(counters, "_ask", line)
+    line = Line(counters._redis.ask)
+    monkeypatch.setattr(counters._redis, "ask", line)
     return counters, line
 
 

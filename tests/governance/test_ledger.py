@@ -384,6 +384,19 @@ def test_credits_are_paid_in_once_each_and_can_be_spent(empty: Ledger, clock: Fi
         empty.credit("org", 5, reference="x", actor="ada")
 
 
+def test_sums_of_money_are_told_above_what_four_bytes_hold(empty: Ledger, clock: FixedClock) -> None:
+    large = 3_000_000_000  # three dollars
+    assert empty.credit(SCOPE, large, reference="inv-1", actor="ada")
+    assert empty.credit(SCOPE, large, reference="inv-2", actor="ada")
+    assert empty.accounts()[0].cap == 2 * large
+    record, batch = begun(Hold("lea_x", SCOPE, "total", 0), at=clock.now())
+    empty.post(batch)
+    for number in (0, 1):
+        empty.post(used(record, cost=large, at=clock.now(), number=number))
+    assert empty.spend(SCOPE, since=clock.now(), until=clock.now())[0] == 2 * large
+    assert empty.cost_of(record.call) == 2 * large
+
+
 def test_a_run_opens_its_budget_and_is_over_when_it_ends(empty: Ledger, clock: FixedClock) -> None:
     scope = "run/red/nightly"
     opens = Budget(scope=scope, cap=100, window="total", alerts=(), ends=clock.now() + 60 * MICROS)

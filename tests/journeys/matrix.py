@@ -24,6 +24,13 @@ class Case:
 def answer(case: Case, calls: Calls) -> Case:
     return case
 """
+PIPELINE = """
+from tandem_sdk.pipeline import Context, pipeline
+
+@pipeline
+def red(tandem: Context, much: int = 1):
+    return much
+"""
 GUARDS = {"guards": [{"detector": "card", "action": "mask"}]}
 PROMPTED = """
 from dataclasses import dataclass
@@ -40,8 +47,10 @@ class Said:
 def answer(case: Case, calls: Calls) -> Said:
     return Said(text=calls.chat("assistant", prompt="prompt/for-viewer@1", variables={}).text)
 """
+VIEW = {"entity": ["who"], "time": "at", "features": ["x"], "columns": {"who": "string", "at": "datetime", "x": "float"}}
 ENDPOINT = {"kind": "chat", "team": "red", "route": [{"target": "mock/gpt-4o-mini"}]}
 ALERT = {"url": "http://127.0.0.1:9/red", "team": "red"}
+APPLY = {"things": {"endpoint/red": "project.toml:3"}, "plan": f"sha256:{'0' * 64}"}
 NONE_SUCH = 404
 LINE = (
     b'{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "red", "max_tokens": 5, '
@@ -141,6 +150,14 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/cost/reconciliations"): Rule(may=AUDIT, stranger=403),
     ("GET", "/gates"): Rule(may=READ),
     ("PUT", "/gates/{kind}/{name}"): Rule(may=ADMINS, path="/gates/model/red", json={"minimum": 0.6}, stranger=403),
+    ("DELETE", "/gates/{kind}/{name}"): Rule(may=ADMINS, ok=NONE_SUCH, path="/gates/model/none-such", stranger=403),
+    ("GET", "/projects"): Rule(may=READ),
+    ("GET", "/declared"): Rule(may=READ),
+    ("GET", "/projects/{name}"): Rule(may=READ, path="/projects/red", stranger=404),
+    ("POST", "/projects/{name}/applies"): Rule(may=WRITE, ok=201, path="/projects/red/applies", json=APPLY, stranger=409),
+    ("PUT", "/projects/{name}/applies/{id}"): Rule(
+        may=WRITE, ok=NONE_SUCH, path="/projects/red/applies/app_none", json={"state": "done"}, stranger=404
+    ),
     ("GET", "/audit"): Rule(may=AUDIT, team=True, stranger=403),
     ("POST", "/audit/verify"): Rule(may=AUDIT, stranger=403),
     ("GET", "/audit/export"): Rule(may=AUDIT, stranger=403),
@@ -153,6 +170,14 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/assets/{kind}/{name}/{version}"): Rule(may=READ, path="/assets/dataset/red/1", stranger=404),
     ("GET", "/assets/{kind}/{name}/{version}/members/{member}"): Rule(
         may=READ, path="/assets/dataset/red/1/members/contract.json", stranger=404
+    ),
+    ("GET", "/assets/{kind}/{name}/{version}/card"): Rule(may=READ, ok=400, path="/assets/dataset/red/1/card", stranger=404),
+    ("GET", "/assets/{kind}/{name}/{version}/about"): Rule(may=READ, path="/assets/dataset/red/1/about", stranger=404),
+    ("POST", "/assets/{kind}/{name}/{version}/check"): Rule(
+        may=WRITE, path="/assets/prompt/for-{role}/1/check", json={}, stranger=404
+    ),
+    ("POST", "/assets/{kind}/{name}/{version}/evidence"): Rule(
+        may=WRITE, path="/assets/prompt/for-{role}/1/evidence", ok=400, json={"dataset": "dataset/red"}, stranger=404
     ),
     ("POST", "/assets/{kind}/{name}/promote"): Rule(
         may=APPROVE, path="/assets/prompt/for-{role}/promote", json={"version": 2}, stranger=404
@@ -179,8 +204,31 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/datasets/{name}"): Rule(
         may=WRITE, path="/datasets/red", ok=201, send={"content": CSV, "headers": {"content-type": "text/csv"}}, stranger=409
     ),
+    ("POST", "/datasets/{name}/query"): Rule(
+        may=WRITE, path="/datasets/red/query", ok=400, json={"sql": "SELECT 1", "database": "env:NONE_SUCH"}, stranger=409
+    ),
     ("GET", "/datasets/{name}/{version}/contract"): Rule(may=READ, path="/datasets/red/1/contract", stranger=404),
+    ("GET", "/datasets/{name}/{version}/rows"): Rule(may=READ, path="/datasets/red/1/rows?limit=1", stranger=404),
+    ("GET", "/datasets/{name}/{version}/rows/file"): Rule(may=READ, path="/datasets/red/1/rows/file", stranger=404),
+    ("GET", "/datasets/{name}/{version}/quarantine"): Rule(may=READ, path="/datasets/red/1/quarantine", stranger=404),
+    ("GET", "/datasets/{name}/{version}/quarantine/file"): Rule(
+        may=READ, path="/datasets/red/1/quarantine/file", ok=404, stranger=404
+    ),
+    ("GET", "/datasets/{name}/{version}/diff/{other}"): Rule(may=READ, path="/datasets/red/1/diff/1", stranger=404),
+    ("POST", "/datasets/{name}/contract/pandera"): Rule(
+        may=WRITE,
+        path="/datasets/red/contract/pandera",
+        json={"schema_type": "dataframe", "columns": {"a": {"dtype": "int64"}}},
+        stranger=409,
+    ),
+    ("GET", "/datasets/{name}/contract"): Rule(may=READ, ok=NONE_SUCH, path="/datasets/none-such/contract", stranger=404),
     ("PUT", "/datasets/{name}/contract"): Rule(may=WRITE, path="/datasets/red/contract", stranger=409),
+    ("POST", "/imports/{name}"): Rule(
+        may=WRITE,
+        path="/imports/by-{role}",
+        ok=202,
+        send={"content": bytes(1024), "headers": {"content-type": "application/x-tar"}},
+    ),
     ("POST", "/indexes/{name}/documents"): Rule(
         may=WRITE,
         path="/indexes/red/documents?document=more.txt",
@@ -194,6 +242,33 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ),
     ("GET", "/indexes/{name}/chunks"): Rule(may=READ, path="/indexes/red/chunks?document=kept.txt", stranger=404),
     ("POST", "/indexes/{name}/search"): Rule(may=READ, path="/indexes/red/search", json={"query": "kept"}, stranger=404),
+    ("POST", "/datasets/{name}/link"): Rule(
+        may=WRITE,
+        path="/datasets/red/link",
+        json={"address": "delta:/none/such"},
+        ok=400,  # the place is not listed: who may write gets as far as that
+        stranger=409,
+    ),
+    ("PUT", "/views/{name}"): Rule(may=WRITE, path="/views/red", json=VIEW, ok=201, stranger=409),
+    ("GET", "/views/{name}"): Rule(may=READ, path="/views/red", stranger=404),
+    ("POST", "/views/{name}/facts"): Rule(
+        may=WRITE,
+        path="/views/red/facts",
+        json={"rows": [{"who": "a", "at": "2026-01-01T00:00:00Z", "x": 1}]},
+        stranger=404,
+    ),
+    ("POST", "/views/{name}/load"): Rule(may=WRITE, path="/views/red/load", ok=202, stranger=404),
+    ("PUT", "/services/{name}"): Rule(may=WRITE, path="/services/red", json={"features": ["red"]}, ok=201, stranger=404),
+    ("POST", "/services/{name}/vectors"): Rule(
+        may=READ, path="/services/red/vectors", json={"entities": [{"who": "a"}]}, stranger=404
+    ),
+    ("POST", "/services/{name}/join"): Rule(
+        may=WRITE,
+        path="/services/red/join",
+        json={"data": "dataset/red", "name": "joined", "time": "x"},  # the run fails: x is no time
+        ok=202,
+        stranger=404,
+    ),
     ("GET", "/runs"): Rule(may=READ),
     ("POST", "/runs"): Rule(
         may=WRITE,
@@ -204,11 +279,37 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("GET", "/runs/{identifier}"): Rule(may=READ, path="/runs/{run}", stranger=404),
     ("GET", "/runs/{identifier}/rows"): Rule(may=READ, path="/runs/{run}/rows", ok=NONE_SUCH, stranger=404),
     ("POST", "/runs/{identifier}/cancel"): Rule(may=WRITE, path="/runs/{run}/cancel", ok=202, stranger=404),
+    ("POST", "/pipelines/{name}"): Rule(may=WRITE, path="/pipelines/red", ok=201, json={"source": PIPELINE}, stranger=409),
+    ("GET", "/pipelines/{name}"): Rule(may=READ, path="/pipelines/red", stranger=404),
+    ("POST", "/pipelines/{name}/runs"): Rule(may=WRITE, path="/pipelines/red/runs", ok=202, json={}, stranger=404),
+    ("GET", "/runs/{identifier}/steps"): Rule(may=READ, path="/runs/{run}/steps", stranger=404),
+    ("POST", "/pipelines/{name}/triggers"): Rule(
+        may=WRITE, path="/pipelines/red/triggers", ok=201, json={"on": "every", "what": "86400"}, stranger=404
+    ),
+    ("GET", "/pipelines/{name}/triggers"): Rule(may=READ, path="/pipelines/red/triggers", stranger=404),
+    ("PUT", "/triggers/{identifier}"): Rule(
+        may=WRITE, path="/triggers/trg_none", ok=NONE_SUCH, json={"paused": True}, stranger=404
+    ),
+    ("DELETE", "/triggers/{identifier}"): Rule(may=WRITE, path="/triggers/trg_none", ok=NONE_SUCH, stranger=404),
     ("GET", "/endpoints"): Rule(may=READ),
     ("GET", "/targets/resting"): Rule(may=READ),
     ("POST", "/targets/wake"): Rule(may=WRITE, json={}),
     ("PUT", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/red-{role}", json=ENDPOINT, stranger=403),
     ("DELETE", "/endpoints/{name}"): Rule(may=WRITE, path="/endpoints/gone-{role}", stranger=404),
+    ("POST", "/endpoints/{name}/canary"): Rule(
+        may=WRITE, ok=409, path="/endpoints/red/canary", json={"target": "mock/gpt-4o-mini"}, stranger=404
+    ),
+    ("GET", "/endpoints/{name}/canary"): Rule(may=READ, ok=NONE_SUCH, path="/endpoints/red/canary"),
+    ("DELETE", "/endpoints/{name}/canary"): Rule(may=WRITE, ok=NONE_SUCH, path="/endpoints/red/canary", stranger=404),
+    ("GET", "/online"): Rule(may=READ),
+    ("POST", "/endpoints/{name}/online"): Rule(may=APPROVE, ok=400, path="/endpoints/red/online", json={}, stranger=404),
+    ("GET", "/endpoints/{name}/online"): Rule(may=READ, ok=NONE_SUCH, path="/endpoints/red/online"),
+    ("DELETE", "/endpoints/{name}/online"): Rule(may=WRITE, ok=NONE_SUCH, path="/endpoints/red/online", stranger=404),
+    ("PUT", "/endpoints/{name}/shadow"): Rule(
+        may=WRITE, ok=400, path="/endpoints/red/shadow", json={"target": "model/none@1"}, stranger=404
+    ),
+    ("GET", "/endpoints/{name}/shadow"): Rule(may=READ, path="/endpoints/red/shadow", stranger=404),
+    ("DELETE", "/endpoints/{name}/shadow"): Rule(may=WRITE, ok=NONE_SUCH, path="/endpoints/red/shadow", stranger=404),
     ("GET", "/providers"): Rule(may=READ),
     ("GET", "/providers/known"): Rule(may=READ),
     ("GET", "/providers/{name}/models"): Rule(may=READ, path="/providers/mock/models"),
@@ -219,6 +320,7 @@ MATRIX: dict[tuple[str, str], Rule] = {
     ("POST", "/providers/{name}/test"): Rule(
         may=ADMINS, path="/providers/mock/test", json={"model": "gpt-4o-mini"}, stranger=403
     ),
+    ("POST", "/outcomes"): Rule(may=WRITE, json={"endpoint": "red", "outcomes": []}),
     ("GET", "/monitors"): Rule(may=READ),
     ("POST", "/monitors"): Rule(
         may=WRITE, ok=201, json={"name": "made-by-{role}", "endpoint": "red", "question": "scores"}, stranger=404
@@ -290,6 +392,11 @@ PAGES: dict[tuple[str, str], Rule] = {
     ("GET", "/assets/{kind}/{name}/{version}/members/{member}"): Rule(
         may=READ, path="/assets/dataset/red/1/members/contract.json"
     ),
+    ("GET", "/assets/model/{name}/{version}/card"): Rule(may=READ, path="/assets/model/none/1/card", ok=404),
+    ("GET", "/assets/dataset/{name}/{version}/profile"): Rule(may=READ, path="/assets/dataset/red/1/profile"),
+    ("GET", "/assets/dataset/{name}/{version}/rows"): Rule(may=READ, path="/assets/dataset/red/1/rows"),
+    ("GET", "/assets/dataset/{name}/{version}/quarantine"): Rule(may=READ, path="/assets/dataset/red/1/quarantine"),
+    ("GET", "/assets/dataset/{name}/{version}/diff/{other}"): Rule(may=READ, path="/assets/dataset/red/1/diff/1"),
     ("GET", "/audit"): Rule(may=AUDIT, team=True),
     ("POST", "/approvals"): Rule(may=ADMINS, json={"action": "promote", "people": "2", "team": "none"}),
     ("POST", "/approvals/drop"): Rule(may=ADMINS, json={"action": "release"}),
@@ -303,6 +410,9 @@ PAGES: dict[tuple[str, str], Rule] = {
     ("GET", "/budgets"): Rule(may=READ),
     ("GET", "/costs"): Rule(may=READ),
     ("GET", "/endpoints"): Rule(may=READ),
+    ("GET", "/endpoints/{name}"): Rule(may=READ, path="/endpoints/red"),
+    ("GET", "/endpoints/{name}/online"): Rule(may=READ, path="/endpoints/red/online", ok=404),
+    ("POST", "/endpoints/{name}/online/stop"): Rule(may=WRITE, path="/endpoints/red/online/stop", ok=404),
     ("GET", "/keys"): Rule(may=READ),
     ("POST", "/keys"): Rule(
         may=READ, team=True, json={"name": "Not A Name", "team": "red"}
@@ -311,6 +421,7 @@ PAGES: dict[tuple[str, str], Rule] = {
     ("POST", "/keys/{name}/rotate"): Rule(may=ADMINS, team=True, path="/keys/red-spare/rotate"),
     ("GET", "/monitors"): Rule(may=READ),
     ("GET", "/monitors/{name}"): Rule(may=READ, path="/monitors/red"),
+    ("GET", "/pipelines/{name}"): Rule(may=READ, path="/pipelines/red"),
     ("GET", "/people"): Rule(may=READ),
     ("POST", "/people/invite"): Rule(may=ADMINS, team=True, json={"email": "{role}@console.example", "team": "red"}),
     ("POST", "/people/members"): Rule(may=ADMINS, team=True, json={"name": "red-spared", "team": "red", "role": "viewer"}),
@@ -322,6 +433,8 @@ PAGES: dict[tuple[str, str], Rule] = {
     ("POST", "/people/{name}/link"): Rule(may=ADMINS, path="/people/red-spared/link"),
     ("POST", "/people/{name}/remove"): Rule(may=ADMINS, path="/people/gone-person-stranger/remove", json={"sure": "true"}),
     ("POST", "/people/{name}/sign-out"): Rule(may=ADMINS, path="/people/red-spared/sign-out"),
+    ("GET", "/projects"): Rule(may=READ),
+    ("GET", "/projects/{name}"): Rule(may=READ, path="/projects/red"),
     ("GET", "/requests"): Rule(may=READ),
     ("POST", "/requests/{identifier}/approve"): Rule(may=APPROVE, path="/requests/req_none/approve"),
     ("POST", "/requests/{identifier}/decline"): Rule(may=APPROVE, path="/requests/req_none/decline"),
@@ -370,4 +483,7 @@ HOT = (
     ("GET", "/v2/models/red/ready", None),
     ("POST", "/v2/models/red/infer", {"inputs": []}),
     ("POST", "/v2/models/red/versions/1/infer", {"inputs": []}),
+    ("POST", "/v2/repository/index", {"ready": True}),
+    ("POST", "/v2/repository/models/red/load", {}),
+    ("POST", "/v2/repository/models/red/unload", {}),
 )

@@ -23,6 +23,11 @@ RAW = (
     ("GET", "/assets/{kind}/{name}"),
     ("GET", "/assets/{kind}/{name}/{version}"),
     ("GET", "/assets/{kind}/{name}/{version}/members/{member}"),
+    ("GET", "/assets/model/{name}/{version}/card"),
+    ("GET", "/assets/dataset/{name}/{version}/diff/{other}"),
+    ("GET", "/assets/dataset/{name}/{version}/profile"),
+    ("GET", "/assets/dataset/{name}/{version}/quarantine"),
+    ("GET", "/assets/dataset/{name}/{version}/rows"),
     ("GET", "/audit"),
     ("GET", "/audit/erase"),
     ("POST", "/audit/erase"),
@@ -40,6 +45,9 @@ RAW = (
     ("GET", "/console/static/{name}"),
     ("POST", "/console/team"),
     ("GET", "/endpoints"),
+    ("GET", "/endpoints/{name}"),
+    ("GET", "/endpoints/{name}/online"),
+    ("POST", "/endpoints/{name}/online/stop"),
     ("GET", "/join/{token}"),
     ("POST", "/join/{token}"),
     ("GET", "/keys"),
@@ -59,6 +67,9 @@ RAW = (
     ("POST", "/people/{name}/link"),
     ("POST", "/people/{name}/remove"),
     ("POST", "/people/{name}/sign-out"),
+    ("GET", "/projects"),
+    ("GET", "/projects/{name}"),
+    ("GET", "/pipelines/{name}"),
     ("GET", "/requests"),
     ("POST", "/requests/{identifier}/approve"),
     ("POST", "/requests/{identifier}/decline"),
@@ -85,10 +96,10 @@ _WALK = """
 import json, sys
 from pathlib import Path
 from fastapi.routing import iter_route_contexts
-from tandem.app import app
+from tandem.app.control import build
 from tandem.settings import load
 
-built = app(load(Path(sys.argv[1]), environment={}))
+built = build(load(Path(sys.argv[1]), environment={}))
 rows = [(r.path, sorted(r.methods or []), bool(r.include_in_schema)) for r in iter_route_contexts(built.web.routes)]
 built.close()
 print(json.dumps(rows))

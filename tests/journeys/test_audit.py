@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 import tandem_audit
-from tests.journeys.conftest import ADMIN, TLS, Platform, bearer, platform, until
+from tests.journeys.conftest import ADMIN, ON_SERVER, TLS, Platform, bearer, platform, until
 
 pytestmark = pytest.mark.journey
 
@@ -92,3 +92,4 @@ def test_the_documents_of_an_answer_are_found_by_name(place: Platform) -> None:
     assert (found[0]["trace"], found[0]["documents"], found[0]["assets"]) == (trace, [listed["id"]], ["index/rules@1"])
     assert place.api("GET", f"/usage?document={listed['id']}")[0]["trace"] == trace
     assert place.api("GET", "/usage?document=other.md") == []
+    assert (place.home / "search").exists() is not ON_SERVER

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.journeys.conftest import ADMIN, Platform, bearer, until
+from tests.journeys.matrix import PIPELINE, VIEW
 from tests.journeys.test_schema import SOURCE
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow]
@@ -40,6 +41,20 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/keys": ("/api/v1/keys", {"name": "k@@"}),
     "/api/v1/budgets/{scope}": ("/api/v1/budgets/team/none", {"cap": "5"}),
     "/api/v1/approvals/{action}": ("/api/v1/approvals/release", {"people": 2, "team": "none", "hours": 24}),
+    "/api/v1/projects/{name}/applies": (
+        "/api/v1/projects/0/applies",
+        {
+            "things": {"prompt/0": "prompts/0.txt"},
+            "steps": [{"thing": "prompt/0", "action": "create"}],
+            "plan": f"sha256:{'0' * 64}",
+            "stage": "dev",
+            "commit": "c0ffee",
+        },
+    ),
+    "/api/v1/projects/{name}/applies/{id}": (
+        "/api/v1/projects/0/applies/app_none",
+        {"state": "done", "steps": [{"thing": "prompt/0", "action": "create", "state": "done", "note": "prompt/0@1"}]},
+    ),
     "/api/v1/limits/{scope}": ("/api/v1/limits/team/none", {"unit": "requests", "cap": 5}),
     "/api/v1/budgets/{scope}/credits": ("/api/v1/budgets/team/paid/credits", {"amount": "5", "reference": "first"}),
     "/api/v1/keys/{name}/rotate": ("/api/v1/keys/turning/rotate", {"overlap": 60}),
@@ -61,7 +76,25 @@ GOOD: dict[str, tuple[str, Any]] = {
         {"name": "p.json", "text": '{"prices": [{"target": "mock/x", "input": "1", "output": "2"}]}'},
     ),
     "/api/v1/cost/reprice": ("/api/v1/cost/reprice", {"since": 0}),
-    "/api/v1/gates/{kind}/{name}": ("/api/v1/gates/model/0", {"minimum": 0.6}),
+    "/api/v1/gates/{kind}/{name}": (
+        "/api/v1/gates/model/0",
+        {
+            "minimum": 0.6,
+            "minimums": {"recall": 0.1},
+            "slices": [{"column": "x", "low": 1.5, "high": 2.5, "metric": "recall", "minimum": 0.1, "margin": 0.1}],
+            "fairness": [{"measure": "accuracy", "by": "x", "bound": 0.5, "allow_small": True}],
+            "cost_false_positive": 1.0,
+            "latency_ms": 5.0,
+            "size_bytes": 5,
+            "looks": 2,
+            "rows": 5,
+        },
+    ),
+    "/api/v1/assets/{kind}/{name}/{version}/check": ("/api/v1/assets/prompt/0/1/check", {"alias": "other"}),
+    "/api/v1/assets/{kind}/{name}/{version}/evidence": (
+        "/api/v1/assets/model/0/1/evidence",
+        {"dataset": "dataset/0", "probabilities": [0.5]},
+    ),
     "/api/v1/assets/{kind}/{name}/promote": ("/api/v1/assets/prompt/0/promote", {"version": 1}),
     "/api/v1/assets/{kind}/{name}/rollback": ("/api/v1/assets/prompt/0/rollback", {}),
     "/api/v1/routers/{name}": ("/api/v1/routers/made", {"file": "{}"}),
@@ -79,9 +112,39 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/api/v1/policies/{name}": ("/api/v1/policies/0", {"guards": [{"detector": "card", "action": "mask"}]}),
     "/api/v1/policies/{name}/try": ("/api/v1/policies/0/try", {"text": "hello"}),
     "/api/v1/datasets/{name}/contract": ("/api/v1/datasets/0/contract", None),
+    "/api/v1/views/{name}": ("/api/v1/views/0", VIEW),
+    "/api/v1/views/{name}/facts": (
+        "/api/v1/views/0/facts",
+        {"rows": [{"who": "a", "at": "2026-01-01T00:00:00Z", "x": 1}], "batch": "b"},
+    ),
+    "/api/v1/services/{name}": (
+        "/api/v1/services/0",
+        {"features": ["0:x"], "inputs": {"wanted": "number"}, "computed": ["share = wanted / x"]},
+    ),
+    "/api/v1/services/{name}/vectors": ("/api/v1/services/0/vectors", {"entities": [{"who": "a", "wanted": 2}]}),
+    "/api/v1/services/{name}/join": ("/api/v1/services/0/join", {"data": "dataset/none", "name": "j", "time": "t"}),
+    "/api/v1/datasets/{name}/contract/pandera": (
+        "/api/v1/datasets/0/contract/pandera",
+        {"schema_type": "dataframe", "columns": {"a": {"dtype": "int64", "in_range": {"min_value": 0, "max_value": 9}}}},
+    ),
+    "/api/v1/datasets/{name}/link": ("/api/v1/datasets/0/link", {"address": "delta:/none/such", "version": 1}),
+    "/api/v1/datasets/{name}/query": ("/api/v1/datasets/0/query", {"sql": "SELECT 1 AS a", "database": "env:NONE_SUCH"}),
     "/api/v1/indexes/{name}/search": ("/api/v1/indexes/0/search", {"query": "kept"}),
     "/api/v1/runs": ("/api/v1/runs", {"kind": "train", "name": "0", "inputs": {**TRAIN, "data": "dataset/none"}}),
+    "/api/v1/pipelines/{name}": (
+        "/api/v1/pipelines/red",
+        {"source": PIPELINE, "git": {"commit": "0123456", "dirty": True, "remote": "https://example.org"}},
+    ),
+    "/api/v1/pipelines/{name}/runs": ("/api/v1/pipelines/none/runs", {"given": {"much": 1}}),
+    "/api/v1/pipelines/{name}/triggers": (
+        "/api/v1/pipelines/red/triggers",
+        {"on": "every", "what": "86400", "given": {"much": 1}, "cooldown": 60.0},
+    ),
+    "/api/v1/triggers/{identifier}": ("/api/v1/triggers/trg_none", {"paused": True}),
     "/api/v1/endpoints/{name}": ("/api/v1/endpoints/own", {"kind": "chat", "route": [{"target": "mock/gpt-4o-mini"}]}),
+    "/api/v1/endpoints/{name}/canary": ("/api/v1/endpoints/none/canary", {"target": "mock/gpt-4o", "seconds": 60}),
+    "/api/v1/endpoints/{name}/shadow": ("/api/v1/endpoints/none/shadow", {"target": "model/none@1"}),
+    "/api/v1/endpoints/{name}/online": ("/api/v1/endpoints/none/online", {"every": 100, "need": "improved"}),
     "/api/v1/targets/wake": ("/api/v1/targets/wake", {"name": "mock/gpt-4o-mini"}),
     "/api/v1/providers/{name}": (
         "/api/v1/providers/own",
@@ -89,6 +152,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     ),
     "/api/v1/providers/{name}/test": ("/api/v1/providers/mock/test", {"model": "gpt-4o-mini"}),
     "/api/v1/erasures/verify": ("/api/v1/erasures/verify", {}),
+    "/api/v1/outcomes": ("/api/v1/outcomes", {"endpoint": "0", "outcomes": [{"key": "k", "label": "1"}]}),
     "/api/v1/monitors": ("/api/v1/monitors", {"name": "m@@", "endpoint": "0", "minimum": 30}),
     "/api/v1/requests/{identifier}/approve": ("/api/v1/requests/0/approve", {}),
     "/api/v1/requests/{identifier}/decline": ("/api/v1/requests/0/decline", {}),
@@ -108,13 +172,19 @@ GOOD: dict[str, tuple[str, Any]] = {
     "/v1/embeddings": ("/v1/embeddings", {"model": "embed", "input": "hello"}),
     "/v1/rerank": ("/v1/rerank", {"model": "rank", "query": "hello", "documents": ["hello", "you"], "top_n": 1}),
     "/v1/decide/{name}": ("/v1/decide/d", {"number": 1}),
+    "/v2/repository/index": ("/v2/repository/index", {"ready": True}),
     "/v2/models/{name}/infer": ("/v2/models/0/infer", None),
     "/v2/models/{name}/versions/{version}/infer": ("/v2/models/0/versions/1/infer", None),
 }
 """For every route that takes JSON: an address, and a body that is taken; None where it depends on what was made before."""
 REFUSED = {"/api/v1/assets/{kind}/{name}/rollback", "/api/v1/runs", "/api/v1/erasures/verify", "/api/v1/reviews/export"}
-REFUSED |= {"/v1/batches", "/api/v1/session", "/api/v1/invitations/redeem"}
+REFUSED |= {"/v1/batches", "/api/v1/session", "/api/v1/invitations/redeem", "/api/v1/datasets/{name}/query"}
+REFUSED |= {"/api/v1/services/{name}/join", "/api/v1/datasets/{name}/link"}
+REFUSED |= {f"/api/v1/endpoints/{{name}}/{what}" for what in ("canary", "online", "shadow")}
+REFUSED |= {"/api/v1/projects/{name}/applies/{id}"}
 REFUSED |= {"/api/v1/requests/{identifier}/approve", "/api/v1/requests/{identifier}/decline", "/api/v1/routers/{name}"}
+REFUSED |= {"/api/v1/assets/{kind}/{name}/{version}/evidence"}
+REFUSED |= {"/api/v1/pipelines/{name}/runs", "/api/v1/triggers/{identifier}"}
 """What finds nothing to do here, and is refused after its body was read; or would start a run for every extreme."""
 
 
@@ -134,6 +204,8 @@ def good(house: Platform) -> dict[str, tuple[str, Any]]:
     house.api("POST", "/decisions/d", json={"source": SOURCE, "entry": "answer"})
     house.api("POST", "/assets/decision/d/promote", json={"version": 1})
     house.api("POST", "/prompts/0", json={"template": "Say it"})
+    house.api("PUT", "/views/0", json=VIEW)
+    house.api("PUT", "/services/0", json={"features": ["0:x"]})
     house.api("POST", "/policies/0", json=GOOD["/api/v1/policies/{name}"][1])
     house.api("POST", "/assets/policy/0/promote", json={"version": 1})
     kept = {"data": b"It is kept.", "headers": {**bearer(ADMIN), "content-type": "text/plain"}, "timeout": 30}

@@ -18,6 +18,7 @@ from tests.journeys import routes
 from tests.journeys.conftest import ADMIN, Platform, bearer, platform, until
 from tests.journeys.matrix import (
     ALERT,
+    APPLY,
     AUDIT,
     CALL,
     CSV,
@@ -29,9 +30,11 @@ from tests.journeys.matrix import (
     OPEN_PAGES,
     OWN_PAGES,
     PAGES,
+    PIPELINE,
     PROMPTED,
     ROLES,
     SOURCE,
+    VIEW,
     WAYS_IN,
     Rule,
 )
@@ -140,6 +143,7 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
     red("POST", "/datasets/red?format=csv", content=CSV)
     contract = red("GET", "/datasets/red/1/contract")
     red("POST", "/decisions/red", json={"source": SOURCE, "entry": "answer"})
+    red("POST", "/pipelines/red", json={"source": PIPELINE})
     red("POST", "/prompts/red", json={"template": "Say it"})
     red("POST", "/policies/red", json={"guards": [{"detector": "card"}]})
     red("PUT", "/endpoints/red", json=ENDPOINT)
@@ -147,7 +151,10 @@ def _furnished(house: Platform, http: httpx2.Client) -> Teams:
         text = {"content": f"The words of {name}.", "headers": {**bearer(keys["approver"]), "content-type": "text/plain"}}
         added = http.post(f"/api/v1/indexes/red/documents?document={name}.txt", **text).json()["id"]
         until(lambda added=added: red("GET", f"/runs/{added}")["state"] == "succeeded")  # type: ignore[misc]
+    red("PUT", "/views/red", json=VIEW)
+    red("PUT", "/services/red", json={"features": ["red"]})
     red("POST", "/monitors", json={"name": "red", "endpoint": "red", "question": "scores"})
+    red("POST", "/projects/red/applies", json=APPLY)
     for role in (*ROLES, "stranger"):
         for version in (1, 2):
             red("POST", f"/prompts/for-{role}", json={"template": f"text {version}"})

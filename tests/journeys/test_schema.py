@@ -63,6 +63,7 @@ for media in (
     "application/x-ndjson",
     "application/jsonl",
     "application/x-tar",
+    "application/zip",
     "application/pdf",
     "text/csv",
 ):

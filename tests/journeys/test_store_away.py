@@ -159,7 +159,7 @@ def test_redis_is_killed_under_load_and_only_what_needs_it_waits(stores: Stores)
         until(lambda: len(counted.answered) > 20, "calls are answered")
         stores.redis.stop()
         until(lambda: 503 in counted.statuses, "the slices end", LEASE_SECONDS + 15)
-        assert house_api(house, "GET", "/keys").status_code == 200, "control asks nothing of Redis"
+        assert house_api(house, "GET", "/keys").status_code == 200, "control needs nothing of Redis"
         during = len(going.said)
         until(lambda: len(going.said) > during + 50, "calls without a limit go on")
         time.sleep(1.5)  # what was answered is booked, and a Redis that lost everything begins with that

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -16,16 +17,20 @@ from tandem.core.endpoint import Endpoint, Target
 from tandem.core.ids import new_call, new_trace
 from tandem.core.money import Usage
 from tandem.core.monitor import Monitor
+from tandem.core.policy import Gate
 from tandem.core.principal import Principal, Role
 from tandem.core.trace import Attempt, Trace
 from tandem.evaluation.approved import PROMOTE, Moves, Promoting
 from tandem.evaluation.evidence import OutOfFold
+from tandem.evaluation.held.evidence import Holdouts
+from tandem.evaluation.held.repo import HeldEvidence
 from tandem.evaluation.promote import Promotions
 from tandem.evaluation.replay import Replay
 from tandem.evaluation.repo import Evaluations
 from tandem.evaluation.reviews.queue import Queue
 from tandem.evaluation.reviews.repo import Reviews
 from tandem.gateway.call import Content
+from tandem.gateway.repo import Routes
 from tandem.gateway.snapshot import Snapshot
 from tandem.governance.approvals.approvals import Approvals
 from tandem.governance.approvals.requests import Requests
@@ -34,7 +39,10 @@ from tandem.governance.authorise import ALL
 from tandem.jobs.fake import InlineJobs
 from tandem.jobs.job import Job
 from tandem.jobs.repo import Runs
+from tandem.monitoring.canary import Canaries, Stores
 from tandem.monitoring.child import carry_out
+from tandem.monitoring.counts import Counting
+from tandem.monitoring.outcomes import PURPOSE, Outcomes
 from tandem.monitoring.repo import Monitors
 from tandem.monitoring.retrain import Retraining, make_retrain
 from tandem.monitoring.watch import Watch
@@ -65,7 +73,12 @@ class Stored(Traces):
 
     def flush(self) -> None:
         """Keeps what was called, as the mover does."""
-        self.store(self.house.pending, [])
+        house = self.house
+        entries = [
+            replace(each, counted=house.counting(each.trace, plain), key=house.outcomes.name(each.trace, plain))
+            for each, plain in house.pending
+        ]
+        self.store(entries, [])
         self.house.pending.clear()
 
     def window(self, *, team: str, endpoint: str, since: int, until: int, limit: int) -> Sequence[Seen]:
@@ -91,13 +104,32 @@ class House:
         self.lake = Lake(self.home / "lake")
         self.monitors = Monitors(self.sql, self.audit, self.clock)
         replay = Replay(self.registry, lake=self.home / "lake")
-        self.promotions = Promotions(self.registry, Evaluations(self.sql, self.clock), self.clock, replay)
+        self.holdouts = Holdouts(self.registry, HeldEvidence(self.sql, self.audit, self.clock), lake=self.home / "lake")
+        self.promotions = Promotions(self.registry, Evaluations(self.sql, self.clock), self.clock, replay, self.holdouts)
         self.rules = Approvals(self.sql, self.audit, self.clock)
         acts = {PROMOTE: Promoting(self.registry, self.promotions)}
         self.requests = Requests(self.sql, self.audit, self.clock, self.rules, acts)
-        moves = Moves(self.registry, self.promotions, self.requests)
-        self.jobs.register("retrain", make_retrain(self.train, self.promotions, moves))
+        self.moves = moves = Moves(self.registry, self.promotions, self.requests)
         self.endpoints: dict[str, Endpoint] = {}
+        retraining = Retraining(self.registry, self.runs, self.jobs)
+        self.outcomes = Outcomes(self.traces, self.subjects, self.clock, self.vault.derive(PURPOSE), does=retraining.does)
+        self.tried: list[Mapping[str, object]] = []
+        """Canaries that were begun; they are watched by nobody here."""
+        self.jobs.register("canary", lambda job: self.tried.append(job.inputs) or {})
+        self.trying = trying = Stores(
+            sql=self.sql,
+            audit=self.audit,
+            table=Routes(self.sql, self.clock, self.audit),
+            traces=self.traces,
+            registry=self.registry,
+            runs=self.runs,
+            clock=self.clock,
+            current=lambda: Snapshot(endpoints=self.endpoints),
+            subjects=self.subjects,
+            outcomes=self.outcomes,
+        )
+        canaries = Canaries(trying, self.jobs)
+        self.jobs.register("retrain", make_retrain(self.train, self.promotions, moves, canaries))
         self.queue = Queue(
             Reviews(self.sql, self.audit, self.clock),
             traces=self.traces,
@@ -107,23 +139,30 @@ class House:
         )
         self.watch = Watch(
             self.monitors,
-            Retraining(self.registry, self.runs, self.jobs),
+            retraining,
             traces=self.traces,
             subjects=self.subjects,
             current=lambda: Snapshot(endpoints=self.endpoints),
             clock=self.clock,
             lake=str(self.home / "lake"),
             sample=self.queue.sample,
+            outcomes=self.outcomes,
             judge=carry_out,
         )
         self.draw = random.Random(5)
-        self.pending: list[Entry] = []
+        self.counting = Counting(self.watch.hours.plans, self.clock)
+        self.pending: list[tuple[Entry, bytes]] = []
         self.trained: list[Mapping[str, object]] = []
 
     def close(self) -> None:
         self.traces.close()
         self.subjects.close()
         self.sql.close()
+
+    def hour(self, hours: float = 1.0) -> None:
+        """Lets the mover finish, and so many hours pass."""
+        self.traces.flush()
+        self.clock.advance(hours * 3600)
 
     # --- what is watched
 
@@ -149,8 +188,10 @@ class House:
             by=person(),
         )
 
-    def model(self, dataset: Version, *, run: str | None = None, by: Principal | None = None) -> Version:
-        """A model that says what `x` says, with honest evidence on every row of its dataset."""
+    def model(
+        self, dataset: Version, *, run: str | None = None, by: Principal | None = None, evidence: Mapping[str, Any] | None = None
+    ) -> Version:
+        """A model that says what `x` says, with honest evidence on every row of its dataset, or with the evidence given."""
         frame = self.lake.read("rows", int(dataset.meta["lake"]["version"]))  # type: ignore[index]  # we wrote it
         chances = 1 / (1 + (-2 * frame["x"]).exp())
         oof = OutOfFold(
@@ -164,6 +205,7 @@ class House:
             seed=7,
             folds=5,
         )
+        oof = replace(oof, **(evidence or {}))
         card = Card(runtime="fake", native="fake", threshold=0.5, classes=("0", "1"))
         return self.registry.publish(
             "model",
@@ -181,7 +223,7 @@ class House:
                 "digest": dataset.meta["digest"],
             },
             parents=(str(dataset.ref),),
-            run=run,
+            run=run or self.runs.create("train", "credit", inputs={}, by=by or person()).id,
             by=by or person(),
         )
 
@@ -191,13 +233,83 @@ class House:
         dataset = self.registry.find(Ref.parse(str(job.inputs["data"])), ALL)
         return {"asset": str(self.model(dataset, run=job.run_id, by=job.by).ref)}
 
-    def serve(self) -> None:
+    def serve(self, evidence: Mapping[str, Any] | None = None) -> None:
         """A model on data, in production, at the endpoint `credit`."""
-        version = self.model(self.data())
+        version = self.model(self.data(), evidence=evidence)
+        if evidence is not None and evidence["task"] == "regression":
+            self.registry.set_gate(Gate(asset="model/credit", metric="mae"), by=person(role="admin"))
         self.promotions.promote(version.ref, "production", by=person())
         route = (Target(target=str(version.ref)),)
         self.endpoints["credit"] = Endpoint(name="credit", kind="predict", route=route, team="risk")
         self.endpoints["assistant"] = Endpoint(name="assistant", kind="chat", route=(Target(target="mock/m"),), team="default")
+
+    def train_and_serve(self, members: Mapping[str, bytes], frame: pl.DataFrame, *, task: str, signature: Signature) -> None:
+        """A model that was trained on a frame, at the endpoint `credit`."""
+        dataset = self.registry.publish(
+            "dataset",
+            "rows",
+            members={"profile.json": b"{}"},
+            meta={
+                "contract": {"columns": []},
+                "digest": f"sha256:{0:064x}",
+                "lake": {"table": "rows", "version": self.lake.write("rows", frame)},
+            },
+            by=person(),
+        )
+        version = self.registry.publish(
+            "model",
+            "credit",
+            members=members,
+            meta={"signature": msgspec.to_builtins(signature), "task": task, "metrics": {}, "digest": dataset.meta["digest"]},
+            parents=(str(dataset.ref),),
+            by=person(),
+        )
+        self.endpoints["credit"] = Endpoint(name="credit", kind="predict", route=(Target(target=str(version.ref)),), team="risk")
+
+    def route(self, target: str) -> None:
+        """Lets the endpoint `credit` serve another version."""
+        self.endpoints["credit"] = replace(self.endpoints["credit"], route=(Target(target=target),))
+
+    def pictured(self, images: int = 300) -> None:
+        """A model of images in production, at the endpoint `credit`."""
+        version = self.lake.write("images", pl.DataFrame(self.look(images)))
+        meta = {"contract": {"columns": []}, "digest": f"sha256:{version:064x}", "images": {"duplicates": 0}}
+        dataset = self.registry.publish(
+            "dataset", "images", members={"profile.json": b"{}"},
+            meta={**meta, "lake": {"table": "images", "version": version}}, by=person(),
+        )  # fmt: skip
+        chances = [self.draw.random() for _ in range(images)]
+        oof = OutOfFold(
+            dataset=str(dataset.ref), digest=str(dataset.meta["digest"]), target="label", positive="1",
+            rows=tuple(map(str, range(images))), labels=(0, 1) * (images // 2), probabilities=tuple(chances), seed=7, folds=5,
+        )  # fmt: skip
+        signature = Signature(fields=(Field(name="image", dtype="image"),))
+        model = self.registry.publish(
+            "model", "pictures", members={"oof.json": oof.to_json()},
+            meta={"signature": msgspec.to_builtins(signature), "importances": {"image": 1.0}, "target": "label"},
+            parents=(str(dataset.ref),), run=self.runs.create("train", "pictures", inputs={}, by=person()).id, by=person(),
+        )  # fmt: skip
+        route = (Target(target=str(model.ref)),)
+        self.endpoints["credit"] = Endpoint(name="credit", kind="predict", route=route, team="risk")
+
+    def look(self, images: int, *, shift: float = 0.0) -> dict[str, list[float | str]]:
+        """What is known of images, brighter by `shift`."""
+        return {
+            "width": [float(self.draw.choice([320, 640])) for _ in range(images)],
+            "height": [480.0] * images,
+            "bytes": [self.draw.gauss(50_000, 5_000) for _ in range(images)],
+            "brightness": [self.draw.gauss(120 + shift, 10) for _ in range(images)],
+            "contrast": [self.draw.gauss(40, 5) for _ in range(images)],
+            "mode": [self.draw.choice(["L", "RGB"]) for _ in range(images)],
+        }
+
+    def show(self, images: int, *, shift: float = 0.0, chance: float = 1.0, tensors: bool = False) -> None:
+        """One call about so many images, files or tensors, larger than what is kept of a request."""
+        chances = [chance * self.draw.random() for _ in range(images)]
+        answer = msgspec.json.encode({"outputs": [{"name": "probability", "data": chances}]})
+        looks = self.look(images, shift=shift)
+        notes = {"images": {**looks, "bytes": [None] * images} if tensors else looks}
+        self.call(request=b'{"inputs": [{', answer=answer, attributes={"rows": images}, cut=True, notes=notes)
 
     def monitor(self, name: str = "m", **more: object) -> Monitor:
         made = {"name": name, "team": "risk", "endpoint": "credit", **more}
@@ -241,9 +353,10 @@ class House:
         self.clock.advance(seconds)
         end = self.clock.now()
         call = new_call()
+        target = self.endpoints[endpoint].route[0].target if endpoint in self.endpoints else "mock/m"
         attempt = Attempt(
-            call=call, attempt=0, target="t", usage=Usage(output=tokens, source="provider"), cost=cost, reserved=0,
-            outcome=outcome, start=start, end=end,
+            call=call, attempt=0, target=target, cost=cost, reserved=0,
+            usage=Usage(output=tokens, source="provider"), outcome=outcome, start=start, end=end,
         )  # fmt: skip
         trace = Trace(
             id=new_trace(), call=call, parent=None, endpoint=endpoint, kind=kind, team=team, principal="app", start=start,
@@ -251,7 +364,7 @@ class House:
         )  # fmt: skip
         plain = msgspec.msgpack.encode(Content(request, answer, cut, notes or {}))
         identifier, sealed = self.subjects.keep(subject, plain if recorded else b"", begun=start, now=end)
-        self.pending.append(Entry(trace=trace, subject=identifier, sealed=sealed))
+        self.pending.append((Entry(trace=trace, subject=identifier, sealed=sealed), plain if recorded else b""))
         return trace.id
 
     def chat(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import polars as pl
 import pytest
 
 from tandem.core.asset import Ref
@@ -15,13 +18,16 @@ from tandem.core.errors import Conflict, Forbidden, Invalid, NotFound, TandemErr
 from tandem.core.monitor import Monitor
 from tandem.core.policy import Gate
 from tandem.governance.authorise import ALL, Scope
-from tandem.monitoring.child import Order, judge_apart
+from tandem.monitoring.child import Order, carry_out, judge_apart
+from tandem.monitoring.outcomes import Outcome
 from tandem.monitoring.repo import KEPT, monitor_reports
 from tandem.monitoring.scores import Scores, compare
-from tandem.monitoring.window import FORM, grounds
+from tandem.monitoring.window import FORM, grounds, watched
 from tandem.observability.dialogue import said
 from tandem.observability.explain import Kept
 from tandem.scorers.twosample import Rate
+from tandem.serving.signature import Field, Signature
+from tandem.store.lake import Lake
 from tests.monitoring.house import House, person
 
 
@@ -136,6 +142,17 @@ def test_a_report_says_what_it_rests_on(house: House) -> None:
     assert moved.histogram is not None
     assert sum(moved.histogram.now) == 150
     assert house.monitors.report(report.id, Scope("risk")) == report
+
+
+def test_who_watches_a_version_is_found_by_what_its_endpoint_means(house: House) -> None:
+    house.monitor()
+    target = house.watch._endpoint(house.watch.monitors.find("m", ALL)).route[0].target
+    assert [(monitor.name, report) for monitor, report in house.watch.watching([target], ALL)] == [("m", None)]
+    house.predict(120)
+    told = house.watch.check("m")
+    assert house.watch.watching([target, "model/other@1"], ALL)[0][1] == told
+    assert house.watch.watching(["model/other@1"], ALL) == ()
+    assert house.watch.watching([target], Scope("nobody")) == ()
 
 
 def test_the_reference_is_made_once(house: House) -> None:
@@ -423,10 +440,166 @@ def test_a_removed_monitor_leaves_only_its_audit(house: House) -> None:
 
 
 def test_the_arithmetic_is_done_in_a_child_and_its_faults_come_back(house: House) -> None:
-    base = {"lake": str(house.home / "lake"), "table": "rows", "version": 0, "reference": None}
-    done = judge_apart(Order(columns=("x", "y"), rows=[[0.1, float("nan")]] * 120, calls=120, **base))
+    lake = str(house.home / "lake")
+    rows = [[0.1, float("nan")]] * 120
+    done = judge_apart(Order(lake=lake, table="rows", version=0, reference=None, columns=("x", "y"), rows=rows, calls=120))
     assert [finding.subject for finding in done.findings] == ["contract", "x", "y"]
     with pytest.raises(Invalid, match="no column 'z'"):
-        judge_apart(Order(columns=("z",), **base))
+        judge_apart(Order(lake=lake, table="rows", version=0, reference=None, columns=("z",)))
     with pytest.raises(NotFound):
-        judge_apart(Order(columns=("x",), **{**base, "table": "none"}))
+        judge_apart(Order(lake=lake, table="none", version=0, reference=None, columns=("x",)))
+
+
+# --- the team's budget, and going back
+
+
+def test_a_team_shares_its_false_alarms_of_a_quarter(house: House) -> None:
+    """Two hourly monitors at one page a quarter: each check is allowed one in 4,368."""
+    house.monitor("m", every=3600, false_pages=1.0)
+    assert house.watch.check("m").level == pytest.approx(1 / 2184)
+    house.monitor("second", every=3600, false_pages=1.0)
+    house.monitor("apart", every=10)
+    assert house.watch.check("m").level == pytest.approx(1 / 4368)
+    assert house.watch.check("apart").level == pytest.approx(1 / 1000)
+    with pytest.raises(Invalid):
+        house.monitor("third", false_pages=1.0)
+
+
+def test_what_its_gate_lets_pass_is_tried_as_a_canary_first(house: House) -> None:
+    before = house.registry.find(Ref(kind="model", name="credit", alias="production"), ALL).ref
+    house.monitor(on_alarm="retrain", promote="canary", canary_share=0.2, canary_seconds=60)
+    house.data(shift=1.5)
+    house.predict(200, shift=1.5)
+    run = house.runs.find(house.watch.check("m").run or "", ALL)
+    assert run.state == "succeeded", run.reason
+    assert (run.outputs["promoted"], run.outputs["request"]) == (False, None)
+    (begun,) = house.tried
+    assert {key: begun[key] for key in ("endpoint", "target", "share", "seconds", "at_end")} == {
+        "endpoint": "credit", "target": run.outputs["asset"], "share": 0.2, "seconds": 60, "at_end": "promote",
+    }  # fmt: skip
+    assert house.registry.find(Ref(kind="model", name="credit", alias="production"), ALL).ref == before
+
+
+def test_an_alarm_may_roll_production_back(house: House) -> None:
+    first = house.registry.find(Ref(kind="model", name="credit", alias="production"), ALL)
+    second = house.model(house.data())
+    house.promotions.promote(second.ref, "production", by=person())
+    house.route(str(second.ref))
+    house.monitor(on_alarm="roll-back")
+    house.predict(200, shift=1.5)
+    found = house.watch.check("m")
+    assert found.alarm
+    assert f"rolled back from {second.ref} to version {first.version}." in found.note
+    assert house.registry.find(Ref(kind="model", name="credit", alias="production"), ALL).ref == first.ref
+    assert ("alias.rollback", "monitor/m") in house.audited()
+
+
+def test_where_there_is_nothing_to_go_back_to_the_report_says_so(house: House) -> None:
+    house.monitor(on_alarm="roll-back")
+    house.predict(200, shift=1.5)
+    assert "Nothing was rolled back" in house.watch.check("m").note
+
+
+def test_who_may_not_approve_makes_no_monitor_that_rolls_back(house: House) -> None:
+    made = Monitor(name="r", team="risk", endpoint="credit", on_alarm="roll-back")
+    with pytest.raises(Forbidden):
+        house.watch.add(made, by=person("editor"))
+    with pytest.raises(Invalid):
+        house.monitor(endpoint="assistant", question="scores", on_alarm="roll-back")
+
+
+def test_categories_are_watched_by_their_values(tmp_path: Path) -> None:
+    """An unseen value counts beside the known ones; texts and times are not watched."""
+    signature = Signature(
+        fields=(
+            Field(name="note", dtype="text"),
+            Field(name="colour", dtype="category", values=("blue", "red"), nullable=True),
+            Field(name="at", dtype="datetime"),
+            Field(name="x"),
+        )
+    )
+    assert [(place, field.name) for place, field in watched(signature)] == [(1, "colour"), (3, "x")]
+    random = np.random.default_rng(1)
+    frame = pl.DataFrame({"colour": random.choice(["blue", "red", None], 400, p=[0.7, 0.2, 0.1]), "x": random.normal(size=400)})
+    Lake(tmp_path / "lake").write("rows", frame)
+    codes = {"blue": 0.0, "red": 1.0, None: math.nan, "green": 2.0}
+
+    def judged(values: list[str | None]) -> dict[str, str]:
+        rows = [[codes[value], float(random.normal())] for value in values]
+        order = Order(
+            lake=str(tmp_path / "lake"),
+            table="rows",
+            version=0,
+            columns=("colour", "x"),
+            categories={"colour": ("blue", "red")},
+            reference=None,
+            rows=rows,
+            calls=len(rows),
+        )
+        findings = carry_out(order).findings
+        return {finding.subject: finding.verdict for finding in findings if finding.subject in ("colour", "x")}
+
+    same = judged([str(value) if value is not None else None for value in frame["colour"].to_list()])
+    other = judged(["green"] * 200 + ["blue"] * 200)
+    assert (same["colour"], same["x"]) == ("stable", "stable")
+    assert (other["colour"], other["x"]) == ("drifted", "stable")
+
+
+# --- when a retraining may begin
+
+
+def drifted(house: House, n: int = 120) -> list[str]:
+    """Calls whose `x` has moved; their traces."""
+    found = []
+    for _ in range(n):
+        columns = [("x", house.draw.gauss(5, 1)), ("y", house.draw.gauss(0, 1))]
+        inputs = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in columns]
+        found.append(house.call(request=msgspec.json.encode({"inputs": inputs}), attributes={"rows": 1}))
+    return found
+
+
+def test_a_retraining_waits_for_the_labels_of_the_calls_that_raised_the_alarm(house: House) -> None:
+    house.monitor(on_alarm="retrain", await_labels=True, maturity=0.5, cooldown=0)
+    traces = drifted(house)
+    house.data(shift=5)
+    report = house.watch.check("m")
+    assert report.alarm
+    assert report.run is None
+    assert "waits for labels: 0 of 120 calls that raised the alarm have theirs; 50% are waited for" in report.note
+    house.clock.advance(120)
+    assert house.watch.step() == 0
+    house.outcomes.add("credit", [Outcome(trace=trace, label=("1",)) for trace in traces[:60]], by=person())
+    house.clock.advance(30)
+    assert house.watch.step() == 0  # it is looked once a minute
+    house.clock.advance(120)
+    assert house.watch.step() == 1
+    assert [run.inputs["data"] for run in house.runs.list(ALL, kind="retrain")] == ["dataset/rows@2"]
+
+
+def test_labels_are_not_waited_for_for_ever(house: House) -> None:
+    house.monitor(on_alarm="retrain", await_labels=True, cooldown=0, wait=3600)
+    drifted(house)
+    house.data(shift=5)
+    assert house.watch.check("m").run is None
+    house.clock.advance(3601)
+    assert house.watch.step() == 1
+    assert len(house.runs.list(ALL, kind="retrain")) == 1
+
+
+def test_a_monitor_begins_no_more_retrainings_than_its_budget(house: House) -> None:
+    house.monitor(on_data="retrain", retrainings=2, cooldown=0)
+    for _ in range(3):
+        house.data()
+        house.watch.step()
+    assert len(house.runs.list(ALL, kind="retrain")) == 2
+    newest = house.monitors.reports("m", ALL)[0]
+    assert "The 2 retrainings that it may begin within 30 days were begun." in newest.note
+    house.clock.advance(31 * 86_400)
+    house.data()
+    house.watch.step()
+    assert len(house.runs.list(ALL, kind="retrain")) == 3
+
+
+def test_only_drift_waits_for_labels_by_itself(house: House) -> None:
+    with pytest.raises(Invalid, match="Only drift"):
+        house.monitor(question="performance", await_labels=True)

@@ -209,18 +209,12 @@ def test_no_file_of_the_table_holds_an_erased_row(postgres: Server, url: Secret)
     ann, bob = (row[0] for row in stored(url, "SELECT sealed FROM people ORDER BY made_at"))
     assert isinstance(ann, bytes)
     assert isinstance(bob, bytes)
-    assert holding(postgres, ann)
-    assert holding(postgres, bob)
+    assert postgres.holding(ann)
+    assert postgres.holding(bob)
     subjects.erase("bob", 2)
-    assert holding(postgres, ann)
-    assert not holding(postgres, bob)
+    assert postgres.holding(ann)
+    assert not postgres.holding(bob)
     subjects.close()
-
-
-def holding(server: Server, word: bytes) -> list[str]:
-    """Files of tables that hold these bytes, once the server has written what it had in memory."""
-    server.run("CHECKPOINT")
-    return [str(path) for path in (server.folder / "data" / "base").rglob("*") if path.is_file() and word in path.read_bytes()]
 
 
 def test_an_erasure_that_cannot_wipe_says_so_and_is_finished_by_the_next(url: Secret, monkeypatch: pytest.MonkeyPatch) -> None:

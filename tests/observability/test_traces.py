@@ -25,6 +25,7 @@ from tandem.observability.attempts import correct, spent
 from tandem.observability.content import Subjects
 from tandem.observability.traces import Entry, Kept, Traces, day_of
 from tandem.observability.traffic import traffic
+from tandem.store import few
 from tandem.store.vault import Vault
 
 NOON = micros("2026-08-05T12:00:00Z")
@@ -371,7 +372,7 @@ def test_nobody_waits_for_a_long_read(server_place: Place) -> None:
 
 
 def test_more_readers_than_connections_are_told_so(server_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(days, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(few, "BUSY_SECONDS", 0.01)
     monkeypatch.setattr(days, "ASIDE", 1)
     traces = Traces(server_place.traces)
     put(traces, entry(1))
@@ -425,3 +426,28 @@ def test_idle_connections_that_the_server_ended_are_noticed_before_they_are_used
     assert pair[0].aside(TODAY, "SELECT 1 FROM calls") == [(1,)]
     put(pair[0], entry(1), entry(2))
     assert pair[0].counts() == {"calls": 2, "attempts": 2}
+
+
+def test_what_one_scorer_judged_and_another_did_not_comes_oldest_first(traces: Traces) -> None:
+    entries = [entry(number, at=NOON + number * MICROS, subject="sub_a") for number in range(4)]
+    put(traces, *entries)
+
+    def judged(since: int = 0, limit: int = 9, team: str = "risk") -> list[int]:
+        found = traces.judged(team=team, endpoint="chat", since=since, scorer="label", without="learned", limit=limit)
+        assert all(each.kept == ("sub_a", b"sealed") for each in found)
+        return [(each.trace.start - NOON) // MICROS for each in found]
+
+    def score(number: int, scorer: str) -> None:
+        trace = entries[number].trace
+        traces.score(trace.call, Score(id=f"sco_{scorer}{number}", subject=trace.id, scorer=scorer, value=1.0))
+
+    assert judged() == []
+    for number in (3, 1, 0):
+        score(number, "label")
+    score(2, "label of another kind")
+    assert judged() == [0, 1, 3]
+    assert judged(limit=2) == [0, 1]
+    assert judged(since=NOON) == [1, 3]
+    assert judged(team="sales") == []
+    score(1, "learned")
+    assert judged() == [0, 3]

@@ -42,9 +42,26 @@ GOOD: dict[Kind, tuple[dict[str, Any], dict[str, str], tuple[Ref, ...]]] = {
     "index": ({"content": FILE, "chunker": "recursive-v1:1200", "embedder": "hashed-v1", "store": "run_1"}, {}, ()),
     "router": ({"models": ["p/a", "p/b"], "data": FILE, "rows": 9}, {"router.json": FILE}, ()),
     "release": ({"pins": ["model/fraud@3"]}, {}, (Ref(kind="model", name="fraud", version=3),)),
+    "view": ({"definition": {"time": "at"}, "columns": {"at": "datetime"}, "features": [{"name": "x"}]}, {}, (ROWS,)),
+    "service": (
+        {"definition": {"features": ["spending"]}, "features": [{"name": "x"}]},
+        {},
+        (Ref(kind="view", name="spending", version=1),),
+    ),
+    "pipeline": (
+        {"source": FILE, "entry": "nightly", "steps": {"clean": FILE}, "parameters": {"much": {"type": "integer", "default": 1}}},
+        {"source.py": FILE},
+        (),
+    ),
 }
 
 BAD: list[tuple[Kind, str, dict[str, Any]]] = [
+    ("pipeline", "meta.source", {"source": "sha256:none"}),
+    ("pipeline", "meta.entry", {"entry": "1st"}),
+    ("pipeline", "meta.steps", {"steps": None}),
+    ("pipeline", "meta.parameters", {"parameters": None}),
+    ("pipeline", "meta.parameters", {"parameters": {"much": {"type": "set"}}}),
+    ("pipeline", "meta.parameters", {"parameters": {"much": "integer"}}),
     ("dataset", "meta.contract", {"contract": None}),
     ("dataset", "meta.contract", {"contract": {}}),
     ("dataset", "meta.digest", {"digest": "md5:1"}),
@@ -112,6 +129,11 @@ BAD: list[tuple[Kind, str, dict[str, Any]]] = [
     ("release", "meta.pins[1]", {"pins": ["model/fraud@3", "release/other@1"]}),
     ("release", "meta.pins[1]", {"pins": ["model/fraud@3", "dataset/rows@1"]}),
     ("release", "meta.pins[1]", {"pins": ["model/fraud@3", "model/fraud@4"]}),
+    ("view", "meta.definition", {"definition": {}}),
+    ("view", "meta.columns", {"columns": None}),
+    ("view", "meta.features", {"features": []}),
+    ("service", "meta.definition", {"definition": "spending"}),
+    ("service", "meta.features", {"features": None}),
     ("index", "meta.content", {"content": "md5:1"}),
     ("index", "meta.chunker", {"chunker": ""}),
     ("index", "meta.embedder", {"embedder": 7}),

@@ -12,7 +12,7 @@ import pytest
 from tandem.core.asset import Ref, Version
 from tandem.core.clock import MICROS
 from tandem.core.errors import Blocked, Conflict, Forbidden, Invalid, NotFound, TandemError
-from tandem.core.policy import Gate
+from tandem.core.policy import Gate, Slice
 from tandem.core.score import Score
 from tandem.core.secret import Secret
 from tandem.governance.authorise import ALL, Scope
@@ -82,6 +82,7 @@ def faults(here: House, champion: Version, candidate: Version) -> dict[str, Scor
         "last 24 hours": replace(good, created_at=here.clock.now() - 24 * 3600 * MICROS - 1),
         "only that of the last": replace(good, created_at=here.clock.now() + 61 * MICROS),
         "asks for roc_auc": replace(good, detail={**good.detail, "metric": "accuracy"}),
+        "asks for something else": replace(good, detail={**good.detail, "asked": {"size_bytes": 5}}),
         "for the alias staging": replace(good, detail={**good.detail, "alias": "staging"}),
         "verdict is inconclusive": replace(good, label="inconclusive"),
         "verdict is regressed": replace(good, label="regressed"),
@@ -101,6 +102,7 @@ FAULTS = [
     "last 24 hours",
     "only that of the last",
     "asks for roc_auc",
+    "asks for something else",
     "for the alias staging",
     "verdict is inconclusive",
     "verdict is regressed",
@@ -312,6 +314,25 @@ def test_the_most_exact_gate_holds(here: House) -> None:
     assert here.registry.gate_for(Ref.parse("prompt/x"), "production") is None
     assert {gate.asset for gate in here.registry.gates(Scope("risk"))} == {"model/*", "model/tumor"}
     assert {gate.asset for gate in here.registry.gates(Scope("sales"))} == {"model/*"}
+
+
+def test_a_gate_comes_back_as_it_was_set_and_the_audit_tells_what_it_asks(here: House) -> None:
+    gate = Gate(
+        asset="model/tumor",
+        minimums={"recall": 0.8, "cost": 2.0},
+        slices=(Slice(column="region", value="north"), Slice(column="age", low=18, minimum=0.7, allow_small=True)),
+        cost_false_positive=1.0,
+        cost_false_negative=9.0,
+        latency_ms=5.0,
+        size_bytes=1000,
+        looks=5,
+        rows=2000,
+    )
+    here.registry.set_gate(gate, by=person("admin"))
+    assert gate in here.registry.gates(ALL)
+    assert '"minimums":{"cost":2.0,"recall":0.8}' in here.audit.list(ALL)[0].detail
+    here.registry.set_gate(Gate(asset="model/tumor"), by=person("admin"))
+    assert Gate(asset="model/tumor") in here.registry.gates(ALL)
 
 
 def test_only_admins_set_gates(here: House) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tandem.core.errors import Invalid
 from tandem.scorers import drift, tails
 from tandem.scorers.answers import refuses
-from tandem.scorers.fdr import benjamini_hochberg, benjamini_yekutieli
+from tandem.scorers.family import holm
 from tandem.scorers.twosample import Rate, amounts, difference, fisher, ratio, welch
 
 DRAWS = 399
@@ -38,7 +38,7 @@ def test_few_values_have_a_bin_each_and_one_for_all_others() -> None:
     bins = drift.freeze("x", np.array([0.0, 1.0, 1.0, math.nan]))
     assert (bins.kind, bins.counts, bins.missing) == ("values", (1, 2, 0), 1)
     assert drift.count(bins, np.array([0.0, 0.5, 7.0, 1.0, math.nan])).tolist() == [1, 1, 2]
-    assert drift.outside(bins, np.array([-1.0, 0.5, 7.0])) == 2
+    assert drift.tally(bins, np.array([-1.0, 0.5, 7.0, math.nan])).outside == 2
     assert drift.histogram(bins, np.array([1, 1, 2]), 3).now == (1, 1, 2, 3)
 
 
@@ -82,14 +82,57 @@ def test_p_values_hold_for_the_actual_sizes(reference: int, window: int) -> None
     assert 20 <= below <= 62  # 40 expected; outside with a chance of one in a thousand
 
 
-def test_the_fitted_tail_agrees_with_the_chi_squared_where_counts_are_large() -> None:
+def test_the_closed_tail_of_pearsons_statistic_is_the_chi_squared_where_counts_are_large() -> None:
     bins = drift.freeze("x", normal(1, 20_000))
     for shift in (0.1, 0.15, 0.2):
-        counts = drift.count(bins, normal(2, 2000, shift))
-        found = drift.compare(bins.counts, counts, seed=3)
-        then, new = np.asarray(bins.counts), counts
-        expected = tails.gamma_above((len(then) - 1) / 2, float(drift._pearson(then, new)) / 2)
-        assert abs(math.log10(found.p) - math.log10(max(drift.LEAST, expected))) < 1.0
+        then, new = np.asarray(bins.counts), drift.count(bins, normal(2, 2000, shift))
+        statistic = float(drift._pearson(then, new))
+        expected = tails.gamma_above((len(then) - 1) / 2, statistic / 2)
+        assert abs(math.log10(drift._pearson_tail(then + new, 2000, statistic)) - math.log10(expected)) < 0.5
+
+
+def test_the_closed_forms_have_the_moments_of_the_permutations() -> None:
+    then, new = np.array([3, 5, 10, 52, 30, 2]), np.array([0, 2, 9, 10, 8, 1])
+    pooled, n = then + new, 30
+    drawn = np.random.default_rng(1).multivariate_hypergeometric(pooled, n, size=40_000)
+    statistics = drift._pearson(pooled - drawn, drawn)
+    middle = float(np.quantile(statistics, 0.95))
+    assert drift._pearson_tail(pooled, n, middle) == pytest.approx(0.05, abs=0.015)
+    assert float(drift._ranks(pooled, n, drawn).mean()) == pytest.approx(1.0, abs=0.03)
+    drawn_noise = np.mean([drift._stability(pooled - row, row) for row in drawn[:4000]])
+    assert drift._noise(then, new) == pytest.approx(float(drawn_noise), rel=0.04)
+
+
+def test_a_shift_is_seen_sooner_than_by_a_test_of_shape_alone() -> None:
+    """A fifth of a standard deviation in a thousand rows: the ranks' p-value is smaller than Pearson's most of the time."""
+    bins = drift.freeze("x", normal(1, 10_000))
+    then = np.asarray(bins.counts)
+    sooner = 0
+    for seed in range(40):
+        new = drift.count(bins, normal(seed + 50, 1000, 0.2))
+        ranks = drift._ranks_tail(then + new, 1000, new)
+        sooner += ranks < drift._pearson_tail(then + new, 1000, float(drift._pearson(then, new)))
+    assert sooner >= 32
+
+
+@given(st.lists(st.floats(-9, 9) | st.just(math.nan), max_size=40), st.lists(st.floats(-9, 9), max_size=40))
+def test_tallies_of_parts_add_up_to_the_tally_of_the_whole(some: list[float], more: list[float]) -> None:
+    for bins in (drift.freeze("x", normal(1, 500)), drift.freeze("x", np.array([-1.0, 0.0, 2.0]))):
+        whole = drift.tally(bins, np.array([*some, *more]))
+        parts = drift.tally(bins, np.array(some)) + drift.tally(bins, np.array(more))
+        assert (whole.counts.tolist(), whole.missing, whole.outside) == (parts.counts.tolist(), parts.missing, parts.outside)
+        assert whole.n == len(some) + len(more)
+
+
+def test_intervals_of_the_effect_hold_what_was_planted() -> None:
+    """The index of a large sample lies in nineteen of twenty intervals of small ones."""
+    bins = drift.freeze("x", normal(1, 50_000))
+    planted = drift._stability(np.asarray(bins.counts), drift.count(bins, normal(2, 400_000, 0.4)))
+    held = 0
+    for seed in range(300):
+        effect = drift.compare(bins.counts, drift.count(bins, normal(seed + 9, 400, 0.4)), seed=1, draws=DRAWS).effect
+        held += effect.low <= planted <= effect.high
+    assert 270 <= held <= 297
 
 
 def test_the_bias_of_small_samples_is_taken_off_the_effect() -> None:
@@ -98,7 +141,7 @@ def test_the_bias_of_small_samples_is_taken_off_the_effect() -> None:
     for seed in range(60):
         bins = drift.freeze("x", normal(seed, 2000))
         counts = drift.count(bins, normal(seed + 900, 100))
-        plain.append(float(drift._stability(np.asarray(bins.counts), counts)))
+        plain.append(drift._stability(np.asarray(bins.counts), counts))
         ours.append(drift.compare(bins.counts, counts, seed=seed, draws=DRAWS).effect.value)
     assert np.mean(np.array(plain) > 0.1) > 0.4
     assert np.mean(np.array(ours) > 0.1) < 0.15
@@ -128,20 +171,29 @@ def test_the_same_counts_give_the_same_figures() -> None:
 # --- many tests
 
 
-def test_adjusted_values_match_the_published_procedures() -> None:
-    """Benjamini and Hochberg 1995, section 4.1: the four smallest of fifteen are rejected at 0.05."""
+def test_adjusted_values_match_the_published_procedure() -> None:
+    """Of the fifteen p-values of Benjamini and Hochberg 1995, section 4.1, Holm's procedure rejects three at 0.05."""
     p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
-    assert sum(value <= 0.05 for value in benjamini_hochberg(p)) == 4
-    assert sum(value <= 0.05 for value in benjamini_yekutieli(p)) == 3
-    assert benjamini_hochberg([]) == []
+    assert sum(value <= 0.05 for value in holm(p)) == 3
+    assert holm([]) == []
 
 
 @given(st.lists(st.floats(0, 1), max_size=20))
 def test_adjusting_keeps_the_order_and_never_lowers(p: list[float]) -> None:
-    found = benjamini_yekutieli(p)
+    found = holm(p)
     assert all(p[place] <= value <= 1 for place, value in enumerate(found))
     order = sorted(range(len(p)), key=lambda place: p[place])
     assert [found[place] for place in order] == sorted(found)
+
+
+def test_weights_move_the_budget_and_add_none() -> None:
+    """Half of two tests' weight is Bonferroni's share; equal weights are no weights."""
+    assert holm([0.01, 0.5], [3, 1])[0] == pytest.approx(0.01 * 4 / 3)
+    assert holm([0.01, 0.02, 0.7], [2, 2, 2]) == holm([0.01, 0.02, 0.7])
+    draw = np.random.default_rng(5)
+    weights = [8.0, 1.0, 1.0, 0.1]
+    false = sum(min(holm(draw.random(4).tolist(), weights)) <= 0.1 for _ in range(4000))
+    assert 330 <= false <= 470  # at most 400 expected; outside with a chance of one in a thousand
 
 
 # --- tails, rates, amounts

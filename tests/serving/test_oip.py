@@ -202,10 +202,10 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
 
 def test_a_response_bears_what_was_asked() -> None:
     prediction = Prediction(
-        probabilities=[0.25, 0.75], labels=["no", "yes"], contributions=[[1.0, 2.0], [3.0, 4.0]], base=[-1.0, -1.0]
+        outputs=[[0.25], [0.75]], labels=["no", "yes"], contributions=[[1.0, 2.0], [3.0, 4.0]], base=[-1.0, -1.0]
     )
     request = oip.parse(body(*GOOD, id="7", parameters={"explain": True}), SIGNATURE)
-    got = json.loads(oip.respond(request, prediction, name="tumor", version="3"))
+    got = oip.respond(request, prediction, name="tumor", version="3")
     assert (got["model_name"], got["model_version"], got["id"]) == ("tumor", "3", "7")
     assert got["outputs"] == [
         {"name": "probability", "datatype": "FP64", "shape": [2], "data": [0.25, 0.75]},
@@ -214,7 +214,7 @@ def test_a_response_bears_what_was_asked() -> None:
         {"name": "base", "datatype": "FP64", "shape": [2], "data": [-1.0, -1.0]},
     ]
     only = oip.parse(body(*GOOD, outputs=[{"name": "label"}]), SIGNATURE)
-    assert json.loads(oip.respond(only, prediction, name="tumor", version="3")) == {
+    assert oip.respond(only, prediction, name="tumor", version="3") == {
         "model_name": "tumor",
         "model_version": "3",
         "outputs": [{"name": "label", "datatype": "BYTES", "shape": [2], "data": ["no", "yes"]}],
@@ -227,3 +227,44 @@ def test_metadata_and_errors() -> None:
     assert [output["name"] for output in got["outputs"]] == ["probability", "label", "contributions", "base"]
     assert got["versions"] == ["1", "3"]
     assert json.loads(oip.error(NotFound("No model.", hint="Train one."))) == {"error": "No model. Train one."}
+
+
+WORDED = Signature(
+    fields=(
+        Field(name="colour", dtype="category", values=("blue", "red")),
+        Field(name="note", dtype="text", nullable=True),
+        Field(name="paid", dtype="datetime"),
+        Field(name="x"),
+    )
+)
+TOLD = (column("colour", ["red", "green"], "BYTES"), column("paid", ["1970-01-02", "1970-01-01T01:00:00.5+01:00"], "BYTES"))
+
+
+def test_texts_and_times_come_as_bytes() -> None:
+    got = oip.parse(body(*TOLD, column("x", [1.5, 2.5]), column("note", [None, "late"], "BYTES")), WORDED)
+    assert same([[row[2], row[3]] for row in got.rows], [[86400.0, 1.5], [0.0, 2.5]])
+    assert [row[0] for row in got.rows] == ["red", "green"]
+    assert got.rows[1][1] == "late"
+    assert math.isnan(got.rows[0][1])
+    assert WORDED.unseen(got.rows) == 1
+    empty = oip.parse(body(*TOLD, column("x", [1.5, 2.5]), column("note", [None, None])), WORDED)  # a client's guess at a type
+    assert all(math.isnan(row[1]) for row in empty.rows)
+    WORDED.check_values(got.rows)
+    told = json.loads(oip.metadata(WORDED, name="m", versions=["1"], platform="p"))["inputs"]
+    assert [each["datatype"] for each in told] == ["BYTES", "BYTES", "BYTES", "FP64"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "field", "message"),
+    [
+        ((column("colour", [1.0]),), "inputs[0].datatype", "Column 'colour' is sent as BYTES"),
+        ((column("colour", [1], "BYTES"),), "inputs[0].data[0]", "is no text"),
+        ((column("paid", ["soon"], "BYTES"),), "inputs[0].data[0]", "is no time"),
+        (({"name": "all", "shape": [1, 4], "datatype": "FP64", "data": [1] * 4},), "inputs[0].datatype", "one tensor per column"),
+    ],
+)  # fmt: skip
+def test_a_wrong_text_is_refused_with_its_place(inputs: tuple[dict[str, Any], ...], field: str, message: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        oip.parse(body(*inputs), WORDED)
+    assert message in str(caught.value)
+    assert caught.value.field == field

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from tandem.core.errors import Broken, Invalid, TimedOut, Unavailable
-from tandem.serving import target
+from tandem.serving import joined
 from tandem.serving.signature import Field, Signature
 from tandem.serving.target import Models, ServedModel
 from tandem.training.fit import fit
@@ -147,7 +147,7 @@ async def test_a_deadline_shorter_than_the_start_does_not_stop_the_start(models:
 async def test_too_many_waiting_calls_are_refused(models: Models, tmp_path: Path) -> None:
     model = fake(tmp_path, sleep=0.05)
     await models.predict(model, [[0.0, 0.0]], explain=False, deadline=FOREVER)
-    calls = [models.predict(model, [[0.0, 0.0]], explain=False, deadline=FOREVER) for _ in range(target.QUEUE + 3)]
+    calls = [models.predict(model, [[0.0, 0.0]], explain=False, deadline=FOREVER) for _ in range(joined.WAITING + 4)]
     answers = await asyncio.gather(*calls, return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, Unavailable)]
     assert len(refused) == 3
@@ -270,3 +270,35 @@ def test_the_host_explains_its_usage() -> None:
     got = subprocess.run([sys.executable, "-m", "tandem.serving.host"], capture_output=True, text=True, check=False)
     assert got.returncode == 64
     assert "usage" in got.stderr
+
+
+async def test_texts_are_encoded_alike_in_the_door_and_in_a_host(models: Models, tmp_path: Path) -> None:
+    """The door's ONNX and the host's own format answer the same rows, among them values that nobody has seen."""
+    random = np.random.default_rng(2)
+    late = random.random(200) < 0.5
+    frame = pl.DataFrame(
+        {
+            "colour": random.choice(["red", "blue"], 200),
+            "note": np.where(late, "it came too late again", "all fine with it"),
+            "y": late ^ (random.random(200) < 0.1),
+        }
+    ).with_columns(note=pl.when(pl.int_range(200) % 9 > 0).then(pl.format("{} n{}", "note", pl.int_range(200) % 120)))
+    made = fit(Task(name="made", dataset="dataset/made@1", target="y", params={"rounds": 20}), frame, lambda share, stage: None)
+    assert [field.dtype for field in made.signature.fields] == ["category", "text"]
+    for name, content in made.members.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    model = ServedModel(
+        ref="model/made@1", members=str(tmp_path), signature=made.signature, threshold=0.5, classes=("false", "true")
+    )
+    rows: list[list[float | str]] = [["red", "far too late"], ["green", "fine"], ["blue", math.nan]]
+    plain = await models.predict(model, rows, explain=False, deadline=FOREVER)
+    assert models.host_pid is None
+    assert plain.labels[:2] == ["true", "false"]
+    told = await models.predict(model, rows, explain=True, deadline=FOREVER)
+    assert told.probabilities == plain.probabilities
+    assert told.contributions is not None
+    assert told.base is not None
+    for chance, parts, base in zip(told.probabilities, told.contributions, told.base, strict=True):
+        assert len(parts) == 2
+        assert 1 / (1 + math.exp(-sum(parts) - base)) == pytest.approx(chance, abs=1e-5)

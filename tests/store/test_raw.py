@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from tests.postgres import Server
 
@@ -52,6 +53,22 @@ def test_what_is_wiped_keeps_what_was_not_deleted(rows: Rows) -> None:
     rows.run("DELETE FROM notes WHERE id = ?", ("a",))
     rows.wipe(["notes"])
     assert rows.all("SELECT id FROM notes") == [("b",)]
+
+
+def test_reading_sees_one_state_and_writes_nothing(url: Secret) -> None:
+    first, second = (PostgresRows(url, "Notes", schema="state") for _ in range(2))
+    for statement in tables(NOTES, server=True):
+        first.run(statement)
+    with first.reading():
+        assert first.all("SELECT id FROM notes") == []
+        second.run("INSERT INTO notes VALUES (?, ?, ?)", ("a", b"", 1))
+        assert first.all("SELECT id FROM notes") == []
+    assert first.all("SELECT id FROM notes") == [("a",)]
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), first.reading():
+        first.run("DELETE FROM notes")
+    assert first.all("SELECT id FROM notes") == [("a",)]
+    for rows in (first, second):
+        rows.close()
 
 
 def test_tables_of_two_schemas_do_not_clash(url: Secret) -> None:

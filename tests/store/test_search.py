@@ -1,29 +1,67 @@
-"""The contract of Search, over every implementation; and what the one in SQLite promises beside."""
+"""The contract of Search, over every implementation; and what those in SQLite and on PostgreSQL promise beside."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import os
+import signal
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.postgres import Server
 
-from tandem.core.errors import Broken
+from tandem.core.errors import Broken, Unavailable
+from tandem.core.secret import Secret
 from tandem.data.corpus import hashed
+from tandem.store import raw
 from tandem.store.memory_search import MemorySearch
+from tandem.store.postgres_search import PostgresSearch
 from tandem.store.search import Chunk, Document, Hit, Query, Refresh, Search, chunk_id
+from tandem.store.search_server import SearchServer
 from tandem.store.sqlite_search import SqliteSearch
 from tandem.store.vectors import Matrix, pack
 
+NUMBERS = itertools.count()
 ALL = frozenset({"everyone"})
 Make = Callable[[], Search]
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(scope="module")
+def url(postgres: Server) -> Secret:
+    """A database for the corpora of this module."""
+    return Secret(postgres.database(f"search{next(NUMBERS)}"))
+
+
+@pytest.fixture(scope="module")
+def server(url: Secret) -> Iterator[SearchServer]:
+    with closing(SearchServer(url)) as made:
+        yield made
+
+
+def corpus_on(server: SearchServer | Secret) -> PostgresSearch:
+    """A corpus that nobody has used."""
+    return PostgresSearch(server, f"corpus-{next(NUMBERS)}")
+
+
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
 def search(request: pytest.FixtureRequest, tmp_path: Path) -> Search:
-    return SqliteSearch(tmp_path / "corpus.db") if request.param == "sqlite" else MemorySearch()
+    match request.param:
+        case "sqlite":
+            return SqliteSearch(tmp_path / "corpus.db")
+        case "postgres":
+            return corpus_on(request.getfixturevalue("server"))
+        case _:
+            return MemorySearch()
 
 
 def document(name: str, *texts: str, readers: tuple[str, ...] = ("everyone",), digest: str = "") -> Document:
@@ -95,6 +133,45 @@ def test_any_text_is_a_question(search: Search, text: str) -> None:
     assert len(search.documents("v1", ALL)) == 2
 
 
+@pytest.mark.parametrize(
+    "odd", ["zero\0zero", "\0", "\ufffd", "a\nb\ttab", "'; DROP TABLE editions; --", "\\x00", "{1,2}", "😀 ünï"]
+)
+def test_any_text_is_kept_as_it_is(search: Search, odd: str) -> None:
+    text = f"Before {odd} the vacation."
+    kept = Document(
+        name=f"odd {odd}",
+        title=odd,
+        digest=f"sha256:{odd}",
+        readers=("everyone", f"team/{odd}"),
+        chunks=(Chunk(text=text, start=0, end=len(text), heading=odd),),
+        vectors=hashed.embed(text),
+        embedder=hashed.NAME,
+    )
+    version(search, "v1", kept, LEAVE)
+    for hits in (ask(search, "v1", "before vacation"), search.chunks("v1", kept.name, frozenset({f"team/{odd}"}))):
+        assert (hits[0].text, hits[0].heading, hits[0].title, hits[0].document) == (text, odd, odd, kept.name)
+    (entry,) = [each for each in search.documents("v1", ALL) if each.name == kept.name]
+    assert (entry.digest, entry.readers) == (kept.digest, kept.readers)
+    assert search.delete(kept.name) == 1
+    assert {each.name for each in search.documents("v1", None)} == {"leave.md"}
+
+
+def test_a_word_of_any_length_is_found(search: Search) -> None:
+    long = "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(200))  # nothing makes it short
+    version(search, "v1", document("long.md", f"The key {long} opens."), document("other.md", f"The key {long}2 does not."))
+    (hit,) = search.search("v1", Query(text=long, vector=b""), ALL)
+    assert hit.document == "long.md"
+
+
+def test_a_document_of_many_chunks_is_whole(search: Search) -> None:
+    texts = [f"Paragraph number{place} of the rules." for place in range(1203)]
+    version(search, "v1", document("long.md", *texts), LEAVE)
+    assert [hit.text for hit in search.chunks("v1", "long.md", ALL)] == texts
+    for place in (0, 499, 500, 1202):
+        first = ask(search, "v1", f"number{place}")[0]
+        assert (first.text, first.bm25, first.vector) == (texts[place], 1, 1)
+
+
 def test_no_readers_means_nobody(search: Search) -> None:
     version(search, "v1", document("secret.md", "The vault opens at noon.", readers=()))
     everyone = frozenset({"everyone", "team/a", "role/admin", "key/k", ""})
@@ -161,6 +238,8 @@ def test_a_deleted_document_is_in_no_version(search: Search) -> None:
         assert "leave.md" not in {entry.name for entry in search.documents(key, None)}
         assert search.chunks(key, "leave.md", None) == ()
     assert search.delete("leave.md") == 0
+    search.wipe()
+    assert {hit.document for hit in ask(search, "v1", "receipts")} == {"travel.md"}
 
 
 def test_a_refresh_that_began_before_a_deletion_does_not_bring_it_back(search: Search) -> None:
@@ -228,6 +307,37 @@ def test_sqlite_says_what_the_reference_says(
     assert found[0] == found[1]
 
 
+SPOKEN = """
+connect connected connecting connections relational happy happily the of running runs ran flies dies agreed hopping argue
+Straße strasse Überprüfung überprüfungen prüfen Häuser haus Bücher buch größer Ärzte 2026 3.5 e-mail l'été ТЕСТ тесты 日本語
+user@example.org naïve don't _under_ A
+"""
+PARTS = st.lists(st.sampled_from(SPOKEN.split()), min_size=1, max_size=8).map(" ".join)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    corpus=st.lists(st.tuples(st.lists(PARTS, min_size=1, max_size=3), READERS), min_size=1, max_size=6),
+    asked=PARTS,
+    caller=CALLER,
+    deleted=st.integers(0, 5),
+)
+def test_both_forms_in_sql_say_the_same(
+    tmp_path_factory: pytest.TempPathFactory, server: SearchServer, corpus: list[tuple[list[str], tuple[str, ...]]], asked: str,
+    caller: frozenset[str], deleted: int,
+) -> None:  # fmt: skip
+    documents = [document(f"d{n}.md", *texts, readers=readers) for n, (texts, readers) in enumerate(corpus)]
+    found = []
+    for each in (SqliteSearch(tmp_path_factory.mktemp("corpus") / "c.db"), corpus_on(server)):
+        version(each, "v1", *documents[1:])
+        version(each, "v2", *documents[:1], kept=tuple(entry.edition for entry in each.documents("v1", None)))
+        each.sweep({"v2": 1})
+        if deleted < len(documents):
+            assert each.delete(f"d{deleted}.md") == 1
+        found.append([(each.chunks("v2", d.name, caller), ask(each, "v2", asked, caller, limit=50)) for d in documents])
+    assert found[0] == found[1]
+
+
 def test_deleted_text_is_nowhere_in_the_files(tmp_path: Path) -> None:
     search = SqliteSearch(tmp_path / "corpus.db")
     version(search, "v1", document("gone.md", "The xylophonist Quixandra lives here."), LEAVE)
@@ -273,3 +383,194 @@ def test_numpy_and_plain_python_agree() -> None:
     assert Matrix(blocks).nearest(pack([1, 0.1]), frozenset({1, 2, 3}), 2) == [11, 12]
     assert Matrix(blocks).nearest(pack([1, 0, 0]), frozenset({1}), 2) == []
     assert Matrix([]).nearest(pack([1, 0]), frozenset({1}), 2) == []
+
+
+def stored(url: Secret) -> bytes:
+    """Everything that stands in any row of the search tables."""
+    with psycopg.connect(url.reveal(), options="-c search_path=search") as conn:
+        names = conn.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'search'::regnamespace AND relkind = 'r'"
+        ).fetchall()
+        data = b""
+        for (name,) in names:
+            with conn.cursor().copy(f"COPY {name} TO STDOUT (FORMAT binary)".encode()) as copy:
+                data += b"".join(bytes(piece) for piece in copy)
+    return data
+
+
+TRACES = (b"Quixandra", b"quixandra", b"xylophonist")
+
+
+def test_deleted_text_is_in_no_table_and_in_no_file(postgres: Server, url: Secret, server: SearchServer) -> None:
+    search = corpus_on(server)
+    gone = document("gone.md", "The xylophonist Quixandra lives here.")
+    version(search, "v1", LEAVE, gone)
+    assert all(trace in stored(url) for trace in (*TRACES, gone.vectors))
+    assert postgres.holding(b"Quixandra")
+    assert search.delete("gone.md") == 1
+    assert not any(trace in stored(url) for trace in (*TRACES, gone.vectors))
+    search.wipe()
+    assert [trace for trace in (*TRACES, gone.vectors) if postgres.holding(trace)] == []
+    assert len(ask(search, "v1", "vacation")) > 0
+
+
+def test_what_was_swept_is_in_no_file(postgres: Server, server: SearchServer) -> None:
+    search = corpus_on(server)
+    version(search, "v1", LEAVE)
+    search.stage(Refresh(key="lost", tick=search.tick(), documents=[document("lost.md", "The bassoonist Zorblatina.")]))
+    assert postgres.holding(b"Zorblatina")
+    assert search.sweep({"v1": 1}) == 1
+    assert not postgres.holding(b"Zorblatina")
+
+
+def test_who_cannot_wipe_says_so_and_the_next_one_does(
+    postgres: Server, url: Secret, server: SearchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "WIPE_SECONDS", 1)
+    search = corpus_on(server)
+    version(search, "v1", LEAVE, document("gone.md", "The oboist Wimbledora."))
+    with psycopg.connect(url.reveal()) as dump:
+        dump.execute("SELECT * FROM search.editions")
+        assert search.delete("gone.md") == 1
+        with pytest.raises(Unavailable, match="did not answer"):
+            search.wipe()
+        assert ask(search, "v1", "oboist") == ()
+        assert search.sweep({"v1": 1}) == 0
+    assert postgres.holding(b"Wimbledora")
+    assert search.delete("gone.md") == 0
+    search.wipe()
+    assert not postgres.holding(b"Wimbledora")
+
+
+def test_corpora_of_a_server_know_nothing_of_each_other(server: SearchServer) -> None:
+    ours, theirs = corpus_on(server), corpus_on(server)
+    version(ours, "v1", LEAVE)
+    version(theirs, "v1", LEAVE, document("a.md", "Alpha.", readers=("team/a",)))
+    version(ours, "v2", document("a.md", "Alpha.", readers=("team/b",)))
+    assert ours.delete("leave.md") == 1
+    assert ours.sweep({"v1": 1}) == 1
+    assert {hit.document for hit in ask(theirs, "v1", "vacation days")} == {"leave.md"}
+    assert len(ask(theirs, "v1", "alpha", frozenset({"team/a"}))) == 1
+    assert ask(ours, "v1", "vacation") == ()
+
+
+def test_another_machine_sees_a_change_at_once(url: Secret, server: SearchServer) -> None:
+    writer = corpus_on(server)
+    version(writer, "v1", LEAVE, TRAVEL)
+    with closing(PostgresSearch(url, writer._corpus)) as reader:
+        assert len(ask(reader, "v1", "vacation")) > 0
+        writer.delete("leave.md")
+        assert {hit.document for hit in ask(reader, "v1", "vacation")} <= {"travel.md"}
+        version(writer, "v2", LEAVE, kept=tuple(entry.edition for entry in writer.documents("v1", None)))
+        assert {hit.document for hit in ask(reader, "v2", "vacation receipts")} == {"leave.md", "travel.md"}
+
+
+def test_writers_of_a_corpus_take_turns(url: Secret) -> None:
+    name, failed = f"corpus-{next(NUMBERS)}", []
+    searches = [PostgresSearch(url, name) for _ in range(4)]
+
+    def write(place: int) -> None:
+        try:
+            own = [document(f"{place}-{n}.md", f"Common words of writer{place} and page{n}.") for n in range(10)]
+            version(searches[place], f"v{place}", *own)
+            assert searches[place].delete(f"{place}-0.md") == 1
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    threads = [threading.Thread(target=write, args=(place,)) for place in range(len(searches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    for place, search in enumerate(searches):
+        assert {entry.name for entry in search.documents(f"v{place}", ALL)} == {f"{place}-{n}.md" for n in range(1, 10)}
+        assert len(ask(search, f"v{place}", "common words", limit=50)) == 9
+    for search in searches:
+        search.close()
+
+
+STAGES = """
+import sys
+from tandem.core.secret import Secret
+from tandem.store.postgres_search import PostgresSearch
+from tandem.store.search import Chunk, Document, Refresh
+chunks = (Chunk(text="The vacation.", start=0, end=13),)
+kept = [
+    Document(name=f"{n}.md", title="", digest="d", readers=("everyone",), chunks=chunks, vectors=b"", embedder="none")
+    for n in range(3)
+]
+PostgresSearch(Secret(sys.argv[1]), sys.argv[2]).stage(Refresh(key=sys.argv[3], tick=int(sys.argv[4]), documents=kept))
+"""
+
+
+def stages(url: Secret, corpus: str, key: str, tick: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", STAGES, url.reveal(), corpus, key, str(tick)])
+
+
+def waiting(watch: psycopg.Connection[tuple[int]], statement: str) -> bool:
+    """Whether a connection waits for a lock in the middle of such a statement."""
+    asked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE %s"
+    return bool(watch.execute(asked, (f"{statement}%",)).fetchall())
+
+
+def test_a_process_killed_while_it_stages_leaves_nothing(url: Secret, server: SearchServer) -> None:
+    search = corpus_on(server)
+    version(search, "v1", LEAVE)
+    with psycopg.connect(url.reveal(), autocommit=True) as watch, psycopg.connect(url.reveal()) as holder:
+        holder.execute("LOCK TABLE search.readers IN ACCESS EXCLUSIVE MODE")
+        child = stages(url, search._corpus, "v2", search.tick())
+        while not waiting(watch, "INSERT INTO readers"):  # its first edition is written
+            assert child.poll() is None
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        while waiting(watch, "INSERT INTO readers"):
+            watch.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO readers%'")
+    assert search.documents("v2", None) == ()
+    assert search.sweep({"v1": 1}) == 0
+    assert stages(url, search._corpus, "v2", search.tick()).wait() == 0
+    assert {entry.name for entry in search.documents("v2", ALL)} == {"0.md", "1.md", "2.md"}
+    assert {hit.document for hit in ask(search, "v1", "vacation")} == {"leave.md"}
+
+
+def test_two_processes_that_stage_the_same_version_make_it_once(url: Secret, server: SearchServer) -> None:
+    search = corpus_on(server)
+    tick = search.tick()
+    with psycopg.connect(url.reveal(), autocommit=True) as watch, psycopg.connect(url.reveal()) as holder:
+        holder.execute("LOCK TABLE search.readers IN ACCESS EXCLUSIVE MODE")
+        children = [stages(url, search._corpus, "v1", tick) for _ in range(2)]
+        while not waiting(watch, "INSERT INTO readers") or not waiting(watch, "SELECT pg_advisory_xact_lock"):
+            assert [child.poll() for child in children] == [None, None]
+        holder.rollback()
+    assert [child.wait() for child in children] == [0, 0]
+    assert len(search.documents("v1", None)) == 3
+    assert search.sweep({"v1": 1}) == 0
+
+
+def test_a_process_that_starts_waits_for_nobody_who_stages(url: Secret, server: SearchServer) -> None:
+    search = corpus_on(server)
+    version(search, "v1", LEAVE)
+    with psycopg.connect(url.reveal()) as holder, closing(PostgresSearch(url, search._corpus)) as fresh:
+        holder.execute("LOCK TABLE search.editions, search.members, search.readers IN ROW EXCLUSIVE MODE")
+        assert {hit.document for hit in ask(fresh, "v1", "vacation")} == {"leave.md"}
+
+
+def test_a_server_that_is_away_is_told_of_and_found_again(postgres: Server, url: Secret) -> None:
+    with closing(corpus_on(url)) as search:
+        version(search, "v1", LEAVE)
+        before = ask(search, "v1", "vacation")
+        postgres.stop()
+        try:
+            for act in (lambda: ask(search, "v1", "vacation"), search.tick, lambda: search.delete("leave.md")):
+                with pytest.raises(Unavailable, match="The search store"):
+                    act()
+        finally:
+            postgres.start()
+        assert ask(search, "v1", "vacation") == before
+        assert search.delete("leave.md") == 1
+
+
+def test_a_light_process_may_ask() -> None:
+    code = "import sys, tandem.data.corpus.shelf; sys.exit(' '.join({'psycopg', 'numpy', 'sqlalchemy'} & set(sys.modules)) or 0)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,7 +2,7 @@
 
 The task's seed says how it behaves: 13 hangs, 14 is refused, 15 dies, 16 kills its parent
 the first time, any other trains in no time. Every start
-adds a line to `trainings.txt` beside the lake.
+adds a line to `trainings.txt`, and its order to `specs.jsonl`, beside the lake.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def main(order: Path, folder: Path) -> int:
     with (Path(spec.lake).parent / "trainings.txt").open("a") as log:
         first = log.tell() == 0
         log.write(f"{os.getpid()}\n")
+    with (Path(spec.lake).parent / "specs.jsonl").open("ab") as kept:
+        kept.write(spec.to_json() + b"\n")
     say({"progress": 0.5, "stage": "fold 1 of 2"})
     match spec.task.seed:
         case 13:
@@ -53,6 +55,8 @@ def main(order: Path, folder: Path) -> int:
             os.kill(os.getppid(), signal.SIGKILL)
             return 3
     members = {"model.onnx": b"weights of seed %d" % spec.task.seed, "oof.json": b"{}", "plots/roc.png": b"PNG"}
+    if spec.network is not None:  # the network's files go into the model
+        members |= {path.name: path.read_bytes() for path in Path(spec.network).iterdir()}
     for name, content in members.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

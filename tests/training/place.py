@@ -22,6 +22,8 @@ from tandem.data.child import Done, Order, carry_out
 from tandem.data.repo import Contracts
 from tandem.data.tasks import Datasets
 from tandem.governance.audit import Audit
+from tandem.governance.ledger import Ledger
+from tandem.governance.metering import Meter
 from tandem.jobs.repo import Runs
 from tandem.jobs.workflow import Jobs
 from tandem.registry.registry import Registry
@@ -50,6 +52,11 @@ class Place:
         datasets = Datasets(self.registry, self.runs, contracts, lake=self.home / "lake", work=self.home / "work", read=read)
         return datasets.ingest(path, "biopsies", by=EDITOR)
 
+    def meter(self, hour: int = 0) -> Meter:
+        """Prices work by nano-dollars an hour."""
+        ledger = Ledger(self.home / "ledger.db", self.clock)
+        return Meter(ledger=ledger, audit=self.audit, sql=self.sql, clock=self.clock, hour=hour)
+
     def python(self) -> str:
         """An interpreter whose every module is the fake child."""
         path = self.home / "python"
@@ -71,7 +78,7 @@ def jobs_of(place: Place) -> Jobs:
     """A durable engine that trains with the fake child."""
     jobs = Jobs(place.home / "jobs.db", executor="control", runs=place.runs, clock=place.clock)
     paths = {"lake": place.home / "lake", "work": place.home / "work"}
-    jobs.register("train", make_train(place.registry, place.clock, python=place.python(), **paths))
+    jobs.register("train", make_train(place.registry, place.clock, place.meter(), python=place.python(), **paths))
     return jobs
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,7 @@ from tandem.evaluation.gate import judge
 from tandem.serving.base import Card, load
 from tandem.serving.signature import Signature
 from tandem.store.lake import Lake
-from tandem.training.algorithms.base import ALGORITHMS, Unconvertible
+from tandem.training.algorithms.base import TABULAR, Unconvertible
 from tandem.training.algorithms.base import load as load_algorithm
 from tandem.training.fit import Fitted, fit
 from tandem.training.manifest import Spec
@@ -33,7 +34,8 @@ from tandem.training.parity import check
 from tandem.training.table import stratified, tabulate
 from tandem.training.task import Task
 
-every = pytest.mark.parametrize("algorithm", ALGORITHMS)
+CLASSIFIERS = [name for name in TABULAR if "classification" in load_algorithm(name).tasks]
+every = pytest.mark.parametrize("algorithm", CLASSIFIERS)
 
 
 def cancer() -> pl.DataFrame:
@@ -79,14 +81,14 @@ def tumor() -> dict[str, Fitted]:
             frame,
             quiet,
         )
-        for name in ALGORITHMS
+        for name in CLASSIFIERS
     }
 
 
 @every
 def test_a_model_of_the_cancer_data_is_good_and_complete(tumor: dict[str, Fitted], algorithm: str) -> None:
     got = tumor[algorithm]
-    assert got.metrics["roc_auc"].low > 0.98
+    assert got.metrics["roc_auc"].low > (0.97 if algorithm == "random-forest" else 0.98)
     assert got.metrics["roc_auc"].n == 569
     assert got.classes == ("benign", "malignant")
     assert got.runtime == "onnx"
@@ -95,7 +97,8 @@ def test_a_model_of_the_cancer_data_is_good_and_complete(tumor: dict[str, Fitted
     assert got.parity.largest < 1e-6
     assert sum(got.importances.values()) == pytest.approx(1)
     assert list(got.importances.values()) == sorted(got.importances.values(), reverse=True)
-    native = {"gradient-boosting": "model.ubj", "logistic": "linear.json"}[algorithm]
+    native = load_algorithm(algorithm).runtime
+    native = {"xgboost": "model.ubj", "linear": "linear.json", "lightgbm": "model.txt", "forest": "forest.json"}[native]
     assert set(got.members) == {
         "model.onnx",
         native,
@@ -103,6 +106,8 @@ def test_a_model_of_the_cancer_data_is_good_and_complete(tumor: dict[str, Fitted
         "signature.json",
         "oof.json",
         "metrics.json",
+        "slices.json",
+        "importance.json",
         "plots/roc.png",
         "plots/calibration.png",
         "plots/confusion.png",
@@ -128,7 +133,7 @@ def test_the_members_load_and_say_what_was_measured(tumor: dict[str, Fitted], al
     one, other = load(card.runtime, tmp_path).predict(rows), load(card.native, tmp_path).predict(rows)
     assert one == pytest.approx(other, abs=1e-5)
     truth = np.array(tumor[algorithm].oof.labels)
-    assert ((one >= card.threshold) == truth).mean() > 0.98
+    assert ((one[:, 0] >= card.threshold) == truth).mean() > 0.98
 
 
 def test_no_member_is_a_pickle(tumor: dict[str, Fitted]) -> None:
@@ -165,9 +170,10 @@ def test_the_verdicts_of_the_example_gate() -> None:
 def test_the_logistic_model_is_scikit_learns() -> None:
     frame = made()
     table = tabulate(task(), frame)
-    expected = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(table.features, table.labels)
-    ours = load_algorithm("logistic").fit(table.features, table.labels, params={"C": 1.0, "max_iter": 1000}, seed=0)
-    assert ours.predict(table.features) == pytest.approx(expected.predict_proba(table.features)[:, 1], abs=1e-9)
+    examples = table.examples(table.columns.learn())
+    expected = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(examples.features, table.aim.target)
+    ours = load_algorithm("logistic").fit(examples, params={"C": 1.0, "max_iter": 1000}, seed=0)
+    assert ours.predict(examples.features) == pytest.approx(expected.predict_proba(examples.features)[:, 1:], abs=1e-9)
 
 
 @every
@@ -177,6 +183,42 @@ def test_out_of_fold_means_that_the_row_was_not_seen(algorithm: str) -> None:
     features = pl.DataFrame(random.normal(size=(120, 60)), schema=[f"x{number}" for number in range(60)])
     got = fit(task(algorithm), features.with_columns(y=pl.Series(random.permutation(np.arange(120) % 2))), quiet)
     assert 0.3 < got.metrics["roc_auc"].value < 0.7
+
+
+@every
+def test_words_are_learned_inside_each_fold(algorithm: str) -> None:
+    """Texts without any relation to the label: a leak would give an area near one."""
+    random = np.random.default_rng(5)
+    kinds = random.integers(0, 60, size=120)
+    frame = pl.DataFrame({"note": [f"word{kind} common" for kind in kinds], "y": random.permutation(np.arange(120) % 2)})
+    got = fit(task(algorithm), frame, quiet)
+    assert 0.3 < got.metrics["roc_auc"].value < 0.7
+
+
+@every
+def test_categories_texts_and_times_are_learned_from(algorithm: str) -> None:
+    random = np.random.default_rng(6)
+    hours = random.integers(0, 24, size=240)
+    colours, late = random.choice(["red", "blue", "green"], 240), random.random(240) < 0.5
+    frame = pl.DataFrame(
+        {
+            "colour": colours,
+            "at": [datetime(2026, 1 + n % 12, 1 + n % 28, int(hour), tzinfo=UTC) for n, hour in enumerate(hours)],
+            "note": [f"order {n % 130} {'late' if slow else 'prompt'}" for n, slow in enumerate(late)],
+            "y": (colours == "red").astype(int) + late + (hours > 12) >= 2,
+        }
+    )
+    got = fit(task(algorithm), frame, quiet)
+    assert got.metrics["roc_auc"].low > 0.9
+    assert [(field.name, field.dtype) for field in got.signature.fields] == [
+        ("colour", "category"),
+        ("at", "datetime"),
+        ("note", "text"),
+    ]
+    assert got.signature.fields[0].values == ("blue", "green", "red")
+    assert set(got.importances) == {"colour", "at", "note"}
+    assert (got.runtime, got.parity.held) == ("onnx", True)
+    assert json.loads(got.members["encoding.json"])["parts"][0] == {"is": "category", "values": ["blue", "green", "red"]}
 
 
 @every
@@ -201,8 +243,8 @@ def test_gaps_are_handled_and_nullable_only_where_seen(algorithm: str) -> None:
 def test_targets_may_be_text_numbers_or_truths(values: list[object], positive: str | None, classes: tuple[str, str]) -> None:
     frame = made().with_columns(y=pl.Series([values[number % 2] for number in range(120)]))
     table = tabulate(task(positive=positive), frame)
-    assert table.classes == classes
-    assert table.labels.tolist()[:2] == (
+    assert table.aim.classes == classes
+    assert table.aim.target.tolist()[:2] == (
         [False, True] if classes[1] in ("yes", "1", "true") and positive != "1" else [True, False]
     )
 
@@ -212,11 +254,17 @@ def test_targets_may_be_text_numbers_or_truths(values: list[object], positive: s
     [
         (made(), {"target": "z"}, "target", "no target column 'z'"),
         (made().with_columns(y=1), {}, "target", "has 1 values"),
-        (made().with_columns(y=pl.int_range(120)), {}, "target", "has 120 values"),
+        (made().with_columns(y=pl.int_range(120)), {"task": "classification"}, "target", "has 120 values"),
+        (made().with_columns(y=pl.int_range(120)), {"task": "multiclass"}, "target", "multiclass takes 3 to 20"),
+        (made().with_columns(y=pl.int_range(120)), {}, "algorithm", "learns no regression"),
+        (made().with_columns(y=pl.int_range(120) % 3), {"positive": "1"}, "positive", "none is the positive one"),
+        (made().with_columns(y=pl.format("c{}", pl.int_range(120) % 3)), {"task": "regression"}, "target", "needs numbers"),
+        (made().with_columns(y=pl.format("c{}", pl.int_range(120))), {}, "target", "has 120 values"),
+        (made().with_columns(y=pl.lit(2.5)), {"task": "regression"}, "target", "has 1 value"),
         (made().with_columns(y=pl.when(pl.int_range(120) > 2).then("y")), {}, "target", "missing in 3 rows, first in row 1"),
         (made().with_columns(y=pl.when(pl.int_range(120) > 2).then(1.0).otherwise(float("nan"))), {}, "target", "missing in 3"),
         (made().select("y"), {}, "dataset", "no columns left"),
-        (made().with_columns(a=pl.lit("x")), {}, "a", "features are numbers"),
+        (made().with_columns(a=pl.format("P{}", pl.int_range(120))), {}, "a", "no word occurs in two rows"),
         (made().with_columns(a=pl.lit(None, dtype=pl.Float64)), {}, "a", "has no values"),
         (made(10), {}, "dataset", "has 10 rows"),
         (made().with_columns(y=pl.int_range(120) < 3), {}, "target", "Only 3 rows are of the rarer class"),
@@ -257,7 +305,7 @@ def test_folds_are_stratified_seeded_and_even() -> None:
 
 
 def test_a_candidate_and_a_champion_share_their_folds() -> None:
-    one, other = (fit(task(name), made(), quiet).oof for name in ALGORITHMS)
+    one, other = (fit(task(name), made(), quiet).oof for name in ("gradient-boosting", "logistic"))
     assert (one.rows, one.labels, one.digest, one.seed) == (other.rows, other.labels, other.digest, other.seed)
 
 
@@ -273,7 +321,7 @@ class Crooked:
         self._onnx = onnx
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        return np.full(len(features), 0.5)
+        return np.full((len(features), 1), 0.5)
 
     def native(self) -> tuple[str, bytes]:
         return "crooked", b""
@@ -325,7 +373,11 @@ def test_two_processes_make_the_same_bytes(algorithm: str, tmp_path: Path) -> No
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONHASHSEED": number})
         files = sorted(path for path in out.rglob("*") if path.is_file())
         digests.append({str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
-    assert digests[0] == digests[1]
-    assert len(digests[0]) == 10
+    manifests = [msgspec.json.decode((tmp_path / number / "done.json").read_bytes()) for number in ("1", "2")]
+    for manifest, files_of in zip(manifests, digests, strict=True):
+        assert manifest.pop("latency")["n"] == 400  # measured, and so the only thing that differs
+        files_of.pop("done.json")
+    assert (digests[0], manifests[0]) == (digests[1], manifests[1])
+    assert len(digests[0]) == 11
     done = msgspec.json.decode((tmp_path / "1" / "done.json").read_bytes())
-    assert {name: f"sha256:{digest}" for name, digest in digests[0].items() if name != "done.json"} == done["members"]
+    assert {name: f"sha256:{digest}" for name, digest in digests[0].items()} == done["members"]

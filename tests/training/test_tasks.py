@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.training.place import EDITOR, INPUTS, Place, jobs_of, open_place
 
@@ -18,10 +19,11 @@ from tandem.core.asset import Ref
 from tandem.core.principal import Principal
 from tandem.core.run import ENDED, Run
 from tandem.data.child import ingest_apart
-from tandem.evaluation.evidence import OutOfFold
+from tandem.evaluation.evidence import Latency, OutOfFold
 from tandem.governance.authorise import ALL
 from tandem.jobs import staging
 from tandem.jobs.fake import InlineJobs
+from tandem.serving.base import trusted
 from tandem.training.tasks import make_train
 
 RUN = "run_killed"
@@ -34,10 +36,19 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.sql.close()
 
 
-def train(place: Place, given: Mapping[str, object] = INPUTS, *, python: str | None = None, by: Principal = EDITOR) -> Run:
+def train(
+    place: Place,
+    given: Mapping[str, object] = INPUTS,
+    *,
+    python: str | None = None,
+    by: Principal = EDITOR,
+    hour: int = 0,
+    trust: tuple[str, ...] = (),
+) -> Run:
     jobs = InlineJobs(place.runs, place.clock)
     paths = {"lake": place.home / "lake", "work": place.home / "work"}
-    jobs.register("train", make_train(place.registry, place.clock, python=python or place.python(), **paths))
+    work = make_train(place.registry, place.clock, place.meter(hour), python=python or place.python(), trust=trust, **paths)
+    jobs.register("train", work)
     run = place.runs.create("train", "tumor", inputs=given, by=by)
     jobs.start("train", run.id, given)
     return place.runs.find(run.id, ALL)
@@ -112,6 +123,26 @@ def test_a_name_is_pinned_to_the_version_it_means_at_the_start(place: Place) -> 
     place.dataset("size,kind\n1.5,a\n2.5,b\n")
     assert train(place, {**INPUTS, "data": "dataset/biopsies@1"}).state == "succeeded"
     assert place.registry.find(Ref.parse("model/tumor@1"), ALL).parents == ("dataset/biopsies@1",)
+
+
+def test_a_network_that_is_a_program_is_used_where_the_settings_trust_it(place: Place) -> None:
+    rows = place.dataset()
+    contract = {"contract.json": place.registry.member(rows, "contract.json")}
+    place.registry.publish("dataset", "pets", members=contract, meta={**rows.meta, "images": {"duplicates": 0}}, by=EDITOR)
+    files = {"embed.pt": b"a program", "images.json": b"{}", "model.json": b"{}", "signature.json": b"{}"}
+    place.registry.publish("model", "net", members=files, meta={"signature": {"fields": []}, "origin": "imported"}, by=EDITOR)
+    given = {**INPUTS, "data": "dataset/pets", "embed": "model/net", "baseline": False}
+    refused = train(place, given)
+    assert refused.state == "failed"
+    assert "do not trust 'torch'" in str(refused.reason)
+    assert not (place.home / "trainings.txt").exists()
+    assert train(place, given, trust=("torch",)).state == "succeeded"
+    model = place.registry.find(Ref.parse("model/tumor@1"), ALL)
+    assert {"embed.pt", "images.json", "model.json"} <= set(model.members)
+    assert "signature.json" not in model.members
+    assert trusted(model.meta, ("torch",)) == ("torch",)
+    assert trusted(model.meta, ("pickle",)) == ()
+    assert model.meta["card"] == model.members["model.json"]
 
 
 def test_what_the_child_refuses_is_the_runs_reason(place: Place) -> None:
@@ -267,4 +298,56 @@ def test_the_real_child_trains_on_what_the_real_ingest_stored(place: Place) -> N
     assert (evidence.dataset, evidence.digest, len(evidence.rows)) == ("dataset/biopsies@1", model.meta["digest"], 60)
     assert {"model.onnx", "model.json", "signature.json", "metrics.json"} <= set(model.members)
     assert json.loads(place.registry.member(model, "metrics.json")) == model.meta["metrics"]
+    latency = msgspec.convert(model.meta["latency"], Latency)
+    assert 0 < latency.p50_ms <= latency.p95_ms <= latency.high_ms
+    assert (latency.machine["runtime"], latency.n) == (model.meta["runtime"], 400)
     assert run.outputs["plots"]
+
+
+def test_how_a_model_was_trained_stands_in_its_version(place: Place) -> None:
+    place.dataset()
+    given = {
+        **INPUTS,
+        "split": "group",
+        "group": "size",
+        "balance": True,
+        "leaks": "refuse",
+        "tune": 3,
+        "folds": 3,
+        "task": "classification",
+    }
+    run = train(place, given)
+    assert (run.state, run.outputs["task"], run.outputs["warnings"]) == ("succeeded", "classification", [])
+    meta = place.registry.find(Ref.parse("model/tumor@1"), ALL).meta
+    assert (meta["task"], meta["split"], meta["balance"]) == (
+        "classification",
+        {"by": "group", "group": "size", "time": None},
+        True,
+    )
+    wrong = train(place, {**INPUTS, "split": "luck"})
+    assert (wrong.state, "inputs are wrong" in str(wrong.reason)) == ("failed", True)
+    dear = train(place, {**INPUTS, "cost_false_positive": 3.0})
+    assert (dear.state, "two numbers above 0" in str(dear.reason)) == ("failed", True)
+
+
+def test_the_baseline_is_not_tuned_and_is_the_simplest_of_the_task(place: Place) -> None:
+    place.dataset()
+    train(place, {**INPUTS, "algorithm": "lightgbm", "tune": 3})
+    specs = [json.loads(line) for line in (place.home / "specs.jsonl").read_text().splitlines()]
+    assert [(each["task"]["name"], each["task"]["baseline"], each["task"]["tune"]) for each in specs] == [
+        ("tumor-baseline", True, 0),
+        ("tumor", False, 3),
+    ]
+
+
+def test_the_work_of_a_training_is_priced_by_the_hour(place: Place) -> None:
+    place.dataset()
+    run = train(place, hour=3_600_000_000_000)
+    assert run.state == "succeeded", run.reason
+    seconds = run.outputs["seconds"]
+    assert isinstance(seconds, float)
+    assert run.outputs["cost"] == pytest.approx(seconds * 1e9)
+    ledger, now = place.meter().ledger, place.clock.now()
+    for scope in ("org", "team/risk", "key/risk-editor", "run/risk/tumor"):
+        assert ledger.spend(scope, since=now, until=now)[0] == run.outputs["cost"]
+    assert "cost" not in train(place, seeded(8)).outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -14,7 +14,10 @@ from tandem.api.approvals import WAITING, waits
 from tandem.api.wire import Caller, answer
 from tandem.core.asset import Kind, Ref, Version
 from tandem.core.principal import Principal
+from tandem.evaluation.about.card import Cards
+from tandem.evaluation.about.render import html, markdown
 from tandem.evaluation.approved import Moves
+from tandem.evaluation.held.evidence import Holdouts
 from tandem.evaluation.promote import Promotions
 from tandem.governance.authorise import authorise, scope_of
 from tandem.registry.nouns import Asset, Lineage
@@ -23,6 +26,13 @@ from tandem.registry.registry import Registry
 SHOWN = ("image/png", "application/json", "text/plain", "text/csv")
 """Media types of members that a browser may show; all others are bytes to keep."""
 BYTES = "application/octet-stream"
+Form = Literal["json", "md", "html"]
+CARDS: dict[Form, str] = {"json": "application/json", "md": "text/markdown", "html": "text/html"}
+SAFE = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox",
+}
+"""Of what a browser may show although it was written by others."""
 DEPTH = 5
 """Steps of lineage that a version's page shows, each way."""
 
@@ -38,6 +48,29 @@ class PromoteIn(BaseModel):
     )
 
 
+class CheckIn(BaseModel):
+    """Which alias's gate shall judge a version."""
+
+    model_config = ConfigDict(extra="forbid")
+    alias: str = Field("production", pattern="^[a-z][a-z0-9._-]{0,62}$")
+
+
+class EvidenceIn(BaseModel):
+    """On which rows a model shall be judged that it was not trained on."""
+
+    model_config = ConfigDict(extra="forbid")
+    dataset: str = Field(max_length=140, description="dataset/NAME[@VERSION]; every row of it is predicted")
+    probabilities: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+        None,
+        max_length=4_000_000,
+        description="Of the positive class, one for each row in the dataset's order; of more classes, of each class, row by "
+        "row; of a regression, the numbers; without them the server predicts",
+    )
+    fairness: list[Annotated[str, Field(max_length=200)]] = Field(
+        [], max_length=20, description="Columns of the dataset whose groups are judged too"
+    )
+
+
 class RollbackIn(BaseModel):
     """Which alias shall go back to where it was."""
 
@@ -45,7 +78,7 @@ class RollbackIn(BaseModel):
     alias: str = Field("production", pattern="^[a-z][a-z0-9._-]{0,62}$")
 
 
-def routes(registry: Registry, promotions: Promotions, moves: Moves) -> APIRouter:
+def routes(registry: Registry, promotions: Promotions, moves: Moves, holdouts: Holdouts, cards: Cards) -> APIRouter:
     """The routes of Asset."""
     router = APIRouter(tags=["assets"])
 
@@ -99,6 +132,48 @@ def routes(registry: Registry, promotions: Promotions, moves: Moves) -> APIRoute
         media = media if media in SHOWN else BYTES
         headers = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
         return Response(registry.member(found, member), headers=headers, media_type=media)
+
+    @router.get(
+        "/assets/{kind}/{name}/{version}/card",
+        response_class=Response,
+        responses={200: {"description": "The card", "content": {media: {} for media in CARDS.values()}}},
+    )
+    def card(kind: Kind, name: str, version: str, by: Caller, form: Annotated[Form, Query(alias="as")] = "json") -> Response:
+        """All that is recorded about a model version, each fact with its source: JSON, Markdown, or a page of HTML."""
+        authorise(by, "read")
+        made = cards.card(Ref.parse(f"{kind}/{name}@{version}"), by)
+        match form:
+            case "json":
+                return answer({**asdict(made), "digest": made.digest})
+            case "md":
+                body = markdown(made)
+            case "html":
+                body = html(made, cards.pictures(made, by))
+        return Response(body, headers=SAFE, media_type=CARDS[form])
+
+    @router.get("/assets/{kind}/{name}/{version}/about")
+    def about(kind: Kind, name: str, version: str, by: Caller) -> Response:
+        """Where a model does worse, how it treats groups, which columns count: by its training, else by held-out rows."""
+        authorise(by, "read")
+        return answer(cards.about(registry.find(Ref.parse(f"{kind}/{name}@{version}"), scope_of(by))))
+
+    @router.post("/assets/{kind}/{name}/{version}/check")
+    def check(kind: Kind, name: str, version: str, body: CheckIn, by: Caller) -> Response:
+        """What the gate of an alias says to a version; nothing moves. `report` is null where no gate guards the alias.
+
+        At evidence that may grow this is a look: it is recorded, and spends of the error that all looks share.
+        """
+        report = promotions.judge(Ref.parse(f"{kind}/{name}@{version}"), body.alias, by=by)
+        return answer({"report": report})
+
+    @router.post("/assets/{kind}/{name}/{version}/evidence")
+    def evidence(kind: Kind, name: str, version: str, body: EvidenceIn, by: Caller) -> Response:
+        """Evidence of a model on rows that it was not trained on; the server compares contents, and refuses seen rows.
+
+        The gate then judges by the newest such evidence instead of the out-of-fold predictions of the training.
+        """
+        ref, dataset = Ref.parse(f"{kind}/{name}@{version}"), Ref.parse(body.dataset)
+        return answer(asdict(holdouts.add(ref, dataset, probabilities=body.probabilities, by=by, fairness=body.fairness)), 201)
 
     @router.post("/assets/{kind}/{name}/promote", responses=WAITING)
     def promote(kind: Kind, name: str, body: PromoteIn, by: Caller) -> Response:

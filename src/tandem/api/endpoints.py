@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,7 +28,7 @@ from tandem.gateway.routing import board
 from tandem.gateway.snapshot import Snapshot
 from tandem.gateway.trial import try_provider
 from tandem.governance.approvals.requests import Requests
-from tandem.governance.authorise import authorise, scope_of
+from tandem.governance.authorise import ALL, authorise, scope_of
 from tandem.store.vault import Vault
 
 Name = Annotated[str, Field(max_length=140)]
@@ -130,9 +130,14 @@ def routes(
     router = APIRouter(tags=["endpoints"])
 
     @router.get("/endpoints")
-    def list_endpoints(by: Caller) -> Response:
-        """Every address that answers, the ones that a promotion made too."""
+    def list_endpoints(by: Caller, declared: Annotated[bool, Query()] = False) -> Response:
+        """Every address that answers, the ones that a promotion made too, with the versions that their aliases mean now.
+
+        With `declared`, only those that were set, as they were set.
+        """
         authorise(by, "read")
+        if declared:
+            return answer([asdict(e) for e in table.endpoints(ALL) if e.team == "default" or scope_of(by).admits(e.team)])
         snapshot = current()
         scope = scope_of(by)
         return answer([asdict(e) for e in snapshot.endpoints.values() if e.team == "default" or scope.admits(e.team)])

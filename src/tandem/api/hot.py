@@ -108,6 +108,8 @@ _TENSOR = {
         "data": {"type": "array"},
     },
 }
+_INDEX = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+_LIST = {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}
 _FAILING = ("502", "503", "504")
 _INFER = {"type": "object", "required": ["inputs"], "properties": {"id": _TEXT, "inputs": {"type": "array", "items": _TENSOR}}}
 
@@ -120,6 +122,7 @@ def _operation(
     path: list[Any] | None = None,
     answer: dict[str, Any] = _JSON,
     failing: tuple[str, ...] = (),
+    needs_body: bool = True,
 ) -> dict[str, Any]:
     """One operation; `failing` are the codes of a provider, a model or a decision that failed."""
     refused = {"description": "Refused or failed", "content": {"application/json": {"schema": error}}}
@@ -129,7 +132,7 @@ def _operation(
         "responses": {"200": {"description": "Answered", "content": answer}, **dict.fromkeys(("4XX", *failing), refused)},
     }
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        operation["requestBody"] = {"required": needs_body, "content": {"application/json": {"schema": body}}}
     if path:
         operation["parameters"] = path
     return operation
@@ -175,6 +178,11 @@ PATHS: dict[str, Any] = {
     "/v2/models/{name}/versions/{version}/infer": {
         "post": _operation("A prediction by one version", _OIP_ERROR, body=_INFER, path=[_NAME, _VERSION], failing=_FAILING)
     },
+    "/v2/repository/index": {
+        "post": _operation("The versions behind every model", _OIP_ERROR, body=_INDEX, answer=_LIST, needs_body=False)
+    },
+    "/v2/repository/models/{name}/load": {"post": _operation("Warm a model", _OIP_ERROR, path=[_NAME], failing=_FAILING)},
+    "/v2/repository/models/{name}/unload": {"post": _operation("Let a model go", _OIP_ERROR, path=[_NAME])},
     "/health": {
         "get": {
             "summary": "Whether this door serves",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +10,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tandem.api.datasets import received
+from tandem.api.datasets import handed_in
 from tandem.api.wire import Caller, answer
 from tandem.core.asset import Ref, check_name
 from tandem.core.errors import Invalid
-from tandem.core.ids import new_run
 from tandem.data.corpus.child import check_document
 from tandem.data.corpus.indexes import Indexes
 from tandem.data.corpus.read import READERS
@@ -88,16 +86,9 @@ def routes(registry: Registry, runs: Runs, jobs: Jobs, indexes: Indexes, work: P
         if embed is not None and embed != HASHED and "/" not in embed:
             check_name(embed)
         request.state.body_bytes = UPLOAD_BYTES
-        run_id = new_run()
-        folder = work / run_id
-        folder.mkdir(parents=True)
-        try:
-            path = await received(request, folder, "upload")
+        async with handed_in(request, work, "upload") as (run_id, path):
             inputs = {"upload": path.name, "document": document, "readers": readers, "embed": embed, "replace": replace}
             run = runs.create(KIND, name, inputs=inputs, by=by, id=run_id)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
         jobs.start(KIND, run.id, {"by": asdict(by), **inputs})
         return answer(asdict(run), 202)
 

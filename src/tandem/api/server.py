@@ -14,6 +14,7 @@ from tandem.api.docs import page
 from tandem.api.threshold import Threshold
 from tandem.api.wire import Caller, Fault, FaultOpenAI, answer, install_faults
 from tandem.core.errors import NotFound
+from tandem.governance.projects.projects import Projects
 from tandem.governance.sessions import Sessions
 
 DESCRIPTION = """
@@ -31,6 +32,7 @@ class Face:
     """What the application is made of."""
 
     sessions: Sessions
+    projects: Projects
     routers: Sequence[APIRouter]
     """Mounted under /api/v1."""
     openai: Sequence[APIRouter]
@@ -54,6 +56,7 @@ def build(face: Face) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.sessions = face.sessions
+    app.state.projects = face.projects
     app.add_middleware(Threshold)
     install_faults(app, face.log)
     for router in face.routers:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tandem.api.wire import fault, identify
+from tandem.api.wire import because, fault, identify
 from tandem.core.errors import TandemError
+from tandem.governance.audit import BECAUSE
 
 BODY_BYTES = 16 * 1024 * 1024
 """The largest body of a route that does not say otherwise: they are held in memory as a whole."""
@@ -33,11 +36,13 @@ class Threshold:
             return
         state = scope.setdefault("state", {})
         state["body_bytes"] = BODY_BYTES
+        told: Mapping[str, object] = {}
         if (scope["method"], scope["path"]) in OPEN:
             state["body_bytes"] = OPEN_BYTES
         elif scope["path"].startswith(KNOWN):
             try:
                 state["by"] = await run_in_threadpool(identify, Request(scope))
+                told = await run_in_threadpool(because, Request(scope))
             except TandemError as error:
                 await fault(error, scope["path"])(scope, receive, send)
                 return
@@ -51,4 +56,8 @@ class Threshold:
                 raise HTTPException(413, f"The body of the request is larger than {state['body_bytes']} bytes.")
             return message
 
-        await self._app(scope, bounded, send)
+        token = BECAUSE.set(told)
+        try:
+            await self._app(scope, bounded, send)
+        finally:
+            BECAUSE.reset(token)

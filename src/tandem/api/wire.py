@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -16,10 +16,13 @@ from tandem.core.errors import Broken, Forbidden, Invalid, NotFound, TandemError
 from tandem.core.money import dollars
 from tandem.core.principal import Principal
 from tandem.gateway.wires import openai
+from tandem.governance.projects.projects import Projects
 from tandem.governance.sessions import COOKIE, Sessions, own_page
 from tandem.store.room import is_full, no_room
 
 OPENAI = "/v1/"
+APPLY = "x-tandem-apply"
+"""The header that names the apply of a project which a request is a part of."""
 _CODES = {405: "method_not_allowed", 413: "body_too_large"}
 
 
@@ -74,6 +77,19 @@ def identify(request: Request) -> Principal:
     return principal
 
 
+def because(request: Request) -> Mapping[str, object]:
+    """What the audit says of this request's deeds on top: the apply of a project that it is a part of, by its header.
+
+    Raises:
+        Forbidden, NotFound, Conflict: there is no such apply, or it is over.
+    """
+    id = request.headers.get(APPLY)
+    if id is None:
+        return {}
+    projects: Projects = request.app.state.projects
+    return {"project": projects.under_way(id, caller(request)).because}
+
+
 def own_site(request: Request) -> None:
     """Lets a changing request pass only when it comes from our own pages, or from a program.
 
@@ -123,6 +139,25 @@ Caller = Annotated[Principal, Depends(caller)]
 def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Any noun as JSON; dataclasses by their fields."""
     return Response(msgspec.json.encode(value, enc_hook=str), status, headers, "application/json")
+
+
+def written(value: object, where: str = "") -> None:
+    """Looks through JSON for texts that cannot be written down: half of a surrogate pair, as `\\ud800` alone is.
+
+    Raises:
+        Invalid: there is one; `field` says where.
+    """
+    match value:
+        case str():
+            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise Invalid("A text holds half of a surrogate pair, which no character is.", field=where or None)
+        case dict():
+            for name, each in value.items():
+                written(name, where)
+                written(each, f"{where}.{name}".lstrip("."))
+        case list():
+            for place, each in enumerate(value):
+                written(each, f"{where}[{place}]")
 
 
 def usd(cost: int | None) -> str | None:

@@ -27,7 +27,8 @@ def alert() -> None:
     "on",
     multiple=True,
     metavar="ACTION",
-    help="An action of the audit, NOUN.* or *. Several may be given.  [default: monitor.alarm, monitor.retrain, request.open]",
+    help="An action of the audit, NOUN.* or *. Several may be given."
+    "  [default: canary.rolled-back, monitor.alarm, monitor.retrain, online.failed, online.rolled-back, request.open]",
 )
 @click.option("--team", help="Only what this team does.  [default: every team]")
 @click.option("--secret", default="", help="env:NAME, file:PATH or a literal: what a webhook is signed with, or a mail password.")

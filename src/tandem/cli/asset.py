@@ -8,10 +8,12 @@ import click
 
 from tandem.cli.options import as_json, platform
 from tandem.cli.show import clean, emit, interval, moment, pairs, short, table
-from tandem_sdk import Asset, AssetSummary, Lineage, Move, VersionDetail
+from tandem_sdk import About, Asset, AssetSummary, Lineage, Move, VersionDetail
 from tandem_sdk.assets import split
 from tandem_sdk.verdicts import estimates
 
+COLUMNS = 10
+"""Columns of a model that people are shown, those that count most."""
 META_CHARACTERS = 400
 """Characters of one piece of a version's meta that people are shown; --json has all of it."""
 
@@ -42,9 +44,28 @@ def show(ref: str, as_json: bool) -> None:
     with platform() as tandem:
         if split(ref)[2] is None:
             asset = tandem.assets.show(ref)
-            return emit(asset) if as_json else _asset(asset)
+            (emit if as_json else _asset)(asset)
+            return
         version = tandem.assets.version(ref)
-    return emit(version) if as_json else _version(version)
+        about = tandem.assets.about(version.ref) if version.kind == "model" and not as_json else About()
+    if as_json:
+        emit(version)
+    else:
+        _version(version)
+        _about(about)
+
+
+@asset.command()
+@click.argument("ref")
+@click.option("--as", "form", type=click.Choice(["md", "html", "json"]), default="md", show_default=True)
+@as_json
+def card(ref: str, form: str, as_json: bool) -> None:
+    """Print the card of a model version: what is recorded about it, each fact with its source."""
+    with platform() as tandem:
+        if as_json or form == "json":
+            emit(tandem.assets.card(ref))
+        else:
+            click.echo(tandem.assets.card_text(ref, form), nl=False)
 
 
 @asset.command()
@@ -107,6 +128,24 @@ def _version(version: VersionDetail) -> None:
         click.echo()
         rows = [(score.scorer, score.value, score.low, score.high, score.n, score.label) for score in version.scores]
         table(("score", "value", "low", "high", "n", "label"), rows)
+
+
+def _about(about: About) -> None:
+    """Where a model does worse, how it treats groups, and which columns it answers by."""
+    if about.slices is not None:
+        click.echo()
+        rows = [(each.name, each.n, each.inside, each.outside, interval(each.difference)) for each in about.slices.found]
+        heads = ("does worse where", "rows", about.slices.loss, "elsewhere", "difference")
+        table(heads, rows, empty=f"No part of the rows was found in which {about.slices.loss} is higher than in the rest.")
+    for told in about.fairness:
+        click.echo()
+        gaps = [(gap.measure, " and ".join(gap.widest), interval(gap.estimate), gap.small) for gap in told.gaps]
+        table((f"by {told.column}", "furthest apart", "gap [95 % interval]", "too small"), gaps)
+    if about.importance is not None:
+        click.echo()
+        features = [(each.name, interval(each.added), each.direction, interval(each.lost)) for each in about.importance.features]
+        lost = f"{about.importance.loss} added when shuffled"
+        table(("column", "mean contribution", "direction", lost), features[:COLUMNS])
 
 
 def _cut(value: object) -> str:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import click
 
+from tandem.cli.canary import canary
+from tandem.cli.online import online
 from tandem.cli.options import as_json, platform, wrong
+from tandem.cli.shadow import shadow
 from tandem.cli.show import emit, moment, table
 from tandem_sdk import Choosing, Endpoint, Target
 from tandem_sdk.shape import read
@@ -26,6 +29,11 @@ OPTIONS: dict[str, Callable[[str], object]] = {
 @click.group()
 def endpoint() -> None:
     """Endpoints: addresses that answer."""
+
+
+endpoint.add_command(canary)
+endpoint.add_command(online)
+endpoint.add_command(shadow)
 
 
 @endpoint.command("list")

@@ -14,12 +14,10 @@ from typing import IO, TypeVar
 
 import click
 
-from tandem_sdk import Client
+from tandem_sdk import Client, spans
 
 F = TypeVar("F", bound=Callable[..., object])
-SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MICROS = 1_000_000
-_SPAN = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """`--json`, on every command."""
@@ -52,10 +50,10 @@ def seconds(text: str) -> int:
     Raises:
         click.UsageError: it is none of them.
     """
-    found = _SPAN.fullmatch(text)
+    found = spans.seconds(text)
     if found is None:
         raise wrong(f"'{text}' is no span of time; write it like 90m, 12h, 30d or 2w.")
-    return int(found[1]) * SECONDS[found[2]]
+    return found
 
 
 def moment_of(text: str | None) -> int | None:
@@ -69,8 +67,8 @@ def moment_of(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    if _SPAN.fullmatch(text):
-        return time.time_ns() // 1000 - seconds(text) * 1_000_000
+    if (ago := spans.seconds(text)) is not None:
+        return time.time_ns() // 1000 - ago * MICROS
     try:
         found = datetime.fromisoformat(text)
         found = found if found.tzinfo is not None else found.replace(tzinfo=UTC)

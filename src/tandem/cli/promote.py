@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from tandem.cli.options import as_json, platform
-from tandem.cli.show import emit, interval, pairs
-from tandem_sdk import Estimate, GateRefused, GateReport, Pin, Promotion
+from tandem.cli.show import emit, interval, pairs, table
+from tandem_sdk import Condition, Estimate, GateRefused, GateReport, Pin, Promotion
+
+CONDITIONS = ("condition", "outcome", "effect or value", "bound", "holds")
 
 
 @click.command()
@@ -79,8 +81,20 @@ def tell(report: GateReport | None, done: Promotion | None) -> None:
     rows += [("requires", report.gate.get("require")), ("minimum", report.gate.get("minimum"))]
     rows += [("candidate is", report.candidate_ref), ("champion is", report.champion_ref)]
     pairs(rows)
+    asked = [each for each in report.conditions if each.kind != "data"]
+    if len(asked) > 2 or any(each.kind not in ("comparison", "minimum") for each in asked):
+        click.echo()
+        table(CONDITIONS, [(each.name, each.outcome, _effect(each), each.bound, "yes" if each.held else "no") for each in asked])
     for reason in report.reasons:
         click.echo(f"- {reason}")
+
+
+def _effect(each: Condition) -> str:
+    """What was found, with its interval; as many digits as it has meaning."""
+    found = each.effect
+    if found is None or found.low is None or found.high is None:
+        return f"on {each.n}"
+    return f"{found.value:.4g} [{found.low:.4g}, {found.high:.4g}] on {each.n}"
 
 
 def _pin(alias: str, pin: Pin) -> None:

@@ -8,7 +8,7 @@ import click
 
 from tandem.cli.options import as_json, platform
 from tandem.cli.progress import bar
-from tandem.cli.show import emit, interval, moment, pairs, table
+from tandem.cli.show import emit, interval, moment, pairs, table, usd
 from tandem_sdk import Client, Run
 
 
@@ -64,6 +64,7 @@ def show(id: str, as_json: bool) -> None:
             ("took", took),
             *[(name, json.dumps(value, ensure_ascii=False)) for name, value in found.inputs.items()],
             ("asset", found.asset),
+            ("cost", usd(found.cost) if found.cost is not None else None),
         ]
     )
     metrics(found)
@@ -105,10 +106,16 @@ def follow(tandem: Client, id: str, *, quiet: bool) -> Run:
 def made(run: Run, *, as_json: bool) -> None:
     """Prints what a run made, and its metrics."""
     if as_json:
-        emit({"ref": run.asset or None, "metrics": run.metrics, "run": run.id})
+        told = {name: run.outputs[name] for name in ("task", "warnings") if name in run.outputs}
+        emit({"ref": run.asset or None, "metrics": run.metrics, **told, "run": run.id})
         return
     click.echo(run.asset or run.id)
+    if "task" in run.outputs:
+        task = str(run.outputs["task"])
+        click.echo(f"Learned {'an' if task.startswith('a') else 'a'} {task}.", err=True)
     metrics(run)
+    for warning in run.warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 def metrics(run: Run) -> None:

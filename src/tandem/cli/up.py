@@ -310,7 +310,7 @@ def work(home: Path, config: Path | None) -> None:
 
     When one dies, another takes over what it was doing. Its own model calls go to [server] inside_url.
     """
-    from tandem import app
+    from tandem.app.process import work as perform
 
     settings = Given(home=home, port=None, host=None, workers=None, config=config, cert=None, key=None).settings()
     check_shared(settings, "work")
@@ -322,7 +322,7 @@ def work(home: Path, config: Path | None) -> None:
         )
     with translated(f"The home {settings.home}"):
         held = hold(settings.home)
-    app.work(settings)
+    perform(settings)
     os.close(held)
 
 
@@ -341,7 +341,7 @@ def check_shared(settings: Settings, command: str) -> None:
     if settings.store.folder is None:
         raise Invalid(
             f"`tandem {command}` needs a directory that every machine sees.",
-            hint="Set [store] folder; models, datasets, indexes, uploads and the master key lie there.",
+            hint="Set [store] folder; models, datasets, uploads and the master key lie there.",
             field="store.folder",
         )
 
@@ -376,12 +376,12 @@ def door(
     ready: int | None,
 ) -> None:
     """One door worker; `tandem up` starts it."""
-    from tandem import app
+    from tandem.app.door import door as answer
 
     given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
     _end_with(parent)
     with _once():
-        app.door(given.settings(), number, listening, lambda: None if ready is None else _tell(ready))
+        answer(given.settings(), number, listening, lambda: None if ready is None else _tell(ready))
 
 
 @click.command(hidden=True)
@@ -400,12 +400,12 @@ def control(
     role: Role,
 ) -> None:
     """The control process; `tandem up` starts it."""
-    from tandem import app
+    from tandem.app.process import control as run
 
     given = Given(home=home, port=port, host=host, workers=workers, config=config, cert=cert, key=key)
     _end_with(parent)
     with _once():
-        app.control(given.settings(), role)
+        run(given.settings(), role)
 
 
 @contextmanager

@@ -8,14 +8,19 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from tandem.console import facts, indexes
+from tandem.console import facts, features, indexes
+from tandem.console.about import about
 from tandem.console.desk import POLICY, Desk
 from tandem.console.graph import Graph, layout
 from tandem.core.asset import KINDS, Kind, Ref, Version
 from tandem.core.errors import NotFound
 from tandem.data.corpus.indexes import Indexes
+from tandem.data.features.features import Features
+from tandem.evaluation.about.card import Cards
+from tandem.evaluation.about.render import shown
 from tandem.evaluation.look import Look
 from tandem.governance.authorise import Scope, scope_of
+from tandem.governance.projects.projects import Projects
 from tandem.registry.kinds.release import pins
 from tandem.registry.kinds.suite import read
 from tandem.registry.nouns import Alias, Move
@@ -29,7 +34,7 @@ Words = Annotated[str, Query(max_length=1000)]
 PNG = b"\x89PNG\r\n\x1a\n"
 COMMANDS = {
     "dataset": "tandem data add NAME FILE",
-    "model": "tandem train NAME --data dataset/NAME --target COLUMN",
+    "model": "tandem train NAME --data dataset/NAME --target COLUMN, or tandem import FOLDER",
     "prompt": "tandem prompt add NAME FILE",
     "decision": "tandem decision add NAME FILE",
     "policy": "tandem policy add NAME --guard DETECTOR=ACTION",
@@ -37,14 +42,29 @@ COMMANDS = {
     "router": "tandem route publish NAME FILE",
     "index": "tandem docs add NAME FOLDER",
     "release": "tandem release add NAME KIND/NAME@VERSION",
+    "view": "tandem features define FILE",
+    "service": "tandem features define FILE",
+    "pipeline": "tandem pipeline add NAME FILE",
 }
 """What makes the first asset of each kind."""
 ASIDE = frozenset(
     {
         "metrics",
+        "definition",
+        "features",
+        "entity",
+        "columns",
+        "inputs",
+        "views",
         "importances",
         "contract",
         "profile",
+        "correlations",
+        "checks",
+        "quarantined",
+        "appended",
+        "evolved",
+        "references",
         "template",
         "messages",
         "variables",
@@ -90,7 +110,9 @@ def moves(registry: Registry, ref: Ref, scope: Scope) -> list[Move]:
     return sorted(found, key=lambda move: (move.alias.moved_at, move.alias.etag), reverse=True)
 
 
-def routes(desk: Desk, registry: Registry, look: Look, documents: Indexes) -> APIRouter:
+def routes(
+    desk: Desk, registry: Registry, look: Look, documents: Indexes, computed: Features, projects: Projects, cards: Cards
+) -> APIRouter:
     """The pages of Asset."""
     router = desk.router()
 
@@ -113,6 +135,9 @@ def routes(desk: Desk, registry: Registry, look: Look, documents: Indexes) -> AP
             "versions": registry.versions(ref.kind, ref.name, scope),
             "aliases": registry.aliases(ref.kind, ref.name, scope),
             "moves": [(move, facts.report(move.report)) for move in history],
+            "declared": [
+                each for each in projects.declared(by) if each.thing.removeprefix("alias/").partition("@")[0] == str(ref)
+            ],
         }
         return desk.page(request, "asset.html", str(ref), values, by=by)
 
@@ -131,8 +156,11 @@ def routes(desk: Desk, registry: Registry, look: Look, documents: Indexes) -> AP
             "drawing": drawing(registry, found, scope),
             "pictures": pictures(found),
             "metrics": facts.metrics(found.meta.get("metrics")),
+            "training": facts.training(found.meta) if found.kind == "model" else None,
+            "about": about(cards.about(found)) if found.kind == "model" else None,
             "shares": facts.shares(found.meta.get("importances")),
             "columns": facts.columns(found.meta),
+            "ingest": facts.ingest(found.meta) if found.kind == "dataset" else None,
             "turns": facts.turns(found.meta) if found.kind == "prompt" else (),
             "source": _source(registry, found),
             "evaluations": look.of(found, by) if found.kind == "prompt" else (),
@@ -140,9 +168,17 @@ def routes(desk: Desk, registry: Registry, look: Look, documents: Indexes) -> AP
             "judged_by": suite.judged_by if suite is not None else "",
             "pins": _pins(registry, found, scope),
             "held": indexes.held(documents, found, q, document, by) if found.kind == "index" else None,
+            "computed": features.shown(computed, found, q, by) if found.kind in ("view", "service") else None,
             "rest": {name: value for name, value in found.meta.items() if name not in ASIDE},
         }
         return desk.page(request, "version.html", str(found.ref), values, by=by)
+
+    @router.get("/assets/model/{name}/{version}/card")
+    def card(request: Request, name: str, version: str) -> Response:
+        by = desk.enter(request)
+        made = cards.card(Ref.parse(f"model/{name}@{version}"), by)
+        values = {"card": made, "v": Ref.parse(made.ref), "shown": shown}
+        return desk.page(request, "card.html", f"Card of {made.ref}", values, by=by)
 
     @router.get("/assets/{kind}/{name}/{version}/members/{member:path}")
     def picture(request: Request, kind: Kind, name: str, version: str, member: str) -> Response:
@@ -178,7 +214,7 @@ def _naming(registry: Registry, ref: Ref, scope: Scope) -> list[Alias]:
 
 
 def _source(registry: Registry, version: Version) -> str | None:
-    """The program of a decision."""
-    digest = version.meta.get("source") if version.kind == "decision" else None
-    name = next((name for name, blob in version.members.items() if blob == digest), None)
+    """The program of a decision or a pipeline, or the script that lay beside a model when it was imported."""
+    digest = version.meta.get("source") if version.kind in ("decision", "pipeline") else None
+    name = next((name for name, blob in version.members.items() if blob == digest or name.startswith("script/")), None)
     return None if name is None else registry.member(version, name).decode(errors="replace")

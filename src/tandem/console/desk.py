@@ -42,6 +42,7 @@ NAVIGATION = (
     ("/monitors", "Monitors", "read"),
     ("/requests", "Requests", "read"),
     ("/reviews", "Reviews", "read"),
+    ("/projects", "Projects", "read"),
     ("/people", "People", "read"),
     ("/keys", "Keys", "read"),
     ("/budgets", "Budgets", "read"),

@@ -11,13 +11,17 @@ from typing import TypeVar
 
 import msgspec
 
+from tandem.console.profile import Seen
 from tandem.console.scale import Line, heights, line
 from tandem.console.words import number
 from tandem.core.policy import Gate
-from tandem.core.score import Estimate, Verdict
+from tandem.core.score import Condition, Estimate, Verdict
 from tandem.observability.dialogue import Turn
+from tandem.training.imports.tasks import Imported
 
 Form = TypeVar("Form")
+TOLD = ("rows", "quarantined", "checks", "appended", "evolved", "references")
+"""Meta of a dataset that tells how its ingest went."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,45 @@ class Share:
     """Of the largest."""
 
 
+class Check(msgspec.Struct, frozen=True):
+    """A rule that was broken without refusing the file."""
+
+    rule: str
+    severity: str
+    count: int
+    example: str = ""
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """What was added to which version."""
+
+    to: str
+    rows: int
+    repeated: int = 0
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What must hold between the columns of a row."""
+
+    name: str
+    expression: str
+    severity: str = "refuse"
+
+
+class Ingest(msgspec.Struct, frozen=True):
+    """What an ingest had to say beyond the rows."""
+
+    rows: int = 0
+    quarantined: int = 0
+    checks: tuple[Check, ...] = ()
+    appended: Appended | None = None
+    evolved: tuple[str, ...] = ()
+    references: dict[str, str] = {}
+    rules: tuple[Rule, ...] = ()
+    table: bool = False
+    """Whether its rows lie in the lake and can be read."""
+
+
 class Report(msgspec.Struct, frozen=True):
     """What a gate said about a candidate, as its move keeps it."""
 
@@ -70,6 +113,7 @@ class Report(msgspec.Struct, frozen=True):
     candidate: Estimate | None = None
     verdict: Verdict | None = None
     reasons: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     candidate_ref: str | None = None
     champion_ref: str | None = None
 
@@ -125,6 +169,34 @@ class Asked(msgspec.Struct, frozen=True):
     judge: Judging | None = None
 
 
+class Calibrated(msgspec.Struct, frozen=True):
+    """How the scores of a model became probabilities."""
+
+    way: str
+    before: Estimate
+    after: Estimate
+
+
+class Tuned(msgspec.Struct, frozen=True):
+    """How the parameters of a model were searched."""
+
+    trials: int
+    pruned: int = 0
+
+
+class Training(msgspec.Struct, frozen=True):
+    """What a model's version says of its training, besides its metrics."""
+
+    warnings: tuple[str, ...] = ()
+    calibration: Calibrated | None = None
+    tuning: Tuned | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.warnings or self.calibration or self.tuning)
+
+
 class _Column(msgspec.Struct):
     name: str
     dtype: str = ""
@@ -141,29 +213,8 @@ class _Contract(msgspec.Struct):
     time_column: str | None = None
 
 
-class _Histogram(msgspec.Struct):
-    counts: tuple[int, ...] = ()
-
-
-class _Top(msgspec.Struct):
-    value: str
-    count: int
-
-
-class _Profiled(msgspec.Struct):
-    name: str
-    nulls: int = 0
-    distinct: int = 0
-    min: float | str | None = None
-    max: float | str | None = None
-    mean: float | None = None
-    std: float | None = None
-    histogram: _Histogram | None = None
-    top: tuple[_Top, ...] = ()
-
-
 class _Profile(msgspec.Struct):
-    columns: tuple[_Profiled, ...] = ()
+    columns: tuple[Seen, ...] = ()
 
 
 def metrics(found: object) -> tuple[Metric, ...]:
@@ -180,6 +231,14 @@ def columns(meta: Mapping[str, object]) -> tuple[Column, ...]:
         return ()
     roles = {contract.time_column: "time", contract.id_column: "id"}
     return tuple(_column(column, roles.get(column.name, ""), profiled.get(column.name)) for column in contract.columns)
+
+
+def ingest(meta: Mapping[str, object]) -> Ingest:
+    """What the ingest of a dataset had to say."""
+    contract = meta.get("contract")
+    rules = _read(contract.get("rows"), tuple[Rule, ...]) if isinstance(contract, Mapping) else None
+    found = _read({key: value for key, value in meta.items() if key in TOLD}, Ingest) or Ingest()
+    return msgspec.structs.replace(found, rules=rules or (), table=isinstance(meta.get("lake"), Mapping))
 
 
 def turns(meta: Mapping[str, object]) -> tuple[Turn, ...]:
@@ -201,6 +260,11 @@ def shares(found: object) -> tuple[Share, ...]:
     return tuple(Share(name=name, value=value, percent=round(100 * value / top, 2)) for name, value in ordered)
 
 
+def training(meta: Mapping[str, object]) -> Training | None:
+    """What is known of a training; None where it has not the expected form."""
+    return _read(dict(meta), Training)
+
+
 def report(found: object) -> Report | None:
     """A gate's report."""
     return _read(found, Report)
@@ -209,6 +273,11 @@ def report(found: object) -> Report | None:
 def asked(found: object) -> Asked | None:
     """How the asking of an evaluation went."""
     return _read(found, Asked)
+
+
+def imported(found: object) -> tuple[Imported, ...]:
+    """The models of an import; none where they have not the expected form."""
+    return _read(found, tuple[Imported, ...]) or ()
 
 
 def outcome(version: Mapping[str, object]) -> str | None:
@@ -232,7 +301,7 @@ def _metric(name: str, value: object) -> Metric:
     return Metric(name=name, value=f"{estimate.value:.4f}", estimate=estimate, line=drawn)
 
 
-def _column(column: _Column, role: str, seen: _Profiled | None) -> Column:
+def _column(column: _Column, role: str, seen: Seen | None) -> Column:
     if column.categories is not None:
         allowed = ", ".join(column.categories)
     else:

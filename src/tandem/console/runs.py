@@ -16,16 +16,19 @@ from tandem.evaluation.look import Lines, Look
 from tandem.evaluation.suite import KIND as EVALUATE
 from tandem.governance.authorise import Scope, scope_of
 from tandem.jobs.repo import Runs
+from tandem.pipelines.pipelines import KIND as PIPELINE
+from tandem.pipelines.pipelines import Pipelines
 from tandem.registry.registry import Registry
+from tandem.training.imports.tasks import KIND as IMPORT
 
 PAGE = 100
 WORST = 10
 """Rows of an evaluation that its page shows."""
-ASIDE = frozenset({"asset", "metrics", "environment", "comparison", "asked"})
+ASIDE = frozenset({"asset", "metrics", "environment", "comparison", "asked", "models", "cost"})
 """Outputs that have a place of their own on the page."""
 
 
-def routes(desk: Desk, runs: Runs, registry: Registry, look: Look) -> APIRouter:
+def routes(desk: Desk, runs: Runs, registry: Registry, look: Look, pipelines: Pipelines) -> APIRouter:
     """The pages of Run."""
     router = desk.router()
 
@@ -50,6 +53,9 @@ def routes(desk: Desk, runs: Runs, registry: Registry, look: Look) -> APIRouter:
             "comparison": facts.report(run.outputs.get("comparison")),
             "asked": facts.asked(run.outputs.get("asked")) if run.kind == EVALUATE else None,
             "lines": _lines(look, run, by),
+            "steps": pipelines.steps(run.id, by=by) if run.kind == PIPELINE else (),
+            "nested": runs.list(scope_of(by), parent=run.id, limit=PAGE) if run.kind == PIPELINE else (),
+            "imported": facts.imported(run.outputs.get("models")) if run.kind == IMPORT else (),
             "metrics": facts.metrics(run.outputs.get("metrics")),
             "outputs": {name: value for name, value in run.outputs.items() if name not in ASIDE},
         }

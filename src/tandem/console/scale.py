@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tandem.core.monitor import Histogram
 from tandem.core.score import Estimate
 
 PADDING = 0.1
@@ -27,6 +28,15 @@ class Line:
     value: float
     high: float
     marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """One bin as two bars, in percent of the tallest."""
+
+    label: str
+    before: int
+    now: int
 
 
 def line(estimate: Estimate, marks: Sequence[tuple[float, str]] = (), *, bounds: tuple[float, float] | None = None) -> Line:
@@ -63,3 +73,13 @@ def heights(counts: Sequence[int]) -> tuple[int, ...]:
     """
     top = max(counts, default=0)
     return tuple(max(4, round(100 * count / top)) if count > 0 else 0 for count in counts)
+
+
+def paired(shown: Histogram | None) -> tuple[Bin, ...]:
+    """Shares of then and now, so that samples of different size can be compared by eye; nothing where one is empty."""
+    if shown is None or not sum(shown.reference) or not sum(shown.now):
+        return ()
+    per = [(10_000 * count // sum(counts)) for counts in (shown.reference, shown.now) for count in counts]
+    high = heights(per)
+    middle = len(shown.labels)
+    return tuple(Bin(label=label, before=high[place], now=high[middle + place]) for place, label in enumerate(shown.labels))

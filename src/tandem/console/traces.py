@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from tandem.console.about import contributions
 from tandem.console.desk import Desk
 from tandem.console.endpoints import Current, standing
 from tandem.console.waterfall import waterfall
@@ -77,6 +78,7 @@ def routes(desk: Desk, traces: Traces, subjects: Subjects, current: Current, pri
             "waterfall": waterfall(found.calls),
             "asked": dialogue.asked,
             "answered": dialogue.answered,
+            "contributions": contributions,
             "readable": readable,
             "routes": [each for each in routed(found.calls, price) if len(each.targets) > 1],
         }

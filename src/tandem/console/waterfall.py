@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tandem.console.words import lasted
 from tandem.core.trace import Span, Trace
+from tandem.observability.traces import is_shadow
 
 LAW = frozenset({"identify", "resolve", "admit"})
 """Stages that ask the law, not a model."""
@@ -92,7 +93,7 @@ def _call(call: Trace, depth: int, children: Mapping[str | None, Sequence[Trace]
     told = error.get("message") if isinstance(error, dict) else None
     kind = call.kind if call.kind in KINDS else "other"
     name = call.endpoint or "(never resolved)"
-    if call.attributes.get("tandem.route.role") == "shadow":
+    if is_shadow(call):
         name += ", a shadow"
     yield _bar(depth, kind, name, call.start, call.end, {}, scale, call=call, error=None if told is None else str(told))
     spans = sorted(call.spans, key=lambda span: span.start)

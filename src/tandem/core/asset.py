@@ -9,7 +9,9 @@ from typing import Literal, get_args
 
 from tandem.core.errors import Invalid
 
-Kind = Literal["dataset", "model", "prompt", "decision", "policy", "suite", "index", "router", "release"]
+Kind = Literal[
+    "dataset", "model", "prompt", "decision", "policy", "suite", "index", "router", "release", "view", "service", "pipeline"
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")

@@ -55,6 +55,7 @@ _ROWS = (
     Fault(code="bad_request", side="caller", told="the provider calls the request wrong"),
     Fault(code="encoded_body", side="caller", told="the request is compressed"),
     Fault(code="truncated_body", side="caller", told="the request ended early"),
+    Fault(code="body_too_large", side="caller", told="the request is larger than what is read"),
     Fault(code="gone", side="caller", told="the caller went away"),
     Fault(
         code="content_policy",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tandem.core.window import Window
@@ -14,6 +15,9 @@ SCOPES = ("org", "team", "person", "key", "endpoint", "tag", "run")
 """Whose use a cap can bound; all but `org` are written `kind/NAME`."""
 ALERTS = (80, 100)
 """Percent of a cap at which the audit notes it, unless told otherwise."""
+
+COST = "cost"
+"""The metric of a gate that weighs mistakes by what they cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,61 @@ def window_in(meter: str) -> Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """A part of the rows on which a version must prove itself too: one value of a column, or a range of it."""
+
+    column: str
+    value: str | None = None
+    """As text: `true`, `3` also for 3.0."""
+    low: float | None = None
+    """At or above it; None: no lower end."""
+    high: float | None = None
+    """Below it; None: no upper end."""
+    metric: str | None = None
+    """None: the gate's."""
+    minimum: float | None = None
+    """What the worse bound of the interval must reach in the slice; a maximum where less is better."""
+    margin: float | None = None
+    """The loss against the champion that the slice tolerates; the gate's where neither this nor a minimum is named."""
+    allow_small: bool = False
+    """Whether too few rows for a verdict pass."""
+
+    @property
+    def name(self) -> str:
+        """Such as `region = north` or `18 <= age < 30`."""
+        if self.value is not None:
+            return f"{self.column} = {self.value}"
+        below = "" if self.low is None else f"{self.low:g} <= "
+        above = "" if self.high is None else f" < {self.high:g}"
+        return f"{below}{self.column}{above}"
+
+
+Measure = Literal["demographic_parity", "demographic_parity_ratio", "equal_opportunity", "equalised_odds", "accuracy", "error"]
+"""How groups may be apart: in the share answered positive (as a difference, or as the smaller over the larger), in the share
+found of the positive rows, in that or the share of false alarms, in the share answered rightly, in the size of errors."""
+RATIO: Measure = "demographic_parity_ratio"
+"""The measure of which more is better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fair:
+    """How far apart the groups of a column may be in one measure."""
+
+    measure: Measure
+    by: str
+    """The column whose values are the groups; numbers are cut at their quartiles."""
+    bound: float
+    """The most that two groups may differ; of the ratio, the least that it may be."""
+    allow_small: bool = False
+    """Whether groups with too few rows are left out; else the gate does not pass while there are any."""
+
+    @property
+    def name(self) -> str:
+        """Such as `equal_opportunity by sex`."""
+        return f"{self.measure} by {self.by}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """What a version must prove before an alias moves to it."""
 
@@ -85,6 +144,29 @@ class Gate:
     require: Literal["improved", "non-inferior"] = "non-inferior"
     suite: str | None = None
     """For prompts: the suite they are evaluated with, `suite/NAME` for its newest version or `suite/NAME@VERSION`."""
+    minimums: Mapping[str, float] = field(default_factory=dict)
+    """Of models: metric → what the worse bound of its interval must reach; a maximum where less is better."""
+    slices: tuple[Slice, ...] = ()
+    """Of models: parts of the rows in which each must hold as well."""
+    fairness: tuple[Fair, ...] = ()
+    """Of models: how far apart groups of rows may be."""
+    cost_false_positive: float | None = None
+    """What the metric `cost` counts for a row that is wrongly taken for positive, in any unit."""
+    cost_false_negative: float | None = None
+    """The same for a positive row that is missed."""
+    latency_ms: float | None = None
+    """The most milliseconds that 95 of 100 predictions of one row may take."""
+    size_bytes: int | None = None
+    """The most bytes that the version's files may have together."""
+    looks: int | None = None
+    """How often a candidate may be compared with the champion on rows that grow, as planned; None: unplanned."""
+    rows: int | None = None
+    """The rows at the last planned look."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the rows whose values it is judged by."""
+        return tuple(sorted({*(each.column for each in self.slices), *(each.by for each in self.fairness)}))
 
 
 Action = Literal["allow", "observe", "mask", "block"]

@@ -75,6 +75,8 @@ class Principal:
     models: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     content: bool = True
+    run: str = ""
+    """The Run in which it asks; only keys that the platform lends say one."""
     budget_scopes: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
     """The scopes whose budgets every call of this principal counts against, widest first; made once, not at each call."""
 

@@ -34,3 +34,5 @@ class Run:
     """Why it failed or was cancelled."""
     started_at: int | None = None
     ended_at: int | None = None
+    parent: str | None = None
+    """The Run that started it: of what a pipeline has trained, scored or added."""

@@ -1,14 +1,18 @@
-"""A frame against its contract, and a contract from a frame. Knows no files."""
+"""A frame against its contract, rule by rule, and a contract from a frame. Knows no files."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import polars as pl
 
+from tandem.core.clock import iso
 from tandem.core.errors import Invalid
-from tandem.data.contract import NUMBERS, Column, Contract, Dtype
-from tandem.data.dtypes import of_frame, report
+from tandem.data.contract import NUMBERS, Column, Contract, Dtype, RowRule, Severity, span
+from tandem.data.dtypes import of_frame
+from tandem.data.expression import evaluate
+from tandem.data.findings import Findings
 from tandem.data.problems import Problem, Problems
 
 MARGIN = 0.5
@@ -16,81 +20,200 @@ MARGIN = 0.5
 CATEGORIES = 20
 """A text column with at most this many distinct texts is taken for a category."""
 
+REPEATED = "occurs a second time in a column that names rows"
+
 
 def check(frame: pl.DataFrame, contract: Contract, *, source: str = "The frame") -> None:
-    """Compares every value of a frame with the contract.
+    """Compares every value of a frame with what a contract refuses; references and freshness are looked at when a file comes in.
 
     Raises:
         Invalid: with row (1-based) and column of up to twenty violations.
     """
+    hint = "Mend the data, or edit the contract."
     problems = Problems(source=source)
     columns(list(frame.columns), contract, problems)
-    problems.refuse("Mend the data, or edit the contract.")
+    problems.refuse(hint)
     for column in contract.columns:
         found = of_frame(frame.schema[column.name])
         if found != column.dtype:
             problems.add(Problem(column=column.name, what=f"is {found or 'of an unknown type'}, not {column.dtype}"))
-    problems.refuse("Mend the data, or edit the contract.")
-    rows = pl.int_range(1, frame.height + 1, eager=True)
-    empties(frame, contract, rows, None, problems)
-    values(frame, contract, rows, None, problems)
-    problems.refuse("Mend the data, or edit the contract.")
+    problems.refuse(hint)
+    findings = Findings(problems=problems, rows=pl.int_range(1, frame.height + 1, eager=True))
+    empties(frame, {}, contract, findings)
+    values(frame, contract, findings)
+    rows(frame, contract, findings)
+    unique(frame, None, contract, findings)
+    problems.refuse(hint)
 
 
-def columns(names: list[str], contract: Contract, problems: Problems) -> None:
+def columns(names: list[str], contract: Contract, problems: Problems, hint: str = "") -> None:
     """Adds a problem for each column that is missing or unexpected."""
     for name in contract.names:
         if name not in names:
             problems.add(Problem(column=name, what="is missing"))
     for name in names:
         if name not in contract.names:
-            problems.add(Problem(column=name, what="is not in the contract"))
+            problems.add(Problem(column=name, what=f"is not in the contract{hint}"))
 
 
-def empties(frame: pl.DataFrame, contract: Contract, rows: pl.Series, lines: pl.Series | None, problems: Problems) -> None:
-    """Adds a problem for each null where the contract wants a value."""
+def empties(frame: pl.DataFrame, strange: Mapping[str, pl.Series], contract: Contract, findings: Findings) -> None:
+    """Reports each null where the contract wants a value.
+
+    Args:
+        strange: true, by column, for cells that are null because they are of another type.
+    """
     for column in contract.columns:
         if not column.nullable:
-            empty(frame[column.name], rows, lines, problems)
+            findings.report(_empty(frame[column.name], strange.get(column.name)), "is empty", column.of("empty"), column.name)
 
 
-def values(frame: pl.DataFrame, contract: Contract, rows: pl.Series, lines: pl.Series | None, problems: Problems) -> None:
-    """Adds a problem for each value that the contract does not allow; nulls are `empties`' business."""
+def values(frame: pl.DataFrame, contract: Contract, findings: Findings) -> None:
+    """Reports each value that the contract does not allow; nulls are `empties`' business."""
     for column in contract.columns:
         cells = frame[column.name]
         if column.dtype in NUMBERS:
-            _numbers(cells, column, rows, lines, problems)
+            _numbers(cells, column, findings)
         if column.categories is not None:
             strange = ~cells.is_in(list(column.categories)) & cells.is_not_null()
-            report(strange, cells, rows, lines, f"is none of {', '.join(column.categories[:10])}", problems)
+            what = f"is none of {', '.join(column.categories[:10])}"
+            findings.report(strange, what, column.of("categories"), column.name, cells)
+
+
+def rows(frame: pl.DataFrame, contract: Contract, findings: Findings) -> None:
+    """Reports each row of which a row rule says false; null passes.
+
+    Raises:
+        Invalid: an expression is none, or says something else than true and false.
+    """
+    for rule in contract.rows:
+        said = truths(frame, rule)
+        findings.report(~said.fill_null(value=True), f"breaks '{rule.name}' ({rule.expression})", rule.severity, None)
+
+
+def truths(frame: pl.DataFrame, rule: RowRule) -> pl.Series:
+    """What a row rule says of each row: true, false or null.
+
+    Raises:
+        Invalid: its expression is none, or says something else.
+    """
+    try:
+        said = evaluate(frame, rule.expression)
+    except Invalid as error:
+        raise Invalid(f"The row rule '{rule.name}': {error.message}", field=f"rows.{rule.name}", hint=error.hint) from None
+    if said.dtype == pl.Null:
+        return said.cast(pl.Boolean)
+    if said.dtype != pl.Boolean:
+        raise Invalid(
+            f"The row rule '{rule.name}' says {said.dtype} and not true or false: {rule.expression}",
+            field=f"rows.{rule.name}",
+            hint="Compare something, such as: amount >= 0",
+        )
+    return said
+
+
+def unique(frame: pl.DataFrame, before: pl.DataFrame | None, contract: Contract, findings: Findings) -> None:
+    """Reports each value, or combination of values, that stood in an earlier row; rows that are kept apart do not count.
+
+    Args:
+        before: the rows to which these are added, if any; they are looked at, not reported.
+    """
+    kept = findings.kept()
+    for column in contract.columns:
         if column.unique:
-            repeated(cells, rows, lines, problems)
+            again = _again(frame, before, (column.name,), kept)
+            findings.report(again, REPEATED, column.of("unique"), column.name, frame[column.name])
+    for together in contract.unique:
+        again = _again(frame, before, together.columns, kept)
+        findings.report(again, f"repeats {', '.join(together.columns)} of an earlier row", together.severity, None)
 
 
-def empty(cells: pl.Series, rows: pl.Series, lines: pl.Series | None, problems: Problems) -> None:
-    """Adds a problem for each null."""
-    report(cells.is_null(), cells, rows, lines, "is empty", problems)
+def references(frame: pl.DataFrame, known: Mapping[str, pl.Series], contract: Contract, findings: Findings) -> None:
+    """Reports each value that does not stand in the column that it refers to; nulls refer to nothing.
+
+    Args:
+        known: values by referring column.
+
+    Raises:
+        Invalid: the two columns are of different types.
+    """
+    for column in contract.columns:
+        if column.references is None:
+            continue
+        there, cells = known[column.name], frame[column.name]
+        if of_frame(there.dtype) != column.dtype:
+            raise Invalid(
+                f"Column '{column.name}' is {column.dtype}, and {column.references} is {of_frame(there.dtype)}.",
+                field=column.name,
+                hint="Make both of one type.",
+            )
+        lost = ~cells.is_in(there.unique().implode()) & cells.is_not_null()
+        findings.report(lost, f"is not in {column.references}", column.of("references"), column.name, cells)
 
 
-def finite(cells: pl.Series, rows: pl.Series, lines: pl.Series | None, problems: Problems) -> None:
-    """Adds a problem for each NaN or infinity."""
+def times(frame: pl.DataFrame, now: int, contract: Contract, findings: Findings) -> None:
+    """Reports times that lie too far ahead, and a file whose newest time is too old.
+
+    Args:
+        now: UTC microseconds.
+    """
+    for column in contract.columns:
+        cells = frame[column.name]
+        if column.future is not None:
+            ahead = (cells.dt.epoch("us") > now + span(column.future, "future")).fill_null(value=False)
+            what = f"lies more than {column.future} ahead of {iso(now)}"
+            findings.report(ahead, what, column.of("future"), column.name, cells)
+        if column.fresh is not None:
+            newest = cells.filter(findings.kept()).dt.epoch("us").max()
+            if not isinstance(newest, int) or newest < now - span(column.fresh, "fresh"):
+                said = "has no time at all" if not isinstance(newest, int) else f"has {iso(newest)} as its newest time"
+                findings.told(f"{said}, older than {column.fresh} at {iso(now)}", column.of("fresh"), column.name)
+
+
+def named(ids: pl.Series, strange: pl.Series | None, findings: Findings) -> None:
+    """Reports each row without an id of its own.
+
+    Args:
+        strange: true for ids that are null because they are of another type.
+    """
+    findings.report(_empty(ids, strange), "is empty", "refuse", ids.name)
+    again = ~ids.is_first_distinct() & ids.is_not_null()
+    findings.report(again, REPEATED, "refuse", ids.name, ids)
+
+
+def finite(cells: pl.Series, severity: Severity, findings: Findings) -> None:
+    """Reports each NaN or infinity."""
     if cells.dtype.is_float():
-        report(~cells.is_finite().fill_null(value=True), cells, rows, lines, "is not a finite number", problems)
+        bad = ~cells.is_finite().fill_null(value=True)
+        findings.report(bad, "is not a finite number", severity, cells.name, cells)
 
 
-def repeated(cells: pl.Series, rows: pl.Series, lines: pl.Series | None, problems: Problems) -> None:
-    """Adds a problem for each value that stood in an earlier row."""
-    again = ~cells.is_first_distinct() & cells.is_not_null()
-    report(again, cells, rows, lines, "occurs a second time in a column that names rows", problems)
+def _empty(cells: pl.Series, strange: pl.Series | None) -> pl.Series:
+    return cells.is_null() if strange is None else cells.is_null() & ~strange
 
 
-def _numbers(cells: pl.Series, column: Column, rows: pl.Series, lines: pl.Series | None, problems: Problems) -> None:
-    finite(cells, rows, lines, problems)
+def _again(frame: pl.DataFrame, before: pl.DataFrame | None, names: tuple[str, ...], kept: pl.Series) -> pl.Series:
+    """True for each kept row whose values stood in an earlier one; a row with a null among them repeats nothing."""
+    held = frame.select(names)
+    counts = kept & ~held.select(pl.any_horizontal(pl.all().is_null())).to_series()
+    seen = held.filter(counts)
+    former = 0
+    if before is not None:
+        former = before.height
+        seen = pl.concat([before.select(names), seen])
+    named = pl.col(names[0]) if len(names) == 1 else pl.struct(pl.all())
+    again = ~seen.select(named.is_first_distinct()).to_series().slice(former)
+    places = counts.arg_true().filter(again)
+    return pl.Series([False], dtype=pl.Boolean).new_from_index(0, frame.height).scatter(places, values=True)
+
+
+def _numbers(cells: pl.Series, column: Column, findings: Findings) -> None:
+    finite(cells, column.of("type"), findings)
     known = cells.is_finite().fill_null(value=False) if cells.dtype.is_float() else cells.is_not_null()
+    severity = column.of("range")
     if column.low is not None:
-        report((cells < column.low) & known, cells, rows, lines, f"is below {column.low:g}", problems)
+        findings.report((cells < column.low) & known, f"is below {column.low:g}", severity, column.name, cells)
     if column.high is not None:
-        report((cells > column.high) & known, cells, rows, lines, f"is above {column.high:g}", problems)
+        findings.report((cells > column.high) & known, f"is above {column.high:g}", severity, column.name, cells)
 
 
 def infer(frame: pl.DataFrame, *, id_column: str | None = None, time_column: str | None = None) -> Contract:
@@ -106,11 +229,20 @@ def infer(frame: pl.DataFrame, *, id_column: str | None = None, time_column: str
             raise Invalid(
                 f"There is no {role} column '{name}'.", field=name, hint=f"Columns are: {', '.join(frame.columns[:10])}."
             )
-    found = [_column(frame[name], unique=name == id_column) for name in frame.columns]
+    found = [column_of(frame[name], unique=name == id_column) for name in frame.columns]
     return Contract(columns=tuple(found), id_column=id_column, time_column=time_column)
 
 
-def _column(cells: pl.Series, *, unique: bool) -> Column:
+def column_of(cells: pl.Series, *, unique: bool, rows: int | None = None) -> Column:
+    """The column of a contract that these cells keep; see `infer`.
+
+    Args:
+        rows: how many cells there are, where these only stand for them: the extremes of numbers, different texts, and a
+            null where there is any.
+
+    Raises:
+        Invalid: they have a type that a dataset cannot hold.
+    """
     dtype = of_frame(cells.dtype)
     if dtype is None:
         raise Invalid(
@@ -125,7 +257,7 @@ def _column(cells: pl.Series, *, unique: bool) -> Column:
         nullable=cells.null_count() > 0,
         low=low,
         high=high,
-        categories=None if unique or dtype != "string" else _categories(cells),
+        categories=None if unique or dtype != "string" else _categories(cells, len(cells) if rows is None else rows),
         unique=unique,
         inferred=True,
     )
@@ -154,7 +286,7 @@ def _bounded(bound: float) -> float | None:
     return float(f"{bound:.6g}") if math.isfinite(bound) else None
 
 
-def _categories(cells: pl.Series) -> tuple[str, ...] | None:
+def _categories(cells: pl.Series, rows: int) -> tuple[str, ...] | None:
     distinct = cells.drop_nulls().unique().sort().to_list()
-    few = 0 < len(distinct) <= CATEGORIES and len(distinct) * 2 <= len(cells)
+    few = 0 < len(distinct) <= CATEGORIES and len(distinct) * 2 <= rows
     return tuple(str(text) for text in distinct) if few else None

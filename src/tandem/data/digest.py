@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -21,6 +23,8 @@ from tandem.data.dtypes import of_frame
 
 CHUNK = 100_000
 """Rows turned into bytes at one time; does not change the digest."""
+Chunks = Callable[[], Iterable[pl.Series]]
+"""The cells of a column, some rows at a time; from the beginning whenever it is called."""
 
 
 def content_digest(frame: pl.DataFrame) -> str:
@@ -29,22 +33,38 @@ def content_digest(frame: pl.DataFrame) -> str:
     Raises:
         Invalid: a column has a type that a dataset cannot hold.
     """
+    return digest_of(frame.schema, frame.height, [partial(_slices, cells) for cells in frame.iter_columns()])
+
+
+def _slices(cells: pl.Series) -> Iterator[pl.Series]:
+    return (cells.slice(start, CHUNK) for start in range(0, len(cells), CHUNK))
+
+
+def digest_of(schema: Mapping[str, pl.DataType], height: int, columns: Iterable[Chunks]) -> str:
+    """The same of columns that come one after the other, in the order of the schema, and chunk after chunk.
+
+    Raises:
+        Invalid: a column has a type that a dataset cannot hold.
+    """
     state = hashlib.sha256(b"tandem-dataset-1\n")
-    for name, dtype in frame.schema.items():
+    for name, dtype in schema.items():
         kind = of_frame(dtype)
         if kind is None:
             raise Invalid(f"Column '{name}' has the type {dtype}, which a dataset cannot hold.", field=name)
         for text in (name, kind):
             state.update(struct.pack("<Q", len(text.encode())) + text.encode())
-    state.update(struct.pack("<Q", frame.height))
-    for cells in frame.iter_columns():
-        for start in range(0, frame.height, CHUNK):
-            state.update(cells.slice(start, CHUNK).is_not_null().cast(pl.UInt8).to_numpy().tobytes())
-        if isinstance(cells.dtype, pl.String):
-            _texts(state, cells)
+    state.update(struct.pack("<Q", height))
+    for dtype, chunks in zip(schema.values(), columns, strict=True):
+        for cells in chunks():
+            state.update(cells.is_not_null().cast(pl.UInt8).to_numpy().tobytes())
+        if isinstance(dtype, pl.String):
+            for cells in chunks():
+                state.update(cells.fill_null("").str.len_bytes().to_numpy().astype(np.dtype("<u8")).tobytes())
+            for cells in chunks():
+                state.update("".join(cells.fill_null("").to_list()).encode())
         else:
-            for start in range(0, frame.height, CHUNK):
-                state.update(_fixed(cells.slice(start, CHUNK)))
+            for cells in chunks():
+                state.update(_fixed(cells))
     return f"sha256:{state.hexdigest()}"
 
 
@@ -54,12 +74,3 @@ def _fixed(cells: pl.Series) -> bytes:
     if cells.dtype.is_float():
         return (cells.cast(pl.Float64).fill_null(0.0).to_numpy() + 0.0).astype("<f8").tobytes()
     return cells.cast(pl.Int64).fill_null(0).to_numpy().astype("<i8").tobytes()
-
-
-def _texts(state: hashlib._Hash, cells: pl.Series) -> None:
-    filled = cells.fill_null("")
-    for start in range(0, len(filled), CHUNK):
-        lengths = filled.slice(start, CHUNK).str.len_bytes().to_numpy()
-        state.update(lengths.astype(np.dtype("<u8")).tobytes())
-    for start in range(0, len(filled), CHUNK):
-        state.update("".join(filled.slice(start, CHUNK).to_list()).encode())

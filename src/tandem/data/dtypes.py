@@ -8,7 +8,6 @@ import polars as pl
 
 from tandem.core.clock import micros
 from tandem.data.contract import Dtype
-from tandem.data.problems import LIMIT, Problem, Problems, quote
 
 POLARS: dict[Dtype, pl.DataType] = {
     "float": pl.Float64(),
@@ -19,6 +18,8 @@ POLARS: dict[Dtype, pl.DataType] = {
 }
 """How each type stands in a frame."""
 
+CHUNK = 50_000
+"""Texts that stand as Python objects at one time while they are read as times."""
 _INT = r"^[+-]?\d{1,18}$"
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _NON_FINITE = r"^(?i)[+-]?(?:nan|inf|infinity)$"
@@ -28,13 +29,14 @@ _CODE = r"^(?:0\d+|\d{19,})$"
 """Digits that are a name rather than a number: leading zeros, or more than an int holds."""
 _TIME = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$"
 
-_NAMES: dict[Dtype, str] = {
+NAMES: dict[Dtype, str] = {
     "float": "a number",
     "int": "a whole number",
     "bool": "true or false",
     "datetime": "an ISO 8601 time",
     "string": "text",
 }
+"""What a cell of each type is called."""
 
 
 def guess(cells: pl.Series) -> Dtype:
@@ -64,36 +66,21 @@ def guess(cells: pl.Series) -> Dtype:
     return "datetime" if share(_TIME) > 0.5 else "string"
 
 
-def convert(cells: pl.Series, dtype: Dtype, rows: pl.Series, lines: pl.Series | None, problems: Problems) -> pl.Series:
-    """Text cells as values of `dtype`; a cell that is none is added to `problems` and becomes null."""
+def convert(cells: pl.Series, dtype: Dtype) -> pl.Series:
+    """Text cells as values of `dtype`; a cell that is none becomes null."""
     match dtype:
         case "string":
             return cells
         case "bool":
             text = cells.str.strip_chars().str.to_lowercase()
-            values = text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
+            return text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
         case "int":
-            text = cells.str.strip_chars()
-            values = _matching(text, _INT).cast(pl.Int64, strict=False)
+            return _matching(cells.str.strip_chars(), _INT).cast(pl.Int64, strict=False)
         case "float":
             text = cells.str.strip_chars()
-            values = _matching(text, f"{_FLOAT}|{_NON_FINITE}").str.to_lowercase().cast(pl.Float64, strict=False)
+            return _matching(text, f"{_FLOAT}|{_NON_FINITE}").str.to_lowercase().cast(pl.Float64, strict=False)
         case "datetime":
-            text = cells.str.strip_chars()
-            values = _times(text)
-    report(values.is_null() & cells.is_not_null(), cells, rows, lines, f"is not {_NAMES[dtype]}", problems)
-    return values
-
-
-def report(bad: pl.Series, cells: pl.Series, rows: pl.Series, lines: pl.Series | None, what: str, problems: Problems) -> None:
-    """Adds one problem for every true of `bad`, quoting the cell if there is one."""
-    places = bad.arg_true()
-    for place in places.head(LIMIT).to_list():
-        line = None if lines is None else int(lines[place])
-        cell = cells[place]
-        said = what if cell is None else f"{quote(cell)} {what}"
-        problems.add(Problem(row=int(rows[place]), line=line, column=cells.name, what=said))
-    problems.count += max(0, len(places) - LIMIT)
+            return _times(cells.str.strip_chars())
 
 
 def _matching(cells: pl.Series, pattern: str) -> pl.Series:
@@ -103,10 +90,15 @@ def _matching(cells: pl.Series, pattern: str) -> pl.Series:
 
 
 def _times(cells: pl.Series) -> pl.Series:
-    """Each distinct text is parsed once, with the platform's own reading of ISO 8601: no zone means UTC."""
+    """With the platform's own reading of ISO 8601: no zone means UTC. Some rows at a time, each distinct text once."""
+    parts = [_some_times(cells.slice(start, CHUNK)) for start in range(0, max(1, len(cells)), CHUNK)]
+    return pl.concat(parts).cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias(cells.name)
+
+
+def _some_times(cells: pl.Series) -> pl.Series:
     known: dict[str, int | None] = {cell: _micros(cell) for cell in _matching(cells, _TIME).drop_nulls().unique().to_list()}
     values = [known.get(cell) if cell is not None else None for cell in cells.to_list()]
-    return pl.Series(cells.name, values, dtype=pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return pl.Series(cells.name, values, dtype=pl.Int64)
 
 
 def _micros(cell: str) -> int | None:

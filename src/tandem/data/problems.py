@@ -1,10 +1,11 @@
-"""What is wrong with a file, gathered cell by cell into one refusal. Knows nothing of types or contracts."""
+"""What is wrong with a file, gathered cell by cell into one refusal, and what was broken without one. Knows no types."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from tandem.core.errors import Invalid
+from tandem.data.contract import Severity
 
 LIMIT = 20
 """Problems that one message lists; further ones are only counted."""
@@ -33,6 +34,19 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" if self.where else self.what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A rule that was broken without refusing the file."""
+
+    rule: str
+    """Such as `column 'age': is above 50`, or the name of a row rule."""
+    severity: Severity
+    count: int
+    """Cells or rows that break it."""
+    example: str
+    """The first place, such as `row 5 (line 6)`."""
 
 
 @dataclass(slots=True, kw_only=True)

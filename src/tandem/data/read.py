@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,10 @@ from tandem.data.problems import Problem, Problems, quote
 
 BATCH = 20_000
 """Rows that stand as Python lists at one time."""
+GROUPS = 20
+"""Into how many groups the columns of a file are cut at most, of which one is in memory at a time."""
+RESERVED = frozenset({"_source", "_row", "_line", "_reasons"})
+"""Names under which the lake and the quarantine keep where a row came from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,21 +39,61 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A file's rows before any value was judged."""
+    """A file's rows before any value was judged. They lie in Parquet files, so that columns can be looked at a few at a time."""
 
-    frame: pl.DataFrame
+    names: tuple[str, ...]
     """Columns of String with null for an empty cell, or of values when `typed`."""
+    parts: tuple[Path, ...]
     rows: pl.Series
-    """1-based data row of each frame row; rows that were refused are missing."""
+    """1-based data row of each row; rows that were refused are missing."""
     lines: pl.Series | None
-    """1-based line of the file of each frame row."""
+    """1-based line of the file of each row."""
     typed: bool = False
+    kept: pl.Series | None = None
+    """Which of the rows in the files are meant; all without."""
+
+    @property
+    def height(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str) -> pl.Series:
+        """The cells of one column."""
+        return self._load([name])[name]
+
+    def columns(self) -> Iterator[pl.Series]:
+        """Every column in the file's order, a few in memory at one time."""
+        step = max(1, len(self.names) // GROUPS)
+        for start in range(0, len(self.names), step):
+            yield from self._load(list(self.names[start : start + step])).iter_columns()
+
+    def take(self, places: list[int]) -> pl.DataFrame:
+        """Some rows, with all columns."""
+        return pl.DataFrame([cells.gather(places) for cells in self.columns()])
+
+    def only(self, kept: pl.Series) -> Table:
+        """The rows of which `kept` is true."""
+        lines = None if self.lines is None else self.lines.filter(kept)
+        return replace(self, rows=self.rows.filter(kept), lines=lines, kept=kept)
+
+    def _load(self, names: list[str]) -> pl.DataFrame:
+        try:
+            found = pl.DataFrame(pl.scan_parquet(list(self.parts)).select(names).collect())
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _no_parquet(self.parts[0].name, error) from None
+        return found if self.kept is None else found.filter(self.kept)
 
 
-def read(path: Path, problems: Problems, limits: Limits | None = None) -> Table:
+def read(path: Path, folder: Path, problems: Problems, limits: Limits | None, advance: Callable[[float], None]) -> Table:
     """Reads a `.csv`, `.jsonl`, `.ndjson` or `.parquet` file; any other name is read as CSV.
 
     Faulty rows are added to `problems` and left out.
+
+    Args:
+        path: the file.
+        folder: where rows of text lie while they are looked at; the table is of no use without it.
+        problems: what is wrong with its form.
+        limits: the largest file that is read.
+        advance: is told which share of the file was read, after each batch.
 
     Raises:
         Invalid: the file cannot be read as rows at all.
@@ -66,17 +110,34 @@ def read(path: Path, problems: Problems, limits: Limits | None = None) -> Table:
     if suffix == ".parquet":
         return _parquet(path, limits)
     with path.open("rb") as file:
-        builder = _json_lines(file, problems, limits) if suffix in (".jsonl", ".ndjson") else _csv(file, problems, limits)
-    return builder.table()
+        known = _Source(file=file, size=size, folder=folder, advance=advance)
+        builder = _json_lines(known, problems, limits) if suffix in (".jsonl", ".ndjson") else _csv(known, problems, limits)
+        return builder.table()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A file that is being read, and who wants to know how far."""
+
+    file: BinaryIO
+    size: int
+    folder: Path
+    """For the rows that were read."""
+    advance: Callable[[float], None]
+
+    def tell(self) -> None:
+        self.advance(min(1.0, self.file.tell() / self.size))
 
 
 @dataclass(slots=True, kw_only=True)
 class _Builder:
-    """Rows of text on their way into a frame."""
+    """Rows of text on their way to disk, batch by batch."""
 
     names: list[str]
+    folder: Path
+    tell: Callable[[], None]
     cells: list[list[str]] = field(default_factory=list)
-    parts: list[pl.DataFrame] = field(default_factory=list)
+    parts: list[Path] = field(default_factory=list)
     rows: array[int] = field(default_factory=lambda: array("q"))
     lines: array[int] = field(default_factory=lambda: array("q"))
 
@@ -88,27 +149,33 @@ class _Builder:
             self.flush()
 
     def flush(self) -> None:
-        if self.cells:
-            columns = zip(self.names, zip(*self.cells, strict=True), strict=True)
+        """Writes what was gathered; the first part also when it is empty, for the names."""
+        if self.cells or not self.parts:
+            columns = zip(self.names, zip(*self.cells, strict=True) if self.cells else [()] * len(self.names), strict=True)
             part = pl.DataFrame([pl.Series(name, column, dtype=pl.String) for name, column in columns])
-            self.parts.append(part.with_columns(pl.when(pl.all() != "").then(pl.all())))
+            path = self.folder / f"{len(self.parts):06d}.parquet"
+            part.with_columns(pl.when(pl.all() != "").then(pl.all())).write_parquet(path, compression="lz4")
+            self.parts.append(path)
             self.cells = []
+            self.tell()
 
     def table(self) -> Table:
         self.flush()
-        empty = pl.DataFrame(schema=dict.fromkeys(self.names, pl.String))
-        frame = pl.concat(self.parts) if self.parts else empty
-        rows = pl.Series("row", self.rows, dtype=pl.Int64)
-        return Table(frame=frame, rows=rows, lines=pl.Series("line", self.lines, dtype=pl.Int64))
+        return Table(
+            names=tuple(self.names),
+            parts=tuple(self.parts),
+            rows=pl.Series("row", self.rows, dtype=pl.Int64),
+            lines=pl.Series("line", self.lines, dtype=pl.Int64),
+        )
 
 
-def _csv(file: BinaryIO, problems: Problems, limits: Limits) -> _Builder:
+def _csv(source: _Source, problems: Problems, limits: Limits) -> _Builder:
     """RFC 4180 with a header; UTF-8 with or without a byte order mark; LF or CRLF."""
-    text = _Lines(file=file, limits=limits)
+    text = _Lines(file=source.file, limits=limits)
     reader = csv.reader(iter(text), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
-        builder = _Builder(names=_header(header, problems.source, limits))
+        builder = _Builder(names=_header(header, problems.source, limits), folder=source.folder, tell=source.tell)
         if text.suspects:
             raise _undecodable(problems.source, "The header")
         row, start = 0, reader.line_num
@@ -140,6 +207,12 @@ def _header(names: list[str], source: str, limits: Limits) -> list[str]:
     for number, name in enumerate(names, 1):
         if not name:
             raise Invalid(f"{source}: column {number} of the header has no name.", field="line 1", hint="Name every column.")
+        if name in RESERVED:
+            raise Invalid(
+                f"{source}: the header names a column '{name}', a name that datasets keep for themselves.",
+                field=f"column '{name}'",
+                hint="Rename it.",
+            )
         if name in names[: number - 1]:
             raise Invalid(
                 f"{source}: the header names column '{name}' twice.", field=f"column '{name}'", hint="Rename one of them."
@@ -203,12 +276,12 @@ def _undecodable(source: str, what: str) -> Invalid:
     return Invalid(f"{what} of {source} has bytes that are not UTF-8 text.", field="line 1", hint="Save it again as UTF-8.")
 
 
-def _json_lines(file: BinaryIO, problems: Problems, limits: Limits) -> _Builder:
+def _json_lines(source: _Source, problems: Problems, limits: Limits) -> _Builder:
     """One flat JSON object per line, all with the keys of the first; null and "" are empty cells."""
     builder: _Builder | None = None
     names: list[str] = []
     row = 0
-    for line, text in enumerate(_Lines(file=file, limits=limits), 1):
+    for line, text in enumerate(_Lines(file=source.file, limits=limits), 1):
         if not text.strip():
             continue
         row += 1
@@ -222,7 +295,7 @@ def _json_lines(file: BinaryIO, problems: Problems, limits: Limits) -> _Builder:
             continue
         if builder is None:
             names = _header([str(name) for name in record], problems.source, limits)
-            builder = _Builder(names=names)
+            builder = _Builder(names=names, folder=source.folder, tell=source.tell)
         cells = _cells(record, names, row, line, problems)
         if cells is not None:
             builder.add(row, line, cells)
@@ -260,9 +333,15 @@ def _cells(record: dict[str, object], names: list[str], row: int, line: int, pro
 
 def _parquet(path: Path, limits: Limits) -> Table:
     try:
-        frame = pl.read_parquet(path, memory_map=False)
+        rows = pl.scan_parquet(path)
+        names = rows.collect_schema().names()
+        height = int(rows.select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError) as error:
-        hint = "Check that it was written whole."
-        raise Invalid(f"{path.name} is not a Parquet file: {error}.", field="path", hint=hint) from None
-    _header(list(frame.columns), path.name, limits)
-    return Table(frame=frame, rows=pl.int_range(1, frame.height + 1, eager=True).alias("row"), lines=None, typed=True)
+        raise _no_parquet(path.name, error) from None
+    _header(names, path.name, limits)
+    numbers = pl.int_range(1, height + 1, eager=True).alias("row")
+    return Table(names=tuple(names), parts=(path,), rows=numbers, lines=None, typed=True)
+
+
+def _no_parquet(name: str, error: Exception) -> Invalid:
+    return Invalid(f"{name} is not a Parquet file: {error}.", field="path", hint="Check that it was written whole.")

@@ -102,7 +102,8 @@ class Answers:
         return Answer(body=_completion(said, question), attributes=_told(said, hits), notes=_kept(said, hits))
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Gives the connections of the searches back."""
+        self._shelf.close()
 
     async def _search(self, question: Question, text: str) -> tuple[Hit, ...]:
         """The chunks that the caller may read and that fit; the search runs beside the event loop."""

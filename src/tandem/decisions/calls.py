@@ -6,6 +6,7 @@ It knows no socket: the worker hands it a function that carries one call.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from tandem.core.errors import Invalid, TandemError
 
 Carry = Callable[[str, str, Mapping[str, Any], Mapping[str, Any]], Any]
 """(kind, address, body, attributes) → the decoded JSON answer; raises TandemError."""
+CarryAll = Callable[[Sequence[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]], Sequence[Any]]
+"""The same of several calls that are made at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +24,16 @@ class Predicted:
     """What a model says about one row."""
 
     probability: float
-    """Of the positive class, between 0 and 1."""
+    """Of the positive class, or of more than two classes of the one answered; NaN where the answer is a number."""
     label: str
+    """The class answered; empty where the answer is a number."""
     model: str
     """The version that answered, `model/tumor@2`."""
     contributions: Mapping[str, float] = field(default_factory=dict)
     """Per feature, in log-odds; with `base` they sum to the model's margin. Empty unless asked for."""
     base: float | None = None
+    prediction: float | None = None
+    """The number, of a model that tells numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,31 +49,37 @@ class Chatted:
 class Calls:
     """The calls a decision may make; each is admitted, priced and traced as a child of the decision."""
 
-    def __init__(self, carry: Carry, render: Callable[[str, Mapping[str, Any]], tuple[str, Sequence[Mapping[str, Any]]]]) -> None:
+    def __init__(
+        self,
+        carry: Carry,
+        render: Callable[[str, Mapping[str, Any]], tuple[str, Sequence[Mapping[str, Any]]]],
+        carry_all: CarryAll | None = None,
+    ) -> None:
+        """
+        Args:
+            carry_all: without it, calls that could be made together are made in turn.
+        """
         self._carry, self._render = carry, render
+        self._carry_all = carry_all or (lambda calls: [carry(*call) for call in calls])
         self.review: list[str] = []
         """Reasons why a person should look at this decision."""
 
-    def predict(self, model: str, row: Mapping[str, float], *, explain: bool = False) -> Predicted:
-        """Asks a predict endpoint about one row (feature name → number).
+    def predict(self, model: str, row: Mapping[str, float | str], *, explain: bool = False) -> Predicted:
+        """Asks a predict endpoint about one row (feature name → number or text).
 
         Raises:
             TandemError: as the door refuses or fails.
         """
-        numbers = {name: float(value) if isinstance(value, bool) else value for name, value in row.items()}
-        inputs = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in numbers.items()]
-        answer = self._carry("predict", model, {"inputs": inputs, "parameters": {"explain": explain}}, {})
-        outputs = {output["name"]: output["data"] for output in answer["outputs"]}
-        contributions = outputs.get("contributions")
-        named = [output["parameters"]["columns"] for output in answer["outputs"] if "columns" in output.get("parameters", {})]
-        names = json.loads(named[0]) if named else list(row)
-        return Predicted(
-            probability=outputs["probability"][0],
-            label=str(outputs["label"][0]),
-            model=f"model/{answer['model_name']}@{answer['model_version']}",
-            contributions=dict(zip(names, contributions, strict=True)) if contributions else {},
-            base=outputs["base"][0] if outputs.get("base") else None,
-        )
+        return _predicted(self._carry(*_prediction(model, row, explain)), row)
+
+    def predict_together(self, rows: Mapping[str, Mapping[str, float | str]]) -> dict[str, Predicted]:
+        """Asks several predict endpoints (endpoint → row) at the same time.
+
+        Raises:
+            TandemError: as the door refuses or fails one of them.
+        """
+        answers = self._carry_all([_prediction(model, row, False) for model, row in rows.items()])
+        return {model: _predicted(answer, row) for (model, row), answer in zip(rows.items(), answers, strict=True)}
 
     def chat(
         self,
@@ -104,6 +116,33 @@ class Calls:
     def ask_a_person(self, reason: str) -> None:
         """Marks this decision for review; the answer goes out all the same."""
         self.review.append(reason)
+
+
+def _prediction(
+    model: str, row: Mapping[str, float | str], explain: bool
+) -> tuple[str, str, Mapping[str, Any], Mapping[str, Any]]:
+    """The call that asks a model about a row."""
+    numbers = {name: float(value) if isinstance(value, bool) else value for name, value in row.items()}
+    inputs = [
+        {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "FP64", "data": [value]}
+        for name, value in numbers.items()
+    ]
+    return "predict", model, {"inputs": inputs, "parameters": {"explain": explain}}, {}
+
+
+def _predicted(answer: Any, row: Mapping[str, float | str]) -> Predicted:
+    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+    contributions = outputs.get("contributions")
+    named = [output["parameters"]["columns"] for output in answer["outputs"] if "columns" in output.get("parameters", {})]
+    names = json.loads(named[0]) if named else list(row)
+    return Predicted(
+        probability=max(outputs.get("probability", [math.nan])),
+        label=str(outputs.get("label", [""])[0]),
+        prediction=outputs.get("prediction", [None])[0],
+        model=f"model/{answer['model_name']}@{answer['model_version']}",
+        contributions=dict(zip(names, contributions, strict=True)) if contributions else {},
+        base=outputs["base"][0] if outputs.get("base") else None,
+    )
 
 
 __all__ = ["Calls", "Chatted", "Predicted", "TandemError"]

@@ -1,7 +1,7 @@
 """How the door and a worker talk: four bytes of length, then one MessagePack message.
 
-A worker is told `Decide`; it answers with any number of `Ask` and `Prompt`, each answered by `Told`,
-and at last with `Done`.
+A worker is told `Decide`; it answers with any number of `Ask` and `Prompt`, each answered by `Told`, and `Together`,
+answered by `AllTold`; and at last with `Done`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import msgspec
 
 LENGTH = struct.Struct("<I")
 LIMIT = 64 * 1024 * 1024
+TOGETHER = 64
+"""Calls that a decision may have under way at the same time."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -50,12 +52,24 @@ class Prompt(msgspec.Struct, frozen=True, tag="prompt"):
     ref: str
 
 
+class Together(msgspec.Struct, frozen=True, tag="together"):
+    """Calls the decision makes at the same time."""
+
+    asks: list[Ask]
+
+
 class Told(msgspec.Struct, frozen=True, tag="told"):
     """The answer to an Ask or a Prompt."""
 
     body: bytes = b""
     ref: str = ""
     fault: Fault | None = None
+
+
+class AllTold(msgspec.Struct, frozen=True, tag="all-told"):
+    """The answers to calls made together, in their order."""
+
+    told: list[Told]
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -66,7 +80,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     fault: Fault | None = None
 
 
-Message = Decide | Ask | Prompt | Told | Done
+Message = Decide | Ask | Together | Prompt | Told | AllTold | Done
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

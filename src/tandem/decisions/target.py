@@ -7,7 +7,6 @@ It knows nothing of what a decision does.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
@@ -17,13 +16,27 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tandem.core.errors import Broken, TandemError, TimedOut, Unavailable
-from tandem.decisions.frames import LENGTH, LIMIT, Ask, Decide, Done, Fault, Message, Prompt, Told, decode, encode
+from tandem.decisions.frames import (
+    LENGTH,
+    LIMIT,
+    TOGETHER,
+    AllTold,
+    Ask,
+    Decide,
+    Done,
+    Fault,
+    Message,
+    Prompt,
+    Together,
+    Told,
+    decode,
+    encode,
+)
 from tandem.gateway.target import Answer, Question
+from tandem.jobs.apart import bare_environment
 
 WAITING_LIMIT = 256
 """Calls that may wait for a worker, per decision."""
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT", "TMPDIR")
-"""All that a worker sees of the environment: no key, no secret."""
 
 
 class _Meta(msgspec.Struct):
@@ -130,7 +143,11 @@ class Decisions:
             message = await worker.receive()
             if isinstance(message, Done):
                 return message
-            await worker.send(await _tell(question, message))
+            if isinstance(message, Together):
+                told = await asyncio.gather(*(_tell(question, each) for each in message.asks[:TOGETHER]))
+                await worker.send(AllTold(told=told))
+            else:
+                await worker.send(await _tell(question, message))
 
     async def close(self) -> None:
         for crew in self._crews.values():
@@ -167,11 +184,6 @@ def _error(fault: Fault) -> TandemError:
     return TandemError(fault.message, words=fault.words, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
 
 
-def worker_environment() -> dict[str, str]:
-    """What a process with a user's code sees of ours; it leaves no compiled files in the folder of a version."""
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"PYTHONDONTWRITEBYTECODE": "1"}
-
-
 async def _spawn() -> Worker:
     ours, process = _fork()
     reader, writer = await asyncio.open_connection(sock=ours, limit=LIMIT)
@@ -185,7 +197,7 @@ def _fork() -> tuple[socket.socket, subprocess.Popen[bytes]]:
             [sys.executable, "-m", "tandem.decisions.worker", "--fd", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env=worker_environment(),
+            env=bare_environment(),
             start_new_session=True,
         )
     ours.setblocking(False)

@@ -16,13 +16,28 @@ import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from tandem.core.errors import Invalid, TandemError
 from tandem.decisions.calls import Calls
-from tandem.decisions.frames import LENGTH, LIMIT, Ask, Decide, Done, Fault, Message, Prompt, Told, decode, encode
+from tandem.decisions.frames import (
+    LENGTH,
+    LIMIT,
+    TOGETHER,
+    AllTold,
+    Ask,
+    Decide,
+    Done,
+    Fault,
+    Message,
+    Prompt,
+    Together,
+    Told,
+    decode,
+    encode,
+)
 from tandem.registry.kinds.prompt import render
 
 SOURCE = "source.py"
@@ -120,7 +135,7 @@ class Worker:
             self._channel.sendall(encode(self._decide(message)))
 
     def _decide(self, message: Decide) -> Done:
-        calls = Calls(self._carry, self._render)
+        calls = Calls(self._carry, self._render, self._carry_all)
         try:
             entry = load(message.folder, message.entry)
             try:
@@ -145,21 +160,25 @@ class Worker:
         told = self._exchange(Ask(kind, address, json.dumps(body).encode(), dict(attributes)))
         return json.loads(told.body)
 
+    def _carry_all(self, calls: Sequence[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]) -> list[Any]:
+        asks = [Ask(kind, address, json.dumps(body).encode(), dict(attributes)) for kind, address, body, attributes in calls]
+        told = []
+        for start in range(0, len(asks), TOGETHER):
+            answer = self._converse(Together(asks[start : start + TOGETHER]))
+            told += answer.told if isinstance(answer, AllTold) else _gone()
+        return [json.loads(_checked(each).body) for each in told]
+
     def _render(self, ref: str, variables: Mapping[str, Any]) -> tuple[str, Sequence[Mapping[str, Any]]]:
         told = self._exchange(Prompt(ref))
         return told.ref, render(json.loads(told.body), variables)
 
     def _exchange(self, message: Message) -> Told:
+        told = self._converse(message)
+        return _checked(told if isinstance(told, Told) else _gone())
+
+    def _converse(self, message: Message) -> Message | None:
         self._channel.sendall(encode(message))
-        told = self._receive()
-        if not isinstance(told, Told):  # the door went away in the middle: nobody waits for an answer
-            raise SystemExit(0)
-        if told.fault is not None:
-            fault = told.fault
-            raise Turned(
-                fault.message, words=fault.words, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code
-            )
-        return told
+        return self._receive()
 
     def _receive(self) -> Message | None:
         head = self._exactly(LENGTH.size)
@@ -177,6 +196,18 @@ class Worker:
                 return None
             pieces += piece
         return bytes(pieces)
+
+
+def _gone() -> NoReturn:
+    """The door went away in the middle: nobody waits for an answer."""
+    raise SystemExit(0)
+
+
+def _checked(told: Told) -> Told:
+    if told.fault is not None:
+        fault = told.fault
+        raise Turned(fault.message, words=fault.words, hint=fault.hint, field=fault.field, status=fault.status, code=fault.code)
+    return told
 
 
 def _invalid(error: Exception) -> Invalid:

@@ -14,12 +14,18 @@ from tandem.core.errors import Blocked, NotFound
 from tandem.core.policy import Gate
 from tandem.core.principal import Principal
 from tandem.core.score import Estimate, Score
-from tandem.evaluation.child import judge_apart
+from tandem.evaluation.child import Case, case_of, judge_apart
+from tandem.evaluation.evidence import Facts, Latency, OutOfFold
+from tandem.evaluation.gate import NOBODY, data
+from tandem.evaluation.gate import report as report_of
+from tandem.evaluation.held.evidence import Holdouts, lost, trained_here
+from tandem.evaluation.held.repo import Held
 from tandem.evaluation.replay import Replay
 from tandem.evaluation.repo import Evaluations
 from tandem.evaluation.suitegate import Evidence, judge_suite
 from tandem.governance.authorise import authorise, scope_of
-from tandem.registry.gates import gate_score
+from tandem.registry.gates import DEFAULTS, gate_score
+from tandem.registry.kinds.model import IMPORTED
 from tandem.registry.kinds.release import pins
 from tandem.registry.kinds.suite import read
 from tandem.registry.nouns import Alias, Pin, Together
@@ -29,10 +35,19 @@ from tandem.registry.release import Proof
 
 EVIDENCE = "oof.json"
 """The member of a model that holds its out-of-fold predictions."""
+BROUGHT = "The predictions were brought from outside, and nobody here could make them again."
 ENDPOINT_KINDS = {"model": "predict", "decision": "decide"}
 MODEL = "Train a better candidate"
 BETTER: dict[str, str] = {"prompt": "Write a better prompt"}
 """What to do about a refusal, where it is not `MODEL`."""
+
+
+class Same(msgspec.Struct, frozen=True):
+    """The part of a model's parity that is read here."""
+
+    held: bool
+    reason: str
+    rows: int
 
 
 class GateRefused(Blocked):
@@ -60,22 +75,35 @@ class Proved:
 class Promotions:
     """Promotes versions through their gates."""
 
-    def __init__(self, registry: Registry, evaluations: Evaluations, clock: Clock, replay: Replay | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        evaluations: Evaluations,
+        clock: Clock,
+        replay: Replay | None = None,
+        holdouts: Holdouts | None = None,
+    ) -> None:
         """
         Args:
             replay: asks a champion about the rows of a candidate that was trained on other data; without it,
                 models of different data cannot be compared.
+            holdouts: evidence on held-out rows, and where rows lie; without it, slices and fairness cannot be judged.
         """
-        self._registry, self._evaluations, self._clock, self._replay = registry, evaluations, clock, replay
+        self._registry, self._evaluations, self._clock = registry, evaluations, clock
+        self._replay, self._holdouts = replay, holdouts
 
     def judge(self, ref: Ref, alias: str, *, by: Principal) -> dict[str, Any] | None:
         """What the gate would say to this promotion; nothing moves. None where no gate guards the alias.
 
+        At evidence that may grow it is a look, and is recorded as one: whoever asks again spends error.
+
         Raises:
             Blocked: there is no evidence to judge.
+            Forbidden: `by` has no right to write in the version's team.
             NotFound: there is no such version in the caller's scope.
         """
         version = self._registry.find(ref, scope_of(by))
+        authorise(by, "write", version.team)
         gate = self._registry.gate_for(version.ref, alias)
         if gate is None:
             return None
@@ -193,7 +221,7 @@ class Promotions:
     def _look(self, gate: Gate, version: Version, champion: Version | None, by: Principal) -> dict[str, Any]:
         if gate.suite is not None:
             return self._by_suite(gate, version, champion, by)
-        return self._judge(gate, version, self._opponent(version, champion, by))
+        return self._judge(gate, version, self._opponent(version, champion, by), by)
 
     def _champion(self, version: Version, alias: str, by: Principal) -> Version | None:
         """The version the alias names now; None when it names none, or the candidate itself."""
@@ -207,19 +235,75 @@ class Promotions:
             return champion
         return self._registry.find(Ref.parse(baseline), scope_of(by))
 
-    def _judge(self, gate: Gate, version: Version, champion: Version | None) -> dict[str, Any]:
-        if EVIDENCE not in version.members:
-            raise Blocked(
-                f"{version.ref} has no out-of-fold predictions, so there is nothing its gate could judge.",
-                hint=f"Train it here: tandem train {version.name} --data dataset/NAME --target COLUMN.",
-                code="no_evidence",
-            )
-        own = self._registry.member(version, EVIDENCE)
-        other = None if champion is None else self._registry.member(champion, EVIDENCE)
+    def _judge(self, gate: Gate, version: Version, champion: Version | None, by: Principal) -> dict[str, Any]:
+        """The report on a model: by its newest evidence on held-out rows, else by its out-of-fold predictions."""
+        held = None if self._holdouts is None else self._holdouts.kept.newest(str(version.ref))
+        if held is None and champion is None and (told := _first_import(gate, version)) is not None:
+            return told
+        case = self._folds(gate, version, champion) if held is None else self._held(gate, version, champion, held, by)
+        latency = _latency(version) if held is None or held.latency is None else held.latency
+        size = sum(self._registry.size(version, name) for name in version.members) if gate.size_bytes is not None else None
+        rows = None
+        if gate.columns and self._holdouts is not None:
+            rows = self._holdouts.rows(OutOfFold.from_json(bytes(case.candidate)).dataset)
+        report = judge_apart(msgspec.structs.replace(case, facts=Facts(latency=latency, size=size), rows=rows))
+        brought = [BROUGHT] if held is not None and held.given else []
+        return {
+            **report,
+            "reasons": [*msgspec.convert(report["reasons"], list[str]), *brought],
+            "candidate_ref": str(version.ref),
+            "champion_ref": None if champion is None else str(champion.ref),
+            "evidence": None if held is None else {"id": held.id, "dataset": held.dataset, "given": held.given},
+            "latency": msgspec.to_builtins(latency),
+        }
+
+    def _folds(self, gate: Gate, version: Version, champion: Version | None) -> Case:
+        own = self._out_of_fold(version)
+        other = None if champion is None else self._out_of_fold(champion)
         if champion is not None and other is not None and self._replay is not None and _other_data(version, champion):
             other = self._replay.evidence(own, champion, other)
-        report = judge_apart(gate, own, other)
-        return {**report, "candidate_ref": str(version.ref), "champion_ref": None if champion is None else str(champion.ref)}
+        return case_of(gate, own, other)
+
+    def _out_of_fold(self, version: Version) -> bytes:
+        """The predictions that the version's own training made; nobody else's word counts for them."""
+        if EVIDENCE not in version.members or not trained_here(version):
+            brought = EVIDENCE in version.members
+            told = "brought its out-of-fold predictions along" if brought else "has no out-of-fold predictions"
+            raise Blocked(
+                f"{version.ref} {told}, so there is nothing its gate could judge.",
+                hint=f"Train it here: tandem train {version.name} --data dataset/NAME --target COLUMN; or evaluate it on rows "
+                f"that it has not seen: tandem gate evidence {version.ref} --data dataset/NAME.",
+                code="no_evidence",
+            )
+        return self._registry.member(version, EVIDENCE)
+
+    def _held(self, gate: Gate, version: Version, champion: Version | None, held: Held, by: Principal) -> Case:
+        """The evidence on held-out rows, and the looks at it so far; this one is recorded."""
+        assert self._holdouts is not None
+        kept = self._holdouts.kept
+        own = kept.body(held.id)
+        other = None if champion is None else self._on_rows(champion, held, own)
+        opponent = None if champion is None else str(champion.ref)
+        before = [each for each in kept.looks(str(version.ref), opponent) if each.evidence != held.id]
+        gone = lost(OutOfFold.from_json(kept.body(before[-1].evidence)), OutOfFold.from_json(own)) if before else 0
+        if not gone:  # what was exchanged tells nothing, so it is no look either
+            look = kept.look(str(version.ref), opponent, held, by=by.name)
+            before = before[: look.look - 1]
+        return msgspec.structs.replace(case_of(gate, own, other), before=tuple(each.rows for each in before), lost=gone)
+
+    def _on_rows(self, champion: Version, held: Held, own: bytes) -> bytes:
+        """What the champion says about the candidate's held-out rows: its own evidence on them, else it is asked."""
+        assert self._holdouts is not None
+        theirs = self._holdouts.kept.newest(str(champion.ref), held.dataset)
+        if theirs is not None:
+            return self._holdouts.kept.body(theirs.id)
+        if self._replay is None:
+            raise Blocked(
+                f"{champion.ref} has no evidence on {held.dataset}.",
+                hint=f"Run: tandem gate evidence {champion.ref} --data {held.dataset}",
+                code="no_evidence",
+            )
+        return self._replay.evidence(own, champion, self._out_of_fold(champion))
 
     def _by_suite(self, gate: Gate, version: Version, champion: Version | None, by: Principal) -> dict[str, Any]:
         """The report on a prompt: its evaluation and the champion's with the suite's version of now."""
@@ -230,7 +314,7 @@ class Promotions:
         times = len([one for one in self._evaluations.of(str(version.ref), scope_of(by), suite=str(suite.ref)) if one.done_at])
         often = f"{version.ref} was evaluated {times} times with {suite.ref}; the newest counts." if times > 1 else ""
         return {
-            **msgspec.to_builtins(report),
+            **msgspec.json.decode(report.to_json()),
             "reasons": [*report.reasons, *([often] if often else [])],
             "candidate_ref": str(version.ref),
             "champion_ref": None if champion is None else str(champion.ref),
@@ -260,6 +344,39 @@ class Promotions:
             by=by.name,
             now=self._clock.now(),
         )
+
+
+def _first_import(gate: Gate, version: Version) -> dict[str, Any] | None:
+    """The report on an imported model where nobody set a gate and no champion could be harmed: it serves as it was.
+
+    The default gate asks nothing of a first version but that there is evidence of it. Of an imported one this is what the
+    import compared: what serves answers as its own framework does. Of how good that is, the report says that nobody knows.
+    """
+    if gate not in DEFAULTS or version.meta.get("origin") != IMPORTED or version.run is None:
+        return None
+    try:
+        parity = msgspec.convert(version.meta.get("parity"), Same)
+    except msgspec.ValidationError:
+        return None
+    if not parity.held:
+        return None
+    told = f"It was imported, and answers as its own framework does ({parity.reason}). How good it is, nobody has shown here."
+    found = [data("import", told, "kept", n=parity.rows), data("champion", NOBODY, "kept")]
+    return {
+        **msgspec.json.decode(report_of(gate, found, candidate=None, verdict=None).to_json()),
+        "candidate_ref": str(version.ref),
+        "champion_ref": None,
+        "evidence": None,
+        "latency": None,
+    }
+
+
+def _latency(version: Version) -> Latency | None:
+    """What its training measured; None where it did not, or where the meta says something else under that name."""
+    try:
+        return msgspec.convert(version.meta.get("latency"), Latency | None)
+    except msgspec.ValidationError:
+        return None
 
 
 def _told(moved: Alias, proved: Proved) -> dict[str, Any]:

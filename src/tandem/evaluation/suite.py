@@ -18,6 +18,7 @@ from tandem.core.asset import Ref, Version
 from tandem.core.errors import Blocked, Conflict, Invalid, NotFound, Upstream
 from tandem.core.policy import Gate
 from tandem.core.principal import Principal
+from tandem.data.versions import place
 from tandem.evaluation.ask import Asking, Kept, Opponent, ask, columns, regrade, wait_unless
 from tandem.evaluation.repo import Answered, Evaluation, Evaluations, Key
 from tandem.evaluation.rows import Question, Wanted, read_apart
@@ -183,21 +184,19 @@ def _questions(
     stores: Stores, suite: Suite, prompt: Version, by: Principal, rows: Callable[[Wanted], tuple[Question, ...]]
 ) -> tuple[Question, ...]:
     data = stores.registry.find(Ref.parse(suite.data), scope_of(by))
-    match data.meta:
-        case {"lake": {"table": str() as table, "version": int() as number}}:
-            identifier = data.meta.get("id")
-            wanted = Wanted(
-                lake=str(stores.lake),
-                table=table,
-                version=number,
-                columns=columns(suite, prompt.meta),
-                id=identifier if isinstance(identifier, str) else None,
-                most=ROWS,
-                limit=suite.rows,
-                seed=suite.seed,
-            )
-            return rows(wanted)
-    raise Invalid(f"{data.ref} has no rows in the lake.", field="data", hint="Add it with `tandem data add`.")
+    found = place(data)
+    return rows(
+        Wanted(
+            lake=str(stores.lake),
+            table=found.table,
+            version=found.version,
+            columns=columns(suite, prompt.meta),
+            id=found.id,
+            most=ROWS,
+            limit=suite.rows,
+            seed=suite.seed,
+        )
+    )
 
 
 def _ask_all(

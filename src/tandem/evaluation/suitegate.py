@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tandem.core.errors import Blocked, Invalid
 from tandem.core.policy import Gate
-from tandem.core.score import Estimate, Verdict
+from tandem.core.score import Condition, Estimate, Verdict
 from tandem.evaluation.compare import MINIMUM_PER_CLASS, MINIMUM_ROWS, enough, outcome
-from tandem.evaluation.gate import Check, GateReport, comparison, minimum
+from tandem.evaluation.gate import NOBODY, GateReport, comparison, data, minimum, report
 from tandem.evaluation.graded import paired, rows_needed
 from tandem.evaluation.repo import Answered, Evaluation
 from tandem.evaluation.summary import grades, models
@@ -45,22 +45,17 @@ def judge_suite(gate: Gate, suite: Suite, candidate: Evidence, champion: Evidenc
     assert values is not None
     estimate = mean(values)
     size = len(values)
-    few = "" if size >= MINIMUM_ROWS else f"Not enough data: {size} rows; a verdict needs {MINIMUM_ROWS}."
-    checks = [Check(enough(size, MINIMUM_PER_CLASS), few), *minimum(gate, estimate, more_is_better=True)]
+    few = f"Not enough data: {size} rows; a verdict needs {MINIMUM_ROWS}."
+    checks = [] if enough(size, MINIMUM_PER_CLASS) else [data("rows", few, "not-enough-data", n=size)]
+    checks += minimum(gate, estimate, more_is_better=True)
     verdict: Verdict | None = None
     if champion is None:
-        checks.append(Check(True, "There is no champion yet, so nothing to compare with."))
+        checks.append(data("champion", NOBODY, "kept"))
     else:
         _check_comparable(candidate, champion)
         verdict, advice = _against(gate, suite, estimate, values, champion, judged=judged)
         checks += [comparison(gate, verdict), *advice]
-    return GateReport(
-        passed=all(check.held for check in checks),
-        gate=gate,
-        candidate=estimate,
-        verdict=verdict,
-        reasons=tuple(check.reason for check in checks if check.reason),
-    )
+    return report(gate, checks, candidate=estimate, verdict=verdict)
 
 
 def _unjudged(gate: Gate, candidate: Evidence, champion: Evidence | None) -> GateReport:
@@ -74,12 +69,13 @@ def _unjudged(gate: Gate, candidate: Evidence, champion: Evidence | None) -> Gat
         )
     held = gate.minimum is None
     reason = "There is no champion yet, and a judge needs one to compare with."
-    return GateReport(passed=held, gate=gate, candidate=None, verdict=None, reasons=(reason,))
+    found = [data("champion", reason, "kept" if held else "inconclusive")]
+    return report(gate, found, candidate=None, verdict=None)
 
 
 def _against(
     gate: Gate, suite: Suite, estimate: Estimate, values: Sequence[float], champion: Evidence, *, judged: bool
-) -> tuple[Verdict, list[Check]]:
+) -> tuple[Verdict, list[Condition]]:
     """The verdict, and what to do about one that tells nothing."""
     if judged:
         # A row's grade is 1, 0.5 or 0, so twice its distance from one half is a win, a tie or a loss.
@@ -101,7 +97,7 @@ def _against(
     )
     needed = rows_needed(gaps, gate.margin) if verdict.outcome == "inconclusive" else None
     advice = f"If the difference stays what it is, about {needed} rows would tell; these are {gap.n}."
-    return verdict, [] if needed is None else [Check(True, advice)]
+    return verdict, [] if needed is None else [data("rows needed", advice, "kept", n=gap.n)]
 
 
 def _check_comparable(candidate: Evidence, champion: Evidence) -> None:

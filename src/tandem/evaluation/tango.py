@@ -9,24 +9,41 @@ import math
 
 from tandem.core.score import Estimate
 from tandem.scorers.proportions import Z
+from tandem.scorers.tails import binomial_at_least
 
 METHOD = "Tango's score interval for matched proportions (McNemar's test at zero)"
 STEPS = 60
 """Halvings of an interval of length two: far below the precision of a float."""
 
 
-def tango(won: int, lost: int, n: int) -> Estimate:
-    """(won - lost) / n with its 95 % interval.
+def tango(won: int, lost: int, n: int, *, z: float = Z, level: float = 0.95) -> Estimate:
+    """(won - lost) / n with its interval.
 
     Args:
         won: rows that only the candidate had right.
         lost: rows that only the champion had right.
         n: all rows.
+        z: the normal distribution's point for `level`.
     """
     value = (won - lost) / n
-    low = _bound(won, lost, n, Z, -1.0, value)
-    high = _bound(won, lost, n, -Z, value, 1.0)
-    return Estimate(value=value, low=low, high=high, n=n)
+    low = _bound(won, lost, n, z, -1.0, value)
+    high = _bound(won, lost, n, -z, value, 1.0)
+    return Estimate(value=value, low=low, high=high, n=n, level=level)
+
+
+def mid_p(won: int, lost: int) -> float:
+    """Two-sided mid-p of McNemar's exact test that winning and losing are alike (Fagerland, Lydersen & Laake 2013).
+
+    Closer to its level than the exact test, which errs on the safe side, and than the asymptotic one, which does not.
+
+    >>> mid_p(5, 5), round(mid_p(8, 2), 4)
+    (1.0, 0.0654)
+    """
+    pairs, fewer = won + lost, min(won, lost)
+    if won == lost:
+        return 1.0
+    point = math.exp(math.lgamma(pairs + 1) - math.lgamma(fewer + 1) - math.lgamma(pairs - fewer + 1) - pairs * math.log(2))
+    return min(1.0, 2 * binomial_at_least(pairs - fewer, pairs, 0.5) - point)
 
 
 def _bound(won: int, lost: int, n: int, level: float, low: float, high: float) -> float:

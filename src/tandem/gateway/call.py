@@ -157,6 +157,8 @@ class Call:
             raise Forbidden(
                 f"The key '{principal.name}' (role {principal.role}) may not call.", hint="Use a viewer's or editor's key."
             )
+        if principal.run:
+            self.attributes["tandem.run"] = principal.run
         self.paid_by = principal.budget_scopes
         if self.billed is not None:
             self.paid_by = (*self.paid_by, *self.billed.scopes(principal))

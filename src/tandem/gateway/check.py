@@ -72,8 +72,11 @@ def check_provider(provider: Provider) -> None:
             )
 
 
-def check_endpoint(endpoint: Endpoint) -> None:
+def check_endpoint(endpoint: Endpoint, *, watched: bool = False) -> None:
     """Looks at an Endpoint before it is kept.
+
+    Args:
+        watched: whether somebody takes a canary away when it does harm; only then may it be a version without an alias.
 
     Raises:
         Invalid: the name, the kind, the route or a bound is wrong.
@@ -92,7 +95,8 @@ def check_endpoint(endpoint: Endpoint) -> None:
                 hint="Write provider/model or KIND/NAME@ALIAS.",
                 field=f"route[{place}].target",
             )
-        if target.target.partition("/")[0] in ASSETS and Ref.parse(target.target).alias is None:
+        free = (watched and target.role == "canary") or target.role == "shadow"  # nobody hears what a shadow says
+        if not free and target.target.partition("/")[0] in ASSETS and Ref.parse(target.target).alias is None:
             # A version gets an alias through its gate; an endpoint that names the version itself would go round it.
             raise Invalid(
                 f"{who} names {target.target}, which is no alias.",
@@ -153,11 +157,12 @@ def _check_target(endpoint: Endpoint, target: Target, field: str) -> None:
         )
     if target.context is not None and target.context < 1:
         raise Invalid(f"Nothing fits into {target.context} tokens.", field=f"{field}.context")
-    plain = not (target.when or target.lacks or target.context) and target.role == "serve"
+    roles = {"predict": ("serve", "canary", "shadow"), "decide": ("serve", "canary")}.get(endpoint.kind, ("serve",))
+    plain = not (target.when or target.lacks or target.context) and target.role in roles
     if not plain and (endpoint.kind not in HOSTED or target.target.startswith(INDEX)):
         raise Invalid(
             f"The target {target.target} has conditions or a role, and answers {endpoint.kind} calls.",
-            hint="Only chat, embed and rerank endpoints that lead to language models know when, role, lacks and context.",
+            hint="when, lacks and context are for endpoints that lead to language models; shadows for those and for predictions.",
             field=field,
         )
 

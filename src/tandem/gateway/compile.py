@@ -266,9 +266,23 @@ class Compiler:
             ref=str(version.ref),
             members=folder,
             digest=version.digest,
-            meta=msgspec.json.encode(version.meta),
+            meta=msgspec.json.encode({**version.meta, **self._vector(version)}),
             attributes=attributes,
         )
+
+    def _vector(self, version: Version) -> dict[str, object]:
+        """What the features are that a model was trained on, in the words of their versions; empty where there are none."""
+        name = version.meta.get("service")
+        if version.kind != "model" or not isinstance(name, str):
+            return {}
+        try:
+            service = self._s.registry.find(Ref.parse(name), ALL)
+            views = service.meta.get("views")
+            parts = [self._s.registry.find(Ref.parse(str(view)), ALL) for view in views] if isinstance(views, list) else []
+        except (NotFound, Invalid) as error:  # it is then asked with inputs alone
+            self.damaged[str(version.ref)] = error.message
+            return {}
+        return {"vector": {"service": _told(service), "views": [_told(part) for part in parts]}}
 
     def _promotion(self, version: Version) -> dict[str, object]:
         """How this version got its alias: verdict and every approver, for every trace it answers."""
@@ -367,6 +381,12 @@ class Compiler:
         if key not in self._listed:
             self._listed[key] = price_of(model, vendor, now)
         return self._listed[key]
+
+
+def _told(version: Version) -> dict[str, object]:
+    """A view or service as whoever serves its features reads it."""
+    told: dict[str, object] = {"name": version.name, "version": version.version, "definition": version.meta.get("definition")}
+    return told | ({"columns": version.meta["columns"]} if "columns" in version.meta else {})
 
 
 def _priced(targets: Iterable[str], book: Book, now: int, team: str) -> dict[str, Price]:

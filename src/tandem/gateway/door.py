@@ -20,7 +20,7 @@ from tandem.gateway.call import Call, Door, open_call
 from tandem.gateway.http1 import Reply, Request
 from tandem.gateway.routing.board import Board
 from tandem.gateway.transport import CONNECT, Pool, Response
-from tandem.gateway.wires import anthropic, openai, responses, served
+from tandem.gateway.wires import anthropic, inference, openai, packed, responses, served
 from tandem.gateway.wires.answer import Spoken, answer, told
 from tandem.gateway.wires.served import Answering
 from tandem.governance.lend import PREFIX
@@ -57,6 +57,7 @@ CALLS_LIMIT = 4096
 """Calls that may run at once on one worker."""
 
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
+_SHELF = re.compile(r"/v2/repository/models/([^/]+)/(load|unload)")
 
 
 def streams(method: str, path: str) -> bool:
@@ -173,11 +174,20 @@ class Handler:
         try:
             self._busy()
             call.identify(bearer(request))
-            answer = await self.answering.ask(call, verb, address, request.body)
+            fields, body, header = request.fields, request.body, None
+            if kind == "predict":
+                if b"content-encoding" in fields:
+                    body = await packed.opened(body, request.header(b"content-encoding") or "")
+                header = inference.header(request.header(inference.HEADER))
+            answer = await self.answering.ask(call, verb, address, body, header)
             call.close("ok", answer.status)
-            reply.send(
-                answer.status, [(b"content-type", answer.content_type), (b"x-tandem-trace-id", call.trace.encode())], answer.body
-            )
+            headers = [(b"content-type", answer.content_type), (b"x-tandem-trace-id", call.trace.encode()), *answer.headers]
+            body = answer.body
+            if kind == "predict" and b"accept-encoding" in fields:
+                body, encoding = await packed.packed(body, request.header(b"accept-encoding"))
+                if encoding is not None:
+                    headers.append((b"content-encoding", encoding.encode()))
+            reply.send(answer.status, headers, body)
         except TandemError as error:
             self._refuse(call, error, reply)
         finally:
@@ -196,29 +206,33 @@ class Handler:
                 return
         call = open_call(self.door, "predict", path, attributes=_origin(request))
         try:
-            principal = call.identify(bearer(request))
-            if request.method != "GET":
+            call.identify(bearer(request))
+            body: object = None
+            if request.method == "GET":
+                body = self._told_by_server(call, path)
+            elif request.method == "POST" and path == "/v2/repository/index":
+                body = inference.index(call, request.body)
+            elif request.method == "POST" and (moved := _SHELF.fullmatch(path)) is not None:
+                await self.answering.all_of(call, moved[2], moved[1])
+                body = {}
+            if body is None:
                 raise NotFound(f"{request.method} {request.path} is nothing here.", hint="POST /v2/models/NAME/infer predicts.")
-            if path == "/v2":
-                body: object = {"name": "tandem", "version": "2", "extensions": []}
-            elif path in ("/v2/health/live", "/v2/health/ready"):
-                body = {path.rpartition("/")[2]: True}
-            elif path == "/v2/models":
-                allowed = principal.endpoints
-                names = [
-                    e.name
-                    for e in call.snapshot.endpoints.values()
-                    if e.kind == "predict" and (not allowed or e.name in allowed) and call.snapshot.answers(e, principal)
-                ]
-                body = {"models": [{"name": name} for name in names]}
-            else:
-                raise NotFound(f"{request.path} is nothing here.", hint="POST /v2/models/NAME/infer predicts.")
             call.close("ok", 200)
             reply.send(200, [JSON, (b"x-tandem-trace-id", call.trace.encode())], msgspec.json.encode(body))
         except TandemError as error:
             self._refuse(call, error, reply)
         finally:
             call.close("gone", 499)
+
+    def _told_by_server(self, call: Call, path: str) -> object:
+        """What the protocol's server says of itself; None where it says nothing."""
+        if path == "/v2":
+            return inference.SERVER
+        if path in ("/v2/health/live", "/v2/health/ready"):
+            if path.endswith("ready") and self.draining:
+                raise Unavailable("This worker is ending.", retry_after=1, hint="Try again.")
+            return {path.rpartition("/")[2]: True}
+        return inference.models(call) if path == "/v2/models" else None
 
     async def _models(self, request: Request, reply: Reply) -> None:
         call = open_call(self.door, "chat", request.path, attributes=_origin(request))

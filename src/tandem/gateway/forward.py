@@ -17,7 +17,7 @@ from tandem.core.endpoint import Endpoint, Target
 from tandem.core.errors import TandemError, Upstream
 from tandem.gateway.asked import Prompted, Reply
 from tandem.gateway.call import FIRST_WORD, Call
-from tandem.gateway.guard import Guarding
+from tandem.gateway.guard import Guarding, guarding
 from tandem.gateway.routing import shadow
 from tandem.gateway.routing.order import Tries, pause
 from tandem.gateway.routing.plan import Plan, plan
@@ -44,7 +44,7 @@ async def forward(hosts: Hosts, call: Call, asked: Prompted, reply: Reply, guard
     await _Sending(hosts, call, asked, made, reply, guards).send()
     if made.shadows and call.attempts[-1].outcome == "ok":  # what was not answered is nothing to compare with
         for target in made.shadows:
-            shadow.begin(hosts.shadows, call, asked, target, _as_shadow(hosts, target))
+            shadow.begin(hosts.shadows, call, target, _as_shadow(hosts, asked, target))
 
 
 def _followed(hosts: Hosts, call: Call, asked: Prompted, guards: Guarding | None) -> Prompted:
@@ -186,10 +186,12 @@ def _measure(hosts: Hosts, call: Call, endpoint: Endpoint, *, streamed: bool) ->
         paces.note(attempt.target, seconds, attempt.end, streamed=streamed)
 
 
-def _as_shadow(hosts: Hosts, target: Target) -> shadow.Ask:
+def _as_shadow(hosts: Hosts, asked: Prompted, target: Target) -> shadow.Ask:
     """Asks a target in a call of its own, whose answer goes nowhere."""
 
-    async def ask(call: Call, asked: Prompted, reply: Reply, guards: Guarding | None) -> None:
+    async def ask(call: Call) -> None:
+        call.request = asked.body  # as it was let in: what the caller's guards have masked stays masked
+        guards = guarding(call)
         candidates: Sequence[Target] = [target]
         owed = call.admit(asked.tokens_in, asked.tokens_out, candidates)
         if owed:
@@ -199,6 +201,6 @@ def _as_shadow(hosts: Hosts, target: Target) -> shadow.Ask:
         if host is None:
             raise Upstream(f"The provider '{name}' of {target.target} is not set up.", hint="`tandem doctor` checks every route.")
         key = hosts.memory.health.key(target.target, len(host.keys), call.door.clock.now()) or 0
-        await attempt(hosts, call, asked, target, host, key, reply, guards)
+        await attempt(hosts, call, asked, target, host, key, shadow.Nowhere(), guards)
 
     return ask

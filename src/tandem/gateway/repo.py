@@ -94,10 +94,15 @@ class Routes:
         by: Principal,
         expected_etag: int | None = None,
         detail: Mapping[str, object] | None = None,
+        watched: bool = False,
     ) -> int:
-        """`put_endpoint` in a transaction that is under way; `detail` is what else the audit says of it."""
+        """`put_endpoint` in a transaction that is under way; `detail` is what else the audit says of it.
+
+        Args:
+            watched: as `check_endpoint`.
+        """
         authorise(by, "write", endpoint.team)
-        check_endpoint(endpoint)
+        check_endpoint(endpoint, watched=watched)
         present = _row(conn, endpoints, endpoint.name)
         if present is not None:
             if not scope_of(by).admits(present.team):

@@ -1,6 +1,6 @@
 """What the door knows of everything that answers without being a language model's host.
 
-Serving and decisions implement `Target`; `app.py` hands them in. The gateway imports neither.
+Serving and decisions implement `Target`; `app` hands them in. The gateway imports neither.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Answer:
     notes: Mapping[str, object] = field(default_factory=dict)
     """What it found; kept with the content, sealed, where content is kept at all."""
     content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Further ones, for the caller."""
+    kept: tuple[bytes, bytes] | None = None
+    """What was asked and what is answered as they are recorded, where the bytes on the wire can be read by no one later."""
 
 
 Nested = Callable[[str, str, bytes, Mapping[str, object]], Awaitable[Answer]]
@@ -35,7 +39,7 @@ class Question:
     """What a target is asked."""
 
     verb: str
-    """`infer`, `metadata`, `ready`, `decide` or `chat`."""
+    """`infer`, `metadata`, `ready`, `load`, `unload`, `decide` or `chat`."""
     served: Served
     body: bytes
     seconds: float
@@ -50,6 +54,8 @@ class Question:
     """When, UTC microseconds."""
     model: str = ""
     """The endpoint's: who writes an answer from documents."""
+    header: int | None = None
+    """Bytes of the JSON at the beginning of the body, where binary tensors follow it."""
 
 
 class Target(Protocol):

@@ -18,8 +18,10 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from sqlalchemy import Connection
@@ -37,6 +39,8 @@ PURPOSE = "audit"
 START = "0" * 64
 """What stands before the first row, as its MAC and as its hash."""
 PROBLEMS_LIMIT = 100
+BECAUSE: ContextVar[Mapping[str, object]] = ContextVar("because", default=MappingProxyType({}))
+"""What every row says on top of its detail while one request is served: the apply of a project that the deed belongs to."""
 LIST_LIMIT = 1000
 
 
@@ -76,7 +80,7 @@ class Audit:
         Raises:
             Invalid: the detail is not JSON, or holds a `Secret`.
         """
-        entry = self._add(conn, actor, action, subject, team, detail or {})
+        entry = self._add(conn, actor, action, subject, team, {**(detail or {}), **BECAUSE.get()})
         if (entry.seq + 1) % EVERY == 0:
             last = {"key": self.signer.public, "signature": self.signer.head(entry.seq, entry.hash)}
             self._add(conn, LOCAL.name, "audit.checkpoint", "audit", LOCAL.team, last)

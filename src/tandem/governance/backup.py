@@ -33,7 +33,7 @@ PURPOSE = "backup"
 ANCHOR = "audit.head"
 CONTROL = "control.db"
 SUBJECTS = "subjects.db"
-APART = frozenset({"journal", "work", "served", "replica.db", "cache.db", SUBJECTS, LOCK})
+APART = frozenset({"journal", "work", "served", "steps", "online", "replica.db", "cache.db", SUBJECTS, LOCK})
 """What is not copied: records under way, what is computed anew, and what lies apart."""
 PASSING = (".lock", ".sock", ".part", "-wal", "-shm", "-journal", ".log", ".pid")
 DELTA_LOG = "_delta_log"

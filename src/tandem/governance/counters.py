@@ -21,26 +21,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tandem.core.clock import MICROS, Clock
-from tandem.core.errors import Invalid, Unavailable
+from tandem.core.errors import Unavailable
 from tandem.core.ids import new_id
 from tandem.core.policy import unit_of, window_in
 from tandem.core.secret import Secret
 from tandem.core.window import window_of
 from tandem.governance.ledger import LEASE_SECONDS, SHARES, Account, Lease, NoRoom, Want, booking_meter
 from tandem.governance.standing import MEMBER
-from tandem.store.pause import Pause
+from tandem.store.kv import Redis
 
-if TYPE_CHECKING:
-    from redis.commands.core import Script
-
-TIMEOUT_SECONDS = 0.5
-"""For connecting and for an answer, each."""
+AWAY = "It goes on by itself once Redis is back; until then calls go on that fit into what is lent already."
 AGAIN_SECONDS = 1
 """A worker that has just handed back what it had is not asked for more so soon."""
 MARK_SECONDS = 60
@@ -270,28 +266,11 @@ class Counters:
         Raises:
             Invalid: the URL is none, or the client is not installed.
         """
-        try:
-            import redis  # late: a door that counts in its own ledger has no use for it
-            from redis.backoff import NoBackoff
-            from redis.retry import Retry
-        except ImportError:
-            raise Invalid("Counting in Redis needs its client.", hint="Run: pip install 'tandem-ai[redis]'.") from None
-        try:
-            self._client = redis.Redis.from_url(
-                url.reveal(),
-                decode_responses=True,
-                socket_connect_timeout=TIMEOUT_SECONDS,
-                socket_timeout=TIMEOUT_SECONDS,
-                retry=Retry(NoBackoff(), 0),  # what was sent once may have been done
-            )
-        except ValueError:
-            raise Invalid("The address of Redis is none.", hint="Write it like redis://:password@host:6379/0.") from None
-        self._faults: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        self._redis = Redis(url, clock, "Redis, which counts the limits,", AWAY, texts=True)
         self._lease, self._give_back, self._renew, self._recalled = [
-            self._client.register_script(text) for text in (_LEASE, _GIVE_BACK, _RENEW, _RECALLED)
+            self._redis.script(text) for text in (_LEASE, _GIVE_BACK, _RENEW, _RECALLED)
         ]
         self._clock, self._standing, self._server = clock, standing, server
-        self._pause = Pause(clock)
         self._owed: deque[_Owed] = deque()
         self._paying = threading.Lock()
         self._life, self._lost = "", False
@@ -299,7 +278,7 @@ class Counters:
         """Microseconds that Redis' clock was ahead of this machine's when it was heard last."""
 
     def close(self) -> None:
-        self._client.close()
+        self._redis.close()
 
     def now(self) -> int:
         """Redis' UTC microseconds, by what was heard of them last."""
@@ -348,7 +327,7 @@ class Counters:
             cap, seed = caps[want.scope, want.meter], seeds.get((want.scope, want.meter), "")
             values += [f"{want.meter} {want.scope}", start, end, cap, want.need, want.like, want.lease or "", seed]
         try:
-            reply: list[Any] = self._ask(self._lease, keys, values)
+            reply: list[Any] = self._redis.ask(self._lease, keys, values)
         except Unavailable:  # it may have been given all the same
             self._owe(request, boot, ())
             raise
@@ -388,13 +367,13 @@ class Counters:
     def renew(self, boot: str, leases: Iterable[str]) -> dict[str, int]:
         """Moves the expiry of a worker's leases; returns the new expiry of those that still stand."""
         self._pay()
-        now, *alive = self._ask(self._renew, [], [self._time(), boot, LEASE_SECONDS * MICROS, *leases])
+        now, *alive = self._redis.ask(self._renew, [], [self._time(), boot, LEASE_SECONDS * MICROS, *leases])
         return dict.fromkeys(alive, int(now) + LEASE_SECONDS * MICROS)
 
     def recalled(self, boot: str) -> list[tuple[str, str, str]]:
         """Slices of this worker that others wait for; asking clears the mark."""
         self._pay()
-        life, *slices = self._ask(self._recalled, [f"tandem:recall:{boot}"], [self._time()])
+        life, *slices = self._redis.ask(self._recalled, [f"tandem:recall:{boot}"], [self._time()])
         self._heard(life)
         found = [each.split(" ", 2) for each in slices]
         return [(lease, scope, meter) for lease, meter, scope in found]
@@ -420,28 +399,11 @@ class Counters:
                     values: list[str | int] = [self._time(), owed.boot, MARK_SECONDS]
                     for lease, scope, meter, amount in owed.pieces:
                         values += [lease, f"{meter} {scope}", amount]
-                    self._ask(self._give_back, [f"tandem:asked:{owed.request}"], values)
+                    self._redis.ask(self._give_back, [f"tandem:asked:{owed.request}"], values)
                 self._owed.popleft()
 
     def _time(self) -> str | int:
         return "" if self._server is None else self._server.now()
-
-    def _ask(self, script: Script, keys: Sequence[str], values: Sequence[str | int]) -> Any:
-        with self._pause.asking(), self._translated():
-            return script(keys=keys, args=values)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except self._faults as error:
-            self._client.connection_pool.disconnect(inuse_connections=False)  # its successor may be elsewhere
-            said = str(error).strip().splitlines()
-            raise Unavailable(
-                f"Redis, which counts the limits, did not answer: {said[0][:200] if said else type(error).__name__}.",
-                hint="It goes on by itself once Redis is back; until then calls go on that fit into what is lent already.",
-                retry_after=1,
-            ) from error
 
 
 def _lease(want: Want, window: tuple[int, int], lease: str, amount: int, now: int) -> Lease:

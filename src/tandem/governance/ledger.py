@@ -176,7 +176,7 @@ class Ledger:
         rows = self._rows
         with rows.writing():
             if budget.mode == "prepaid":
-                paid = rows.one("SELECT CAST(coalesce(sum(amount),0) AS INTEGER) FROM credits WHERE scope = ?", (budget.scope,))
+                paid = rows.one("SELECT CAST(coalesce(sum(amount),0) AS BIGINT) FROM credits WHERE scope = ?", (budget.scope,))
                 budget = replace(budget, cap=paid[0] if paid else 0)
             known = rows.one("SELECT 1 FROM budgets WHERE scope = ? AND meter = ?", (budget.scope, budget.meter))
             self._write_budget(budget)
@@ -201,7 +201,7 @@ class Ledger:
         if start % DAY_MICROS or (end % DAY_MICROS and end != NEVER):
             return
         row = self._rows.one(
-            "SELECT CAST(coalesce(sum(cost),0) AS INTEGER) FROM spend WHERE scope = ? AND day >= ? AND day < ?",
+            "SELECT CAST(coalesce(sum(cost),0) AS BIGINT) FROM spend WHERE scope = ? AND day >= ? AND day < ?",
             (budget.scope, start // DAY_MICROS, end // DAY_MICROS),
         )
         self._rows.run(
@@ -326,8 +326,8 @@ class Ledger:
     def spend(self, scope: str, *, since: int, until: int) -> tuple[int, int, int]:
         """Nano-dollars, attempts, and attempts without a known price of a scope between two UTC times (whole days)."""
         row = self._rows.one(
-            "SELECT CAST(coalesce(sum(cost),0) AS INTEGER), CAST(coalesce(sum(attempts),0) AS INTEGER),"
-            " CAST(coalesce(sum(unpriced),0) AS INTEGER) FROM spend WHERE scope = ? AND day BETWEEN ? AND ?",
+            "SELECT CAST(coalesce(sum(cost),0) AS BIGINT), CAST(coalesce(sum(attempts),0) AS BIGINT),"
+            " CAST(coalesce(sum(unpriced),0) AS BIGINT) FROM spend WHERE scope = ? AND day BETWEEN ? AND ?",
             (scope, since // DAY_MICROS, until // DAY_MICROS),
         )
         assert row is not None
@@ -578,6 +578,11 @@ class Ledger:
         """Whether an attempt was booked at this cost."""
         row = self._rows.one("SELECT cost FROM booked WHERE call = ? AND attempt = ?", (call, attempt))
         return row is not None and row[0] == cost
+
+    def cost_of(self, call: str) -> int:
+        """Nano-dollars of all attempts of a call that were booked, as far as they are remembered."""
+        row = self._rows.one("SELECT CAST(coalesce(sum(cost),0) AS BIGINT) FROM booked WHERE call = ?", (call,))
+        return int(row[0]) if row else 0
 
     def known(self, attempts: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
         """Which of these attempts (call, number) were booked."""

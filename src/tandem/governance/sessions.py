@@ -18,6 +18,7 @@ from tandem.core.principal import Person, Principal
 from tandem.governance.audit import Audit
 from tandem.governance.digest import digest, new_token
 from tandem.governance.keys import Keys
+from tandem.governance.lend import PREFIX, PURPOSE, lent
 from tandem.governance.people.attempts import Slowing
 from tandem.governance.people.lasting import LASTING, Lasting
 from tandem.governance.people.passwords import Passwords
@@ -52,6 +53,7 @@ class Sessions:
         self._sql, self._keys, self._clock, self._audit, self._passwords = sql, keys, clock, audit, passwords
         self.lasting = lasting
         self._pepper = vault.derive("console-session")
+        self._lending = vault.derive(PURPOSE)
         self._slowing = Slowing(vault)
         self._rows, self._persons = SessionRows(), PersonRows()
 
@@ -66,10 +68,17 @@ class Sessions:
         Raises:
             Forbidden: the key may not be used from there.
         """
+        if token.startswith(PREFIX):
+            return self._lent(token)
         found = self._keys.find_digest(self._keys.digest(token))
         if found is not None:
             check_address(found, address)
         return found
+
+    def _lent(self, token: str) -> Principal | None:
+        """Whom a key names that the platform lent to a Run's own code, while the key or person behind it still stands."""
+        found = lent(self._lending, token, self._clock.now())
+        return found if found is not None and found.run and self._keys.holds(found) else None
 
     def by_cookie(self, value: str, address: str = "") -> Principal | None:
         """Whose session this is; None when it is over, or never was.

@@ -33,6 +33,7 @@ runs = Table(
     Column("reason", Text),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
+    Column("parent", Text, index=True),
     Index("ix_runs_team_created_at", "team", "created_at"),
 )
 
@@ -78,6 +79,7 @@ class Runs:
             created_by=by.name,
             created_at=self._clock.now(),
             inputs=dict(inputs or {}),
+            parent=by.run or None,
         )
         with self._sql.write() as conn:
             present = _one(conn, run.id)
@@ -98,6 +100,7 @@ class Runs:
                     outputs=canonical(run.outputs),
                     progress=run.progress,
                     stage=run.stage,
+                    parent=run.parent,
                 )
             )
         return run
@@ -180,13 +183,20 @@ class Runs:
         kind: str | None = None,
         state: State | None = None,
         name: str | None = None,
+        parent: str | None = None,
         limit: int = 100,
     ) -> tuple[Run, ...]:
         """Runs of the scope, newest first; at most `limit`, and never more than a thousand."""
         query: Select[Any] = (
             select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(max(1, min(limit, LIST_LIMIT)))
         )
-        for column, wanted in ((runs.c.team, scope.team), (runs.c.kind, kind), (runs.c.state, state), (runs.c.name, name)):
+        for column, wanted in (
+            (runs.c.team, scope.team),
+            (runs.c.kind, kind),
+            (runs.c.state, state),
+            (runs.c.name, name),
+            (runs.c.parent, parent),
+        ):
             if wanted is not None:
                 query = query.where(column == wanted)
         with self._sql.read() as conn:
@@ -237,4 +247,5 @@ def _run(row: Row[Any]) -> Run:
         reason=row.reason,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        parent=row.parent,
     )

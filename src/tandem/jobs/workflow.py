@@ -100,11 +100,12 @@ class Jobs:
         Raises:
             Unavailable: the file cannot be used, or the server is away; it can be tried again.
         """
+        begun = self._clock.now()
         self._stopping.clear()
         # DBOS refuses calls from an event loop's thread and records calls from a workflow's; here it gets neither.
         self._desk = ThreadPoolExecutor(1, thread_name_prefix="jobs-desk")
         try:
-            self._ask(self._launch)
+            self._ask(lambda: self._launch(begun))
         except Unavailable:
             self._ask(self._close)
             self._desk.shutdown()
@@ -113,7 +114,7 @@ class Jobs:
         self._pulse = threading.Thread(target=self._beat_on, name="jobs-beat", daemon=True)
         self._pulse.start()
 
-    def _launch(self) -> None:
+    def _launch(self, begun: int) -> None:
         from dbos import DBOS
 
         logger = logging.getLogger("dbos")
@@ -144,7 +145,7 @@ class Jobs:
             self._queues[name] = DBOS.register_queue(
                 name, worker_concurrency=at_once, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
             )
-        self._settle(0.0)
+        self._settle(begun)
         self._sweep()
 
     def close(self) -> None:
@@ -323,13 +324,13 @@ class Jobs:
         for run_id in sorted(left & self._left):
             DBOS.resume_workflow(run_id, queue_name=mine[run_id].queue_name)
         self._left = left
-        self._settle(self._seconds * MISSED)
+        self._settle(self._clock.now() - round(self._seconds * MISSED * MICROS))
 
-    def _settle(self, age: float) -> None:
+    def _settle(self, until: int) -> None:
         """Brings Runs and workflows together again after a crash between the two databases.
 
         Args:
-            age: seconds a Run must have been there; a younger one may be between its creation and its start.
+            until: the Runs that were made up to this moment; a younger one may be between its creation and its start.
         """
         from dbos import DBOS
 
@@ -340,7 +341,7 @@ class Jobs:
                 continue
             status = DBOS.get_workflow_status(run.id)
             if status is None:
-                if self._clock.now() - run.created_at >= age * MICROS:
+                if run.created_at <= until:
                     self._enqueue(run.kind, run.id, canonical(run.inputs))
             elif status.status == "CANCELLED":
                 end(self._runs, run.id, "cancelled", reason=CANCELLED)

@@ -39,6 +39,13 @@ monitor_reports = Table(
     Column("body", Text, nullable=False),
     Index("ix_monitor_reports_monitor_at", "monitor", "at"),
 )
+monitor_frozen = Table(
+    "monitor_frozen",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("segment", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+)
 
 LIMIT = 1000
 KEPT = 1000
@@ -59,6 +66,8 @@ class Standing:
     """The newest dataset version that a retraining was begun on, or looked at."""
     key: str = ""
     """What the frozen reference was made from."""
+    moved: tuple[int, int] = (0, 0)
+    """Of the alarm that goes on: since and until when the calls were, UTC microseconds."""
 
 
 class Monitors:
@@ -202,8 +211,24 @@ class Monitors:
             raise NotFound("There is no such report.", hint="`tandem monitor show NAME` lists the newest ones.")
         return msgspec.json.decode(row.body, type=Report)
 
+    def freeze(self, model: str, segment: str, body: str) -> None:
+        """Keeps what a model version was trained on, as counts; what is there stays."""
+        with self._sql.write() as conn:
+            if conn.execute(_frozen(model, segment)).first() is None:
+                conn.execute(insert(monitor_frozen).values(model=model, segment=segment, body=body))
+
+    def frozen(self, model: str, segment: str) -> str | None:
+        """What `freeze` kept; None where nothing was."""
+        with self._sql.read() as conn:
+            return conn.execute(_frozen(model, segment)).scalars().first()
+
     def _note(self, conn: Connection, actor: str, action: str, monitor: Monitor, detail: Mapping[str, object]) -> None:
         self._audit.append(conn, actor=actor, action=action, subject=f"monitor/{monitor.name}", team=monitor.team, detail=detail)
+
+
+def _frozen(model: str, segment: str) -> Select[Any]:
+    """Empty where no column makes segments."""
+    return select(monitor_frozen.c.body).where(monitor_frozen.c.model == model, monitor_frozen.c.segment == segment)
 
 
 def _forget(conn: Connection, monitor: str) -> None:

@@ -21,8 +21,8 @@ from tandem.observability.explain import Kept
 from tandem.observability.traces import Seen
 from tandem.scorers.text.base import Case
 from tandem.scorers.text.grounded import grounded
-from tandem.serving import oip
-from tandem.serving.signature import Signature
+from tandem.serving import forms
+from tandem.serving.signature import LOOKED, MISSING, Cell, Field, Signature
 
 FORM = "the request's form"
 """What was at fault where no column was."""
@@ -38,7 +38,7 @@ class Asked:
     """What a predict endpoint was asked in a window."""
 
     rows: list[list[float]]
-    """In the order of the signature's fields; NaN where a value was missing."""
+    """In the order of `watched`; NaN where a value was missing, categories by `Field.code`."""
     calls: int
     """Calls that were answered or refused by the contract."""
     refused: Mapping[str, int]
@@ -46,11 +46,33 @@ class Asked:
     coverage: Mapping[str, int] = field(default_factory=dict)
     until: int = 0
     """When the newest call ended; 0 without one."""
+    windows: list[list[Cell]] = field(default_factory=list)
+    """Of a model of signals the windows, as JSON, in place of rows."""
+
+
+def watched(signature: Signature) -> list[tuple[int, Field]]:
+    """The inputs whose drift is watched, with their places: numbers and categories, not texts, times, signals or history.
+
+    Of images it is what each looks like.
+    """
+    if signature.pictured:
+        return list(enumerate(LOOKED))
+    return [
+        (place, field)
+        for place, field in enumerate(signature.fields)
+        if field.dtype not in ("text", "datetime", "signal") and field.name != signature.history
+    ]
+
+
+def known_values(signature: Signature) -> dict[str, tuple[str, ...]]:
+    """Of the watched inputs that are categories, the values the model knows."""
+    return {field.name: field.values for _, field in watched(signature) if field.dtype == "category"}
 
 
 def asked(seen: Sequence[Seen], subjects: Subjects, signature: Signature) -> Asked:
     """The rows of a window of predict calls."""
     rows: list[list[float]] = []
+    windows: list[list[Cell]] = []
     refused: Counter[str] = Counter()
     coverage: Counter[str] = Counter()
     calls = 0
@@ -59,25 +81,71 @@ def asked(seen: Sequence[Seen], subjects: Subjects, signature: Signature) -> Ask
         if outcome == "invalid":
             calls += 1
             coverage["refused"] += 1
-            refused[_column(each.trace, signature)] += 1
+            refused[column(each.trace, signature)] += 1
             continue
         if outcome != "ok" or "rows" not in each.trace.attributes:  # failed on our side, or asked for metadata
             continue
         calls += 1
-        kept, state = _open(each, subjects)
+        kept, state = opened(each, subjects, whole=not signature.pictured)
         if kept is None:
             coverage[state] += 1
             continue
         try:
-            rows += oip.parse(kept.request, signature).rows
+            if signature.sampled:
+                windows += cells(kept, signature)
+            else:
+                rows += rows_of(kept, signature)
             coverage["read"] += 1
         except Invalid:  # written for a model with other columns
             coverage["unread"] += 1
     until = max((each.trace.end for each in seen), default=0)
-    return Asked(rows=rows, calls=calls, refused=refused, coverage=coverage, until=until)
+    return Asked(rows=rows, calls=calls, refused=refused, coverage=coverage, until=until, windows=windows)
 
 
-def _column(trace: Trace, signature: Signature) -> str:
+def rows_of(kept: Kept, signature: Signature) -> list[list[float]]:
+    """What is watched of the rows of one call; categories by `Field.code`.
+
+    Raises:
+        Invalid: they were written for a model with other columns.
+    """
+    counted = watched(signature)
+    return [[field.code(row[place]) for place, field in counted] for row in cells(kept, signature)]
+
+
+def cells(kept: Kept, signature: Signature) -> list[list[Cell]]:
+    """The rows of one call: those that it sent, those that were fetched for the entities it named, or what its images look like.
+
+    Raises:
+        Invalid: they were written for a model with other columns.
+    """
+    if signature.pictured:
+        return _looked(kept.notes.get("images"))
+    fetched = kept.notes.get("rows")
+    if not isinstance(fetched, list):
+        return forms.parse(kept.request, signature).rows
+    rows: list[list[Cell]] = [
+        [MISSING if value is None else value if isinstance(value, str) else float(value) for value in row] for row in fetched
+    ]
+    if any(len(row) != len(signature.fields) for row in rows):
+        raise Invalid("The call was answered by a model with other columns.")
+    return rows
+
+
+def _looked(noted: object) -> list[list[Cell]]:
+    """What was noted of a call's images, in the order of `LOOKED`.
+
+    Raises:
+        Invalid: nothing was, or something else.
+    """
+    try:
+        looks = msgspec.convert(noted, dict[str, list[Cell | None]])
+        rows = zip(*(looks[field.name] for field in LOOKED), strict=True)
+        return [[MISSING if value is None else value for value in row] for row in rows]
+    except (msgspec.ValidationError, KeyError, ValueError):
+        raise Invalid("The call was answered by a model of something else than images.") from None
+
+
+def column(trace: Trace, signature: Signature) -> str:
     """The column whose value the contract refused: a caller's own words are never repeated."""
     error = trace.attributes.get("error")
     where = str(error.get("field")) if isinstance(error, Mapping) else ""
@@ -110,7 +178,7 @@ def replies(seen: Sequence[Seen], subjects: Subjects) -> tuple[list[Reply], dict
         trace = each.trace
         if trace.outcome == "gone":  # the caller left: nobody's fault, and no whole answer
             continue
-        kept, state = _open(each, subjects)
+        kept, state = opened(each, subjects)
         coverage[state] += 1
         text = None if kept is None else dialogue.said(kept.answer.decode(errors="replace"))
         last = trace.attempts[-1] if trace.attempts else None
@@ -141,11 +209,16 @@ def grounds(kept: Kept) -> bool | None:
     return None if grade.label else grade.value == 1.0
 
 
-def _open(each: Seen, subjects: Subjects) -> tuple[Kept | None, str]:
+def opened(each: Seen, subjects: Subjects, *, whole: bool = True) -> tuple[Kept | None, str]:
+    """The content of a call, or why it cannot be read.
+
+    Args:
+        whole: whether the request is read; else one that was cut, as those with large images are, will do.
+    """
     if each.kept is None:
         return None, "unrecorded"
     plain = subjects.open(*each.kept)
     if plain is None:
         return None, "erased"
     kept = msgspec.msgpack.decode(plain, type=Kept)
-    return (None, "cut") if kept.cut else (kept, "read")
+    return (None, "cut") if kept.cut and whole else (kept, "read")

@@ -13,7 +13,7 @@ import msgspec
 
 from tandem.core.clock import MICROS, iso
 from tandem.core.trace import Attempt, Corrected
-from tandem.observability.traces import Traces, day_of
+from tandem.observability.traces import SHADOW, Traces, day_of
 from tandem.store.raw import Rows
 
 DAY = 86_400 * MICROS
@@ -21,8 +21,6 @@ LAST = 250_000_000_000 * MICROS
 """The last moment that a date of four digits can hold, nearly."""
 PAGE = 500
 """Attempts that are read at once."""
-SHADOW = b'"tandem.route.role":"shadow"'
-"""How the record of a call says that it was one."""
 READ = (
     "SELECT a.call, a.attempt, a.trace, a.cost, a.scopes, a.body, c.team, c.principal, c.endpoint, c.kind, instr(c.body, ?) > 0"
     " FROM attempts a LEFT JOIN calls c ON c.call = a.call WHERE (a.call, a.attempt) > (?, ?) ORDER BY a.call, a.attempt LIMIT ?"

@@ -11,17 +11,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from queue import Empty, LifoQueue
 from typing import Protocol
 
 from tandem.core.clock import SystemClock
-from tandem.core.errors import Unavailable
 from tandem.core.secret import Secret
-from tandem.store.raw import BUSY_SECONDS, STATEMENT_SECONDS, PostgresRows, Row, Rows, SqliteRows, Values, tables
+from tandem.observability import counts
+from tandem.store.few import Few
+from tandem.store.raw import BUSY_SECONDS, PostgresRows, Row, Rows, SqliteRows, Values, tables
 from tandem.store.room import translated
 
 WHAT = "The trace store"
-SCHEMA = """
+SCHEMA = f"""{counts.SCHEMA}
 CREATE TABLE IF NOT EXISTS calls (
     call TEXT PRIMARY KEY, trace TEXT NOT NULL, parent TEXT, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     team TEXT NOT NULL, principal TEXT NOT NULL, endpoint TEXT NOT NULL, kind TEXT NOT NULL,
@@ -42,6 +42,9 @@ CREATE TABLE IF NOT EXISTS corrections (
 CREATE INDEX IF NOT EXISTS corrections_by_trace ON corrections (trace);
 CREATE TABLE IF NOT EXISTS content (
     call TEXT PRIMARY KEY, subject TEXT NOT NULL, sealed BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS keys (
+    digest TEXT NOT NULL, call TEXT NOT NULL, trace TEXT NOT NULL, PRIMARY KEY (digest, call)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS marks (call TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS scores (
@@ -202,19 +205,22 @@ class ServerDays:
 
     def __init__(self, url: Secret) -> None:
         self._writer = PostgresRows(url, WHAT)
-        self._readers = _Readers(url, READERS, STATEMENT_SECONDS)
-        self._aside = _Readers(url, ASIDE, ASIDE_SECONDS)
+        self._readers = Few(url, WHAT, READERS)
+        self._aside = Few(url, WHAT, ASIDE, seconds=ASIDE_SECONDS)
 
     def names(self) -> list[str]:
-        found = self._readers.read("pg_catalog", "SELECT nspname FROM pg_namespace WHERE left(nspname, 7) = ?", ("traces_",))
+        with self._readers.lent() as rows:
+            found = rows.read("pg_catalog", "SELECT nspname FROM pg_namespace WHERE left(nspname, 7) = ?", ("traces_",))
         days = [match.groups() for (name,) in found if (match := _SCHEMA.fullmatch(name))]
         return sorted(("-".join(day) for day in days), reverse=True)
 
     def read(self, day: str, sql: str, values: Values = ()) -> list[Row]:
-        return self._readers.read(_schema(day), sql, values)
+        with self._readers.lent() as rows:
+            return rows.read(_schema(day), sql, values)
 
     def aside(self, day: str, sql: str, values: Values = ()) -> list[Row]:
-        return self._aside.read(_schema(day), sql, values)
+        with self._aside.lent() as rows:
+            return rows.read(_schema(day), sql, values)
 
     @contextmanager
     def writing(self, day: str, *, make: bool = False) -> Iterator[PostgresRows | None]:
@@ -232,39 +238,17 @@ class ServerDays:
             self._writer.run(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
     def adopt(self, rename: Callable[[Rows], None]) -> list[str]:
-        """No server has days of a version that wrote names."""
+        """Gives the tables of this version to days of an earlier one; no server has days of a version that wrote names."""
+        for day in self.names():
+            with self._writer.writing(_schema(day)):
+                for statement in tables(SCHEMA, server=True):
+                    self._writer.run(statement)
         return []
 
     def close(self) -> None:
         self._writer.close()
         self._readers.close()
         self._aside.close()
-
-
-class _Readers:
-    """A few connections, each lent to one reader at a time; the one that was used last goes first."""
-
-    def __init__(self, url: Secret, count: int, seconds: int) -> None:
-        self._all = [PostgresRows(url, WHAT, seconds=seconds) for _ in range(count)]
-        self._free: LifoQueue[PostgresRows] = LifoQueue()
-        for rows in self._all:
-            self._free.put(rows)
-
-    def read(self, schema: str, sql: str, values: Values) -> list[Row]:
-        try:
-            rows = self._free.get(timeout=BUSY_SECONDS)
-        except Empty:
-            raise Unavailable(
-                f"{WHAT} is busy: {len(self._all)} reads are under way.", hint="Ask again in a moment.", retry_after=1
-            ) from None
-        try:
-            return rows.read(schema, sql, values)
-        finally:
-            self._free.put(rows)
-
-    def close(self) -> None:
-        for rows in self._all:
-            rows.close()
 
 
 def _schema(day: str) -> str:

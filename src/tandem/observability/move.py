@@ -23,6 +23,7 @@ from tandem.core.errors import Unavailable
 from tandem.core.money import Usage
 from tandem.core.trace import Attempt, Trace
 from tandem.observability.content import SegmentSeal, Subjects, Vault
+from tandem.observability.counts import Cell, Counts
 from tandem.observability.record import Begun, Closed, Ended, Hold, frames
 from tandem.observability.reserve import reserve_of
 from tandem.observability.traces import Entry, Traces
@@ -137,15 +138,21 @@ class Mover:
         retention_days: int = 90,
         rules: Sequence[Rule] = (),
         machine: str = "",
+        counting: Callable[[Trace, bytes], Sequence[tuple[Cell, Counts]]] = lambda trace, content: (),
+        naming: Callable[[Trace, bytes], str] = lambda trace, content: "",
     ) -> None:
         """
         Args:
+            counting: what a call adds to the counts of a watched endpoint: the call and its content, empty where none
+                was recorded. It raises nothing.
+            naming: the digest of the key that the caller gave a call, empty without one. It raises nothing.
             machine: its name among those that share the books; empty where it is the only one.
         """
         self._folder, self._retention_days, self._rules = folder, retention_days, rules
         self._traces, self._subjects, self._books, self._vault, self._clock = traces, subjects, books, vault, clock
         self._seals: dict[str, SegmentSeal] = {}
-        self._machine, self._told = machine, float("-inf")
+        self._machine, self._told, self._counting = machine, float("-inf"), counting
+        self._naming = naming
         self._stop, self._turn = threading.Event(), threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -267,7 +274,7 @@ class Mover:
     def _entry(self, segment: str, record: Closed) -> Entry:
         trace = record.trace
         if not record.content and trace.subject is None:
-            return Entry(trace=trace, subject="", sealed=b"")
+            return Entry(trace=trace, subject="", sealed=b"", counted=self._counting(trace, b""))
         name, content = trace.subject or f"principal:{trace.principal}", b""
         if record.content:
             seal = self._seals.get(segment)
@@ -276,7 +283,13 @@ class Mover:
             content = seal.open(record.content)
         identifier, sealed = self._subjects.keep(name, content, begun=trace.start, now=trace.end)
         named = trace if trace.subject is None else replace(trace, subject=identifier)
-        return Entry(trace=named, subject=identifier, sealed=sealed)
+        return Entry(
+            trace=named,
+            subject=identifier,
+            sealed=sealed,
+            counted=self._counting(trace, content),
+            key=self._naming(trace, content),
+        )
 
     def _live(self, boots: set[str]) -> None:
         """Tells the others that these workers live, every few seconds."""

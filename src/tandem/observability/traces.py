@@ -21,6 +21,8 @@ from tandem.core.errors import NotFound
 from tandem.core.score import Score
 from tandem.core.secret import Secret
 from tandem.core.trace import Attempt, Corrected, Trace
+from tandem.observability import counts
+from tandem.observability.counts import Cell, Counts
 from tandem.observability.days import days_at
 from tandem.store import raw
 from tandem.store.raw import Rows, Values
@@ -29,8 +31,11 @@ _CROCKFORD = {character: value for value, character in enumerate("0123456789abcd
 _DAY_MS = 86_400_000
 LONGEST = 3_600_000_000
 """Microseconds: no call that a watcher needs lasts longer."""
+SHADOW = b'"tandem.route.role":"shadow"'
+"""How the record of a call says that nobody heard its answer."""
 MARK = "review"
 """The attribute of a call that a person should look at."""
+KNOWN = "SELECT 1 FROM calls WHERE call = ?"
 THINNED = 10_000
 """Calls that one transaction deletes."""
 WHOLE = (
@@ -44,6 +49,11 @@ class Subjects(Protocol):
     """The part of `observability.content.Subjects` that is needed here."""
 
     def reseal(self, name: str, sealed: bytes) -> tuple[str, bytes]: ...
+
+
+def is_shadow(call: Trace) -> bool:
+    """Whether nobody heard what was answered; what is judged of a shadow is judged by the call that it heard."""
+    return call.attributes.get("tandem.route.role") == "shadow"
 
 
 @lru_cache(maxsize=64)
@@ -130,6 +140,19 @@ class Entry:
     """`sub_…`."""
     sealed: bytes
     """Content under the subject's key; empty when not recorded."""
+    counted: Sequence[tuple[Cell, Counts]] = ()
+    """What it adds to the counts of a watched endpoint."""
+    key: str = ""
+    """The digest of the caller's own key, by which a label may come; empty without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hour:
+    """What was counted of one segment in one hour."""
+
+    segment: str
+    hour: int
+    counted: Counts
 
 
 class Traces:
@@ -201,7 +224,7 @@ class Traces:
                 self._insert(rows, *days[day])
 
     @staticmethod
-    def _insert(rows: Rows, entries: Iterable[Entry], attempts: Iterable[tuple[str, Attempt, tuple[str, ...]]]) -> None:
+    def _insert(rows: Rows, entries: Sequence[Entry], attempts: Iterable[tuple[str, Attempt, tuple[str, ...]]]) -> None:
         encode = msgspec.json.Encoder().encode
         calls, sealed, marks = list[Values](), list[Values](), list[Values]()
         for entry in entries:
@@ -216,8 +239,12 @@ class Traces:
             (a.call, a.attempt, trace, a.target, a.cost, a.reserved, a.outcome, a.usage.source, encode(a), "\n".join(scopes))
             for trace, a, scopes in attempts
         ]
+        fresh = [entry for entry in entries if entry.counted and not rows.all(KNOWN, (entry.trace.call,))]
+        counts.write(rows, (each for entry in fresh for each in entry.counted))
         unseen = "WHERE NOT EXISTS (SELECT 1 FROM calls WHERE call = ?)"
         rows.many(f"INSERT INTO marks SELECT CAST(? AS TEXT) {unseen} ON CONFLICT DO NOTHING", marks)
+        keys = [(entry.key, entry.trace.call, entry.trace.id) for entry in entries if entry.key]
+        rows.many("INSERT INTO keys VALUES (?,?,?) ON CONFLICT DO NOTHING", keys)
         rows.many("INSERT INTO calls VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", calls)
         rows.many("INSERT INTO content VALUES (?,?,?) ON CONFLICT DO NOTHING", sealed)
         rows.many("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", tries)
@@ -285,26 +312,73 @@ class Traces:
                 break
         return found
 
-    def window(self, *, team: str, endpoint: str, since: int, until: int, limit: int) -> Sequence[Seen]:
+    def window(
+        self, *, team: str | None, endpoint: str, since: int, until: int, limit: int, shadows: bool = False
+    ) -> Sequence[Seen]:
         """The calls of one team at one endpoint that ended after `since` and not after `until`, nested ones too.
 
         Args:
+            team: None: of all teams.
             since: UTC microseconds, as `until`.
             limit: the most calls; the newest come first and are kept.
+            shadows: those that nobody heard, in the place of those that were answered.
         """
         sql = (
             "SELECT c.body, k.subject, k.sealed FROM calls c LEFT JOIN content k ON k.call = c.call"
-            ' WHERE c.team = ? AND c.endpoint = ? AND c."end" > ? AND c."end" <= ? AND c.start > ? ORDER BY c.start DESC LIMIT ?'
+            f" WHERE {'' if team is None else 'c.team = ? AND '}c.endpoint = ?"
+            ' AND c."end" > ? AND c."end" <= ? AND c.start > ? AND (instr(c.body, ?) > 0) = ? ORDER BY c.start DESC LIMIT ?'
         )
+        whose = () if team is None else (team,)
         began = since - LONGEST  # bounds the walk along the index of starts
         first = _date(max(0, since // 1000 // _DAY_MS - 1))  # a call lies in the day it began
         found: list[Seen] = []
         for day in self.days():
             if day < first or len(found) >= limit:
                 break
-            for body, subject, sealed in self.read(day, sql, (team, endpoint, since, until, began, limit - len(found))):
+            asked = (*whose, endpoint, since, until, began, SHADOW, shadows, limit - len(found))
+            for body, subject, sealed in self.read(day, sql, asked):
                 kept = None if sealed is None else (str(subject), bytes(sealed))
                 found.append(Seen(trace=msgspec.json.decode(body, type=Trace), kept=kept))
+        return found
+
+    def judged(self, *, team: str, endpoint: str, since: int, scorer: str, without: str, limit: int) -> Sequence[Seen]:
+        """The calls of one team at one endpoint that one scorer judged and another did not, the oldest first.
+
+        Args:
+            since: UTC microseconds: calls that began later.
+            limit: the most calls.
+        """
+        by = "EXISTS (SELECT 1 FROM scores s WHERE s.trace = c.trace AND s.call = c.call AND instr(s.body, ?) > 0)"
+        sql = (
+            "SELECT c.body, k.subject, k.sealed FROM calls c LEFT JOIN content k ON k.call = c.call"
+            f" WHERE c.team = ? AND c.endpoint = ? AND c.start > ? AND {by} AND NOT {by} ORDER BY c.start, c.call LIMIT ?"
+        )
+        first = _date(max(0, since // 1000 // _DAY_MS))
+        found: list[Seen] = []
+        for day in reversed([day for day in self.days() if day >= first]):
+            asked = (team, endpoint, since, _named(scorer), _named(without), limit - len(found))
+            for body, subject, sealed in self.read(day, sql, asked) if len(found) < limit else ():
+                kept = None if sealed is None else (str(subject), bytes(sealed))
+                found.append(Seen(trace=msgspec.json.decode(body, type=Trace), kept=kept))
+        return found
+
+    def counted(self, *, team: str, endpoint: str, model: str, since: int, until: int) -> Sequence[Hour]:
+        """What was counted in the hours from `since` on and before `until`, segment by segment.
+
+        Args:
+            model: the version, as `model/NAME@N`.
+            since: hours since 1970, as `until`.
+        """
+        sql = (
+            "SELECT segment, hour, body FROM counts"
+            " WHERE team = ? AND endpoint = ? AND model = ? AND hour >= ? AND hour < ? ORDER BY hour, segment"
+        )
+        first = _date(max(0, since // 24 - 1))  # a call lies in the day it began
+        found: list[Hour] = []
+        for day in self.days():
+            if first <= day:
+                rows = self.read(day, sql, (team, endpoint, model, since, until))
+                found += [Hour(segment=row[0], hour=row[1], counted=msgspec.json.decode(row[2], type=Counts)) for row in rows]
         return found
 
     def marked(self, day: str, limit: int) -> Sequence[Trace]:
@@ -332,7 +406,7 @@ class Traces:
             Unavailable: the disk is full.
         """
         with self.writing(day_of(score.subject)) as rows:
-            if rows is None or rows.one("SELECT 1 FROM calls WHERE call = ?", (call,)) is None:
+            if rows is None or rows.one(KNOWN, (call,)) is None:
                 return False
             rows.run(
                 "INSERT INTO scores VALUES (?,?,?,?) ON CONFLICT (id)"
@@ -340,6 +414,14 @@ class Traces:
                 (score.id, call, score.subject, msgspec.json.encode(score)),
             )
         return True
+
+    def keyed(self, digest: str) -> str | None:
+        """The newest trace that was given the key of this digest; None where none was, or it is kept no more."""
+        for day in self.days():
+            rows = self.read(day, "SELECT trace FROM keys WHERE digest = ? ORDER BY call DESC LIMIT 1", (digest,))
+            if rows:
+                return str(rows[0][0])
+        return None
 
     def unscore(self, trace: str, score: str) -> None:
         """Takes a Score back.
@@ -378,7 +460,7 @@ class Traces:
         with self.writing(day) as rows:
             if rows is None:
                 return 0
-            for table in ("content", "attempts", "corrections", "marks", "scores"):
+            for table in ("content", "attempts", "corrections", "marks", "scores", "keys"):
                 rows.run(f"DELETE FROM {table} WHERE call IN ({old})", values)
             return rows.run(f"DELETE FROM calls WHERE call IN ({old})", values)
 
@@ -402,6 +484,11 @@ class Traces:
 
     def close(self) -> None:
         self._days.close()
+
+
+def _named(scorer: str) -> bytes:
+    """How a Score's body names its scorer."""
+    return b'"scorer":' + msgspec.json.encode(scorer)
 
 
 def _rename(rows: Rows, subjects: Subjects) -> None:

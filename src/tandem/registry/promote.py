@@ -83,7 +83,7 @@ def promote_in(
         approvers=() if grant is None else grant.approvers,
         taken=taken,
     )
-    _commit(desk, conn, move, now, version.team, gate, _told(grant, None if taken is None else taken.release))
+    _commit(desk, conn, move, now, version.team, gate, _told(by, grant, None if taken is None else taken.release))
     return move.alias
 
 
@@ -132,7 +132,7 @@ def rollback_in(
         approvers=() if grant is None else grant.approvers,
         taken=target.taken,
     )
-    _commit(desk, conn, move, now, back.team, None, _told(grant, release))
+    _commit(desk, conn, move, now, back.team, None, _told(by, grant, release))
     return move.alias
 
 
@@ -197,9 +197,13 @@ def _after(desk: Desk, version: Version, alias: str, now: Alias | None, by: Prin
     )
 
 
-def _told(grant: Grant | None, release: str | None) -> dict[str, object]:
+def _told(by: Principal, grant: Grant | None, release: str | None) -> dict[str, object]:
     """What an audit row says on top: who allowed the move, and which release it belongs to."""
-    return {**({} if grant is None else grant.told), **({} if release is None else {"release": release})}
+    return {
+        **({} if grant is None else grant.told),
+        **({} if release is None else {"release": release}),
+        **({"run": by.run} if by.run else {}),
+    }
 
 
 def _commit(

@@ -34,6 +34,7 @@ def publish(
 ) -> Version:
     """Stores the files, then the row, its edges and its audit row in one transaction; see `Registry.publish`."""
     authorise(by, "write")
+    run = run or by.run or None
     check_name(name)
     check_members(members)
     rules = rules_of(kind)

@@ -17,7 +17,7 @@ from tandem.governance.audit import Audit
 from tandem.governance.authorise import Scope, authorise
 from tandem.registry import lineage, promote, publish, release
 from tandem.registry.find import Desk, resolve
-from tandem.registry.gates import DEFAULTS, check_gate
+from tandem.registry.gates import DEFAULTS, asked, check_gate
 from tandem.registry.nouns import Alias, Asset, Lineage, Move, Pin, Together
 from tandem.registry.promote import Grant
 from tandem.registry.release import Proof, check_alone
@@ -260,6 +260,15 @@ class Registry:
             raise NotFound(f"{version.ref} has no file '{name}'.", hint=f"It has: {', '.join(version.members) or 'none'}.")
         return self._desk.blobs.read(version.members[name])
 
+    def size(self, version: Version, name: str) -> int:
+        """The bytes of one file of a version.
+
+        Raises:
+            NotFound: the version has no such file.
+            Broken: the file is gone or damaged.
+        """
+        return len(self.member(version, name))
+
     def lineage(self, ref: Ref, depth: int, scope: Scope) -> Lineage:
         """What a version was made from and what was made from it, up to `depth` steps each way.
 
@@ -292,8 +301,25 @@ class Registry:
                     "margin": gate.margin,
                     "require": gate.require,
                     "suite": gate.suite,
+                    **asked(gate),
                 },
             )
+            bump(conn)
+
+    def drop_gate(self, asset: str, alias: str, by: Principal) -> None:
+        """Drops a gate; the gate of the whole kind then guards the alias, or none.
+
+        Raises:
+            Forbidden: `by` is no admin.
+            NotFound: none was set.
+        """
+        authorise(by, "admin")
+        with self._desk.sql.write() as conn:
+            if not self._desk.gates.drop(conn, asset, alias):
+                raise NotFound(f"No gate is set on {asset}@{alias}.", hint="`tandem gate list` shows them.")
+            self._desk.audit.append(
+                conn, actor=by.name, action="gate.drop", subject=f"{asset}@{alias}", team=by.team, detail={}
+            )  # fmt: skip
             bump(conn)
 
     def gate_for(self, ref: Ref, alias: str) -> Gate | None:

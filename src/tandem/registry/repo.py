@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    delete,
     func,
     insert,
     select,
@@ -30,6 +32,7 @@ from tandem.core.asset import Kind, Ref, Version
 from tandem.core.policy import Gate
 from tandem.core.score import Score
 from tandem.governance.authorise import Scope
+from tandem.registry.gates import asked
 from tandem.registry.nouns import Alias, Asset, Edge, Move, Taken
 from tandem.store.canonical import canonical
 from tandem.store.sql import metadata
@@ -123,6 +126,7 @@ gates = Table(
     Column("set_at", BigInteger, nullable=False),
     Column("set_by", Text, nullable=False),
     Column("suite", Text),
+    Column("conditions", Text),
 )
 
 scores = Table(
@@ -316,12 +320,17 @@ class GateRows:
             "margin": gate.margin,
             "require": gate.require,
             "suite": gate.suite,
+            "conditions": json.dumps(asked(gate)),
             "set_at": now,
             "set_by": by,
         }
         here = (gates.c.asset == gate.asset) & (gates.c.alias == gate.alias)
         if conn.execute(update(gates).where(here).values(state)).rowcount == 0:
             conn.execute(insert(gates).values(asset=gate.asset, alias=gate.alias, **state))
+
+    def drop(self, conn: Connection, asset: str, alias: str) -> bool:
+        """Whether there was one."""
+        return conn.execute(delete(gates).where(gates.c.asset == asset, gates.c.alias == alias)).rowcount > 0
 
     def one(self, conn: Connection, asset: str, alias: str) -> Gate | None:
         row = conn.execute(select(gates).where(gates.c.asset == asset, gates.c.alias == alias)).first()
@@ -423,15 +432,8 @@ def _move(row: Row[Any]) -> Move:
 
 
 def _gate(row: Row[Any]) -> Gate:
-    return Gate(
-        asset=row.asset,
-        alias=row.alias,
-        metric=row.metric,
-        minimum=row.minimum,
-        margin=row.margin,
-        require=row.require,
-        suite=row.suite,
-    )
+    told = {name: getattr(row, name) for name in ("asset", "alias", "metric", "minimum", "margin", "require", "suite")}
+    return msgspec.convert({**told, **json.loads(row.conditions or "{}")}, Gate)
 
 
 def _score(row: Row[Any]) -> Score:

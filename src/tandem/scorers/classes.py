@@ -1,4 +1,7 @@
-"""Metrics of the predicted class: accuracy, precision, recall, F1."""
+"""Metrics of the predicted class: accuracy (of any number of classes), precision, recall, F1.
+
+Where rows have units, all intervals are bootstrapped.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from tandem.core.score import Estimate
-from tandem.scorers.intervals import bootstrap
+from tandem.scorers.intervals import bootstrap, share
 from tandem.scorers.proportions import wilson
-from tandem.scorers.sample import Floats, Sample
+from tandem.scorers.sample import Classes, Floats, Sample
 
 
 class Accuracy:
@@ -18,10 +21,12 @@ class Accuracy:
     name: ClassVar[str] = "accuracy"
     more_is_better: ClassVar[bool] = True
 
-    def score(self, sample: Sample) -> Estimate:
+    def score(self, sample: Sample | Classes) -> Estimate:
+        if sample.units is not None:
+            return share(self, sample)
         return wilson(int((sample.predicted == sample.labels).sum()), sample.n)
 
-    def terms(self, sample: Sample) -> Floats:
+    def terms(self, sample: Sample | Classes) -> Floats:
         return np.column_stack((sample.predicted == sample.labels, np.ones(sample.n))).astype(np.float64)
 
     def of(self, sums: Floats) -> Floats:
@@ -38,6 +43,8 @@ class Precision:
     more_is_better: ClassVar[bool] = True
 
     def score(self, sample: Sample) -> Estimate:
+        if sample.units is not None:
+            return share(self, sample)
         return wilson(int((sample.predicted & sample.labels).sum()), int(sample.predicted.sum()))
 
     def terms(self, sample: Sample) -> Floats:
@@ -54,6 +61,8 @@ class Recall:
     more_is_better: ClassVar[bool] = True
 
     def score(self, sample: Sample) -> Estimate:
+        if sample.units is not None:
+            return share(self, sample)
         return wilson(int((sample.predicted & sample.labels).sum()), int(sample.labels.sum()))
 
     def terms(self, sample: Sample) -> Floats:

@@ -11,13 +11,13 @@ Z = 1.959963984540054
 """97.5 % point of the standard normal distribution: two-sided 95 %."""
 
 
-def wilson(hits: int, n: int) -> Estimate:
-    """A proportion with Wilson's score interval (Wilson 1927); 0 in [0, 1] where there were no trials."""
+def wilson(hits: int, n: int, z: float = Z) -> Estimate:
+    """A proportion with Wilson's score interval (Wilson 1927), `z` standard errors wide; 0 in [0, 1] where nothing was tried."""
     if not n:
         return Estimate(value=0.0, low=0.0, high=1.0, n=0)
     share = hits / n
-    middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return Estimate(value=share, low=min(max(0.0, middle - half), share), high=max(min(1.0, middle + half), share), n=n)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Self
 
 import msgspec
 
 from tandem.core.errors import Unavailable
-from tandem.serving.frames import HEAD, LARGEST, Answer, Ask, frame
+from tandem.jobs.apart import bare_environment
+from tandem.serving.frames import HEAD, LARGEST, Answer, Ask, Op, frame
+from tandem.serving.signature import Cell
 
 LOADING = 120.0
 """Seconds that loading a model may take, whatever the deadline of the call that wanted it first."""
@@ -30,8 +33,11 @@ class HostClient:
         self._listening = asyncio.create_task(self._listen(reader))
 
     @classmethod
-    async def start(cls, python: str) -> Self:
-        """Starts a host process.
+    async def start(cls, python: str, trust: Sequence[str] = (), memory: int | None = None) -> Self:
+        """Starts a host process, which sees no secret of ours; what may be executed in models' files, `trust` says.
+
+        Args:
+            memory: MiB that it holds before models leave it; None: as it comes.
 
         Raises:
             Unavailable: the process cannot be started.
@@ -45,6 +51,9 @@ class HostClient:
                     "tandem.serving.host",
                     "--fd",
                     str(theirs.fileno()),
+                    *(("--trust", ",".join(trust)) if trust else ()),
+                    *(("--memory", str(memory)) if memory is not None else ()),
+                    env=bare_environment(),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
@@ -76,7 +85,14 @@ class HostClient:
         return first is not None and first[1] <= now
 
     def ask(
-        self, op: Literal["load", "predict", "explain"], ref: str, members: str, rows: list[list[float]], *, until: float
+        self,
+        op: Op,
+        ref: str,
+        members: str,
+        rows: list[list[Cell]],
+        *,
+        until: float,
+        card: str = "",
     ) -> asyncio.Future[Answer | None]:
         """Sends a request that should be answered `until` then (loop time).
 
@@ -88,16 +104,21 @@ class HostClient:
             return future
         number = next(self._ids)
         self._open[number] = (future, until)
-        self._writer.write(frame(Ask(number, op, ref, members, rows)))
+        self._writer.write(frame(Ask(number, op, ref, members, rows, card)))
         return future
 
-    def load(self, ref: str, members: str) -> asyncio.Future[Answer | None]:
+    def load(self, ref: str, members: str, card: str = "") -> asyncio.Future[Answer | None]:
         """Has a model loaded once, however many wait for it; a failed loading is tried again by the next."""
         found = self.loads.get(members)
         if found is None or (found.done() and (answer := found.result()) is not None and answer.fault is not None):
             until = asyncio.get_running_loop().time() + LOADING
-            found = self.loads[members] = self.ask("load", ref, members, [], until=until)
+            found = self.loads[members] = self.ask("load", ref, members, [], until=until, card=card)
         return found
+
+    async def unload(self, ref: str, members: str) -> None:
+        """Has a model forgotten, if it was ever loaded."""
+        if self.loads.pop(members, None) is not None:
+            await self.ask("unload", ref, members, [], until=asyncio.get_running_loop().time() + LOADING)
 
     def kill(self) -> None:
         """Ends the process at once; open questions get None."""

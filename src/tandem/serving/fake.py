@@ -21,6 +21,7 @@ class Fake:
 
     seconds: float = 0.0
     explains: ClassVar[bool] = True
+    cells: ClassVar[bool] = False
 
     @classmethod
     def load(cls, members: Path) -> Self:
@@ -29,7 +30,7 @@ class Fake:
 
     def predict(self, rows: Floats) -> Floats:
         time.sleep(self.seconds)
-        return np.asarray(np.exp(-np.logaddexp(0.0, -np.nan_to_num(rows).sum(axis=1))))
+        return np.asarray(np.exp(-np.logaddexp(0.0, -np.nan_to_num(rows).sum(axis=1, keepdims=True))))
 
     def explain(self, rows: Floats) -> tuple[Floats, Floats]:
         return np.nan_to_num(rows), np.zeros(len(rows))

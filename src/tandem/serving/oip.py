@@ -2,27 +2,41 @@
 
 Source: the protocol's REST specification (kserve/open-inference-protocol). Inputs are either one tensor per column
 of shape [n] or [n, 1], or one tensor of shape [n, k] whose columns are the signature's, or those that its
-`parameters.columns` names (a list, or one text with commas). Outputs: `probability` (FP64), `label` (BYTES), and
-on request `contributions` (FP64, [n, k]) and `base` (FP64); `parameters.explain` asks for the latter two.
+`parameters.columns` names (a list, or one text with commas). Texts, categories and times are BYTES. Of signals, inputs are one
+tensor of shape [n, samples] per channel, or one of shape [n, samples, channels]. Outputs: of two
+classes `probability` (FP64, [n]) and `label` (BYTES), of more the same with a probability per class ([n, k], named by its
+`parameters.classes`), of a ranking `score` (FP64) and `rank` (INT64) within the call, of an anomaly `score` and `label`, of a
+recommendation `items` (BYTES), `scores` (FP64, both [n, k]) and `by` (BYTES), else
+`prediction` (FP64, [n]), of a forecast with the ends of its intervals; on request `contributions` (FP64, [n, k]) and `base`
+(FP64), which `parameters.explain` asks for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from tandem.core.errors import Invalid, TandemError
-from tandem.serving.signature import MISSING, Signature
+from tandem.serving.signature import MISSING, NUMERIC, Cell, Field, Signature
 from tandem.serving.target import ROWS, Prediction
 
 FLOATS = frozenset({"FP16", "FP32", "FP64"})
 WHOLES = {f"{sign}INT{bits}": bits for bits in (8, 16, 32, 64) for sign in ("", "U")}
-USUAL, ON_REQUEST = ("probability", "label"), ("contributions", "base")
-_WIRE = {"float": "FP64", "int": "INT64", "bool": "BOOL", "string": "BYTES"}
+VALUES = 2_000_000
+"""Samples of signals in one tensor, and in all binary ones of a call."""
+PIXELS = "UINT8 or FP32 from 0 to 1, [-1, rows, columns, 1 or 3]"
+"""As what an image is taken besides a file in BYTES."""
+ON_REQUEST = ("contributions", "base")
+NUMBERS = {"prediction": 0, "score": 0, "lower_80": 1, "upper_80": 2, "lower_95": 3, "upper_95": 4}
+"""Outputs that are one number of each row → its place among them."""
+_WIRE = {
+    "float": "FP64", "int": "INT64", "bool": "BOOL", "string": "BYTES", "category": "BYTES", "text": "BYTES", "list": "BYTES",
+    "datetime": "BYTES", "image": "BYTES", "signal": "FP64",
+}  # fmt: skip
 
 
 class Tensor(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,12 +69,16 @@ class Infer(msgspec.Struct, frozen=True, kw_only=True):
 class Request:
     """An inference request, understood."""
 
-    rows: list[list[float]]
+    rows: list[list[Cell]]
     """In the order of the signature's fields; NaN where a value is missing. Ranges are not checked yet."""
     id: str | None
     """The caller's; goes back unchanged."""
     outputs: tuple[str, ...]
     """Names of the outputs wanted, in the order asked for."""
+    binary: tuple[bool, Mapping[str, bool]] = (False, {})
+    """Which outputs go behind the JSON as bytes, as `tensors.wanted` says."""
+    plain: bytes | None = None
+    """The request in JSON alone, where its tensors came behind it."""
 
     @property
     def explain(self) -> bool:
@@ -74,46 +92,74 @@ def parse(body: bytes, signature: Signature) -> Request:
     """Reads an inference request for a model of that signature.
 
     Raises:
-        Invalid: not JSON or not the protocol's form, a shape that its data do not have, unknown, missing or
-            repeated columns, a wrong datatype, a number that is not finite; `field` names where.
+        Invalid: as `decode` and `understood`.
+    """
+    return understood(decode(body), signature)
+
+
+def decode(body: bytes) -> Infer:
+    """An inference request as it stands on the wire.
+
+    Raises:
+        Invalid: not JSON or not the protocol's form; `field` names where.
     """
     try:
-        asked = _decode(body)
+        return _decode(body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         where = path.rstrip("`").lstrip(".") or "body"
         raise Invalid("The inference request does not have its form.", words=f"{message}.", field=where, hint=_FORM) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid("The inference request is not JSON.", words=f"{error}.", field="body", hint=_FORM) from None
+
+
+def understood(asked: Infer, signature: Signature) -> Request:
+    """A decoded request for a model of that signature.
+
+    Raises:
+        Invalid: a shape that its data do not have, unknown, missing or repeated columns, a wrong datatype, a number that is
+            not finite; `field` names where.
+    """
     if not asked.inputs:
         raise Invalid("The inference request has no inputs.", field="inputs", hint=signature.hint)
+    if signature.sampled:
+        return Request(
+            rows=_signals(asked.inputs, signature), id=asked.id, outputs=outputs(asked.parameters, asked.outputs, signature)
+        )
     first = asked.inputs[0]
     rows = (
         _matrix(first, signature)
         if len(asked.inputs) == 1 and _is_matrix(first, signature)
         else _columns(asked.inputs, signature)
     )
-    return Request(rows=rows, id=asked.id, outputs=_outputs(asked))
+    rows = signature.filled(rows, asked.parameters)
+    return Request(rows=rows, id=asked.id, outputs=outputs(asked.parameters, asked.outputs, signature))
 
 
 _FORM = 'Send {"inputs": [{"name": …, "shape": [n], "datatype": "FP64", "data": […]}]}.'
 
 
-def _outputs(asked: Infer) -> tuple[str, ...]:
-    explain = asked.parameters.get("explain", False)
+def outputs(parameters: Mapping[str, Any], asked: Sequence[Wanted] | None, signature: Signature) -> tuple[str, ...]:
+    """The outputs that a request asks for, in its order.
+
+    Raises:
+        Invalid: the model has no such output; `field` names where.
+    """
+    explain = parameters.get("explain", False)
     if not isinstance(explain, bool):
         raise Invalid("The parameter 'explain' is not true or false.", field="parameters.explain", hint="Send a truth value.")
-    if asked.outputs is None or not asked.outputs:
-        return USUAL + ON_REQUEST if explain else USUAL
-    for number, wanted in enumerate(asked.outputs):
-        if wanted.name not in USUAL + ON_REQUEST:
+    usual = signature.usual
+    if not asked:
+        return usual + ON_REQUEST if explain else usual
+    for number, wanted in enumerate(asked):
+        if wanted.name not in usual + ON_REQUEST:
             raise Invalid(
                 "The model has no such output.",
                 words=f"'{wanted.name}' was asked for.",
                 field=f"outputs[{number}].name",
-                hint=f"It has: {', '.join(USUAL + ON_REQUEST)}.",
+                hint=f"It has: {', '.join(usual + ON_REQUEST)}.",
             )
-    names = tuple(dict.fromkeys(wanted.name for wanted in asked.outputs))
+    names = tuple(dict.fromkeys(wanted.name for wanted in asked))
     return names + tuple(name for name in ON_REQUEST if explain and name not in names)
 
 
@@ -121,10 +167,10 @@ def _is_matrix(tensor: Tensor, signature: Signature) -> bool:
     """One tensor that holds all columns, rather than the only column."""
     if len(tensor.shape) != 2:
         return False
-    return tensor.shape[1] != 1 or "columns" in tensor.parameters or tensor.name not in signature.names
+    return tensor.shape[1] != 1 or "columns" in tensor.parameters or tensor.name not in signature.by_name
 
 
-def _matrix(tensor: Tensor, signature: Signature) -> list[list[float]]:
+def _matrix(tensor: Tensor, signature: Signature) -> list[list[Cell]]:
     where = "inputs[0]"
     rows, width = tensor.shape
     names = _named(tensor, signature, where)
@@ -135,10 +181,10 @@ def _matrix(tensor: Tensor, signature: Signature) -> list[list[float]]:
             field=f"{where}.shape",
             hint=signature.hint,
         )
-    values = (
+    values: list[Cell] = (
         tensor.data
-        if rows <= ROWS and _is_plain(tensor, rows * width)
-        else _values(tensor, _flat(tensor, rows, width, where), where)
+        if rows <= ROWS and signature.numeric and _is_plain(tensor, rows * width)
+        else _values(tensor, _flat(tensor, rows, width, where), where, [signature.by_name[name] for name in names])
     )
     if names == signature.names:
         return [values[start : start + width] for start in range(0, rows * width, width)]
@@ -154,21 +200,23 @@ def _named(tensor: Tensor, signature: Signature, where: str) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise Invalid("The parameter 'columns' is not a list of names.", field=f"{where}.parameters.columns", hint=signature.hint)
     for name in names:
-        if name not in signature.names:
+        if name not in signature.by_name:
             raise _unknown(name, signature, f"{where}.parameters.columns")
-        if names.count(name) > 1:
-            raise Invalid(f"Column '{name}' is named twice.", field=f"{where}.parameters.columns", hint="Name each column once.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Invalid(f"Column '{twice}' is named twice.", field=f"{where}.parameters.columns", hint="Name each column once.")
     return tuple(names)
 
 
-def _columns(tensors: Sequence[Tensor], signature: Signature) -> list[list[float]]:
-    found: dict[str, list[float]] = {}
-    names = frozenset(signature.names)
+def _columns(tensors: Sequence[Tensor], signature: Signature) -> list[list[Cell]]:
+    found: dict[str, list[Cell]] = {}
+    names = signature.by_name
     rows = tensors[0].shape[0] if tensors[0].shape else 0
     shapes = ([rows], [rows, 1])
     fits = rows <= ROWS
     for number, tensor in enumerate(tensors):
-        if fits and tensor.name in names and tensor.name not in found and tensor.shape in shapes and _is_plain(tensor, rows):
+        known = fits and tensor.name in names and tensor.name not in found and tensor.shape in shapes
+        if known and names[tensor.name].dtype in NUMERIC and _is_plain(tensor, rows):
             found[tensor.name] = tensor.data
             continue
         where = f"inputs[{number}]"
@@ -183,12 +231,68 @@ def _columns(tensors: Sequence[Tensor], signature: Signature) -> list[list[float
                 field=f"{where}.shape",
                 hint="Every column has as many rows as the first.",
             )
-        found[tensor.name] = _values(tensor, _flat(tensor, rows, 1, where), where)
+        found[tensor.name] = _values(tensor, _flat(tensor, rows, 1, where), where, [names[tensor.name]])
     return _ordered(found, rows, signature)
 
 
-def _ordered(columns: dict[str, list[float]], rows: int, signature: Signature) -> list[list[float]]:
-    ordered = []
+def _signals(tensors: Sequence[Tensor], signature: Signature) -> list[list[Cell]]:
+    """Windows of signals, one row each: a tensor per channel, or all channels in one, whose last size is theirs."""
+    if len(tensors) == 1 and len(tensors[0].shape) == 3:
+        tensor, width = tensors[0], len(signature.fields)
+        names = _named(tensor, signature, "inputs[0]")
+        if tensor.shape[2] != len(names):
+            raise _reshaped(tensor, "inputs[0]", f"[n, samples, {width}]", signature)
+        values = _samples(tensor, "inputs[0]")
+        channels = {name: values[place :: len(names)] for place, name in enumerate(names)}
+    else:
+        channels = {}
+        for number, tensor in enumerate(tensors):
+            where = f"inputs[{number}]"
+            if tensor.name not in signature.by_name:
+                raise _unknown(tensor.name, signature, f"{where}.name")
+            if tensor.name in channels:
+                raise Invalid(f"Column '{tensor.name}' is sent twice.", field=f"{where}.name", hint="Send each column once.")
+            if len(tensor.shape) != 2 or tensor.shape != tensors[0].shape:
+                raise _reshaped(tensor, where, "[n, samples]", signature)
+            channels[tensor.name] = _samples(tensor, where)
+    rows, length = tensors[0].shape[:2]
+    cells: dict[str, list[Cell]] = {}
+    for field in signature.fields:
+        if field.name in channels:
+            samples = [channels[field.name][start : start + length] for start in range(0, rows * length, length)]
+            cells[field.name] = [field.window(each, f"rows[{row}].{field.name}") for row, each in enumerate(samples)]
+    return _ordered(cells, rows, signature)
+
+
+def _samples(tensor: Tensor, where: str) -> list[float | None]:
+    """The numbers of a tensor in row-major order, None where one is missing."""
+    if min(tensor.shape) < 1 or tensor.shape[0] > ROWS or math.prod(tensor.shape) > VALUES:
+        raise Invalid(
+            f"1 to {ROWS:,} windows of {VALUES:,} samples at most are taken.",
+            words=f"{where} has the shape {tensor.shape}.",
+            field=f"{where}.shape",
+        )
+    rows, *deep = tensor.shape
+    data = tensor.data
+    if len(deep) == 2 and data and isinstance(data[0], list) and data[0] and isinstance(data[0][0], list):
+        parts = [msgspec.structs.replace(tensor, data=each if isinstance(each, list) else []) for each in data]
+        data = [_flat(part, deep[0], deep[1], where) for part in parts]
+    flat = _flat(msgspec.structs.replace(tensor, data=data), rows, math.prod(deep), where)
+    read = _reader(tensor.datatype, where)
+    return [None if value is None else read(value, f"{where}.data[{number}]") for number, value in enumerate(flat)]
+
+
+def _reshaped(tensor: Tensor, where: str, shape: str, signature: Signature) -> Invalid:
+    return Invalid(
+        f"{where} '{tensor.name}' has another shape than {shape}.",
+        words=f"It has {tensor.shape}.",
+        field=f"{where}.shape",
+        hint=signature.hint,
+    )
+
+
+def _ordered(columns: dict[str, list[Cell]], rows: int, signature: Signature) -> list[list[Cell]]:
+    ordered: list[list[Cell]] = []
     for field in signature.fields:
         if field.name in columns:
             ordered.append(columns[field.name])
@@ -209,7 +313,7 @@ def _flat(tensor: Tensor, rows: int, width: int, where: str) -> list[Any]:
         raise Invalid(
             f"{where} announces binary data.",
             field=f"{where}.parameters",
-            hint="Send data as JSON: set binary_data=False in the client.",
+            hint="Send Inference-Header-Content-Length with it, as the protocol's clients do, or set binary_data=False.",
         )
     if not 0 < rows <= ROWS or width < 1:
         raise Invalid(f"1 to {ROWS:,} rows are answered.", words=f"{where} has the shape {tensor.shape}.", field=f"{where}.shape")
@@ -236,21 +340,55 @@ def _flat(tensor: Tensor, rows: int, width: int, where: str) -> list[Any]:
 _SHAPE = "The product of the shape is the number of values."
 
 
-def _values(tensor: Tensor, flat: list[Any], where: str) -> list[float]:
-    """The values as numbers, each as its datatype says; null is a missing value."""
+def _values(tensor: Tensor, flat: list[Any], where: str, fields: Sequence[Field]) -> list[Cell]:
+    """The values in row-major order, each as its datatype says and of its field's type; null is a missing value."""
+    if all(value is None for value in flat):  # clients cannot know of what type nothing is
+        return [MISSING] * len(flat)
+    if tensor.datatype == "BYTES":
+        return _texts(flat, where, fields)
+    worded = next((field for field in fields if field.dtype not in NUMERIC), None)
+    if worded is not None:
+        raise Invalid(
+            f"Column '{worded.name}' is sent as BYTES; {where} has another datatype.",
+            words=f"It is '{tensor.datatype}'.",
+            field=f"{where}.datatype",
+            hint="Send one tensor per column.",
+        )
     read = _reader(tensor.datatype, where)
     return [MISSING if value is None else read(value, f"{where}.data[{number}]") for number, value in enumerate(flat)]
+
+
+def _texts(flat: list[Any], where: str, fields: Sequence[Field]) -> list[Cell]:
+    number = next((field for field in fields if field.dtype in NUMERIC), None)
+    if number is not None:
+        raise Invalid(
+            f"Column '{number.name}' is {number.dtype}; {where} has another datatype.",
+            words="It is 'BYTES'.",
+            field=f"{where}.datatype",
+            hint=f"Use one of: {', '.join(sorted(FLOATS))}, {', '.join(WHOLES)}, BOOL.",
+        )
+    for place, value in enumerate(flat):
+        if value is not None and type(value) is not str:
+            at = f"{where}.data[{place}]"
+            raise Invalid(f"{at} is no text.", words=f"It is {_show(value)}.", field=at, hint="Send JSON texts, or null.")
+    width = len(fields)
+    return [
+        MISSING if value is None else fields[place % width].cell(value, f"{where}.data[{place}]")
+        for place, value in enumerate(flat)
+    ]
 
 
 def _is_plain(tensor: Tensor, size: int) -> bool:
     """The common case, told apart without a call per value: flat, finite JSON numbers with a fraction, of the right number."""
     data = tensor.data
-    if tensor.datatype != "FP64" or len(data) != size or tensor.parameters or not size:
+    if tensor.datatype != "FP64" or len(data) != size or tensor.parameters.keys() - _NAMING or not size:
         return False
     return set(map(type, data)) == _FLOAT and all(map(math.isfinite, data))
 
 
 _FLOAT = {float}
+_NAMING = {"columns"}
+"""Parameters of a tensor that say nothing of its values."""
 
 
 def _reader(datatype: str, where: str) -> Callable[[Any, str], float]:
@@ -310,37 +448,95 @@ def _show(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
-def respond(request: Request, prediction: Prediction, *, name: str, version: str, columns: Sequence[str] = ()) -> bytes:
-    """The response to a request, with the outputs that it asked for; `columns` names those of the contributions."""
-    rows = len(prediction.probabilities)
-    contributions = prediction.contributions or []
-    tensors: dict[str, tuple[str, list[int], list[Any]]] = {
-        "probability": ("FP64", [rows], prediction.probabilities),
-        "label": ("BYTES", [rows], [str(label) for label in prediction.labels]),
-        "contributions": (
-            "FP64",
-            [rows, len(contributions[0]) if contributions else 0],
-            [value for row in contributions for value in row],
-        ),
-        "base": ("FP64", [rows], prediction.base or []),
-    }
-    outputs: list[dict[str, Any]] = [
-        {"name": wanted, "datatype": tensors[wanted][0], "shape": tensors[wanted][1], "data": tensors[wanted][2]}
-        for wanted in request.outputs
-    ]
-    for output in outputs:
+def respond(
+    request: Request,
+    prediction: Prediction,
+    *,
+    name: str,
+    version: str,
+    columns: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    beside: Sequence[Mapping[str, Any]] = (),
+    parameters: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The response to a request, with the outputs that it asked for.
+
+    Args:
+        columns: names those of the contributions.
+        classes: names those of the probabilities, where there are more than two.
+        beside: further outputs.
+        parameters: of the response.
+    """
+    many = len(classes) > 2
+    told: list[dict[str, Any]] = []
+    for wanted in request.outputs:
+        datatype, shape, data = _tensor(wanted, prediction, len(classes) if many else 1)
+        told.append({"name": wanted, "datatype": datatype, "shape": shape, "data": data})
+    for output in told:
         if output["name"] == "contributions" and columns:  # the protocol's parameters are texts, numbers and truth values
             output["parameters"] = {"columns": msgspec.json.encode(list(columns)).decode()}
+        if output["name"] == "probability" and many:
+            output["parameters"] = {"classes": msgspec.json.encode(list(classes)).decode()}
     reply: dict[str, Any] = {"model_name": name, "model_version": version}
     if request.id is not None:
         reply["id"] = request.id
-    return msgspec.json.encode({**reply, "outputs": outputs})
+    if parameters:
+        reply["parameters"] = parameters
+    return {**reply, "outputs": [*told, *beside]}
+
+
+def _tensor(name: str, prediction: Prediction, classes: int) -> tuple[str, list[int], list[Any]]:
+    """Datatype, shape and values of an output; `classes` is how many probabilities a row has."""
+    rows = len(prediction.outputs)
+    if name in NUMBERS:
+        return "FP64", [rows], [row[NUMBERS[name]] for row in prediction.outputs]
+    match name:
+        case "probability":
+            shape = [rows, classes] if classes > 1 else [rows]
+            return "FP64", shape, [number for row in prediction.outputs for number in row]
+        case "label":
+            return "BYTES", [rows], prediction.labels
+        case "rank":
+            return "INT64", [rows], _ranks([row[0] for row in prediction.outputs])
+        case "items" | "scores" | "by":
+            return _listed(name, prediction)
+        case "base":
+            return "FP64", [rows], prediction.base or []
+    contributions = prediction.contributions or []
+    width = len(contributions[0]) if contributions else 0
+    return "FP64", [rows, width], [value for row in contributions for value in row]
+
+
+def _listed(name: str, prediction: Prediction) -> tuple[str, list[int], list[Any]]:
+    """An output of a recommendation; rows that have fewer items than the longest are filled with empty texts and zeros."""
+    texts, scores = prediction.texts or [], prediction.outputs
+    width = max((len(row) for row in scores), default=0)
+    if name == "by":
+        return "BYTES", [len(texts)], [row[0] for row in texts]
+    if name == "items":
+        return "BYTES", [len(texts), width], [item for row in texts for item in [*row[1:], *[""] * (width + 1 - len(row))]]
+    return "FP64", [len(texts), width], [value for row in scores for value in [*row, *[0.0] * (width - len(row))]]
+
+
+def _ranks(scores: Sequence[float]) -> list[int]:
+    """The place of each row of a call, from 1 at the highest score; equal ones in their order."""
+    found = [0] * len(scores)
+    for rank, place in enumerate(sorted(range(len(scores)), key=lambda place: -scores[place]), 1):
+        found[place] = rank
+    return found
 
 
 def metadata(signature: Signature, *, name: str, versions: Sequence[str], platform: str) -> bytes:
     """The answer to `GET /v2/models/NAME`; -1 stands for any number of rows."""
     width = len(signature.fields)
-    usual: list[dict[str, Any]] = [{"name": out.name, "datatype": _WIRE[out.dtype], "shape": [-1]} for out in signature.outputs]
+    usual: list[dict[str, Any]] = [
+        {
+            "name": out.name,
+            "datatype": _WIRE[out.dtype],
+            "shape": [-1] if out.width == 1 else [-1, -1 if signature.lists else out.width],
+        }
+        for out in signature.outputs
+    ]
     on_request: list[dict[str, Any]] = [
         {"name": "contributions", "datatype": "FP64", "shape": [-1, width]},
         {"name": "base", "datatype": "FP64", "shape": [-1]},
@@ -350,10 +546,15 @@ def metadata(signature: Signature, *, name: str, versions: Sequence[str], platfo
             "name": name,
             "versions": list(versions),
             "platform": platform,
-            "inputs": [{"name": field.name, "datatype": _WIRE[field.dtype], "shape": [-1]} for field in signature.fields],
+            "inputs": [_told(field) for field in signature.fields],
             "outputs": usual + on_request,
         }
     )
+
+
+def _told(field: Field) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": field.name, "datatype": _WIRE[field.dtype], "shape": [-1, field.size] if field.size else [-1]}
+    return {**told, "parameters": {"pixels": PIXELS}} if field.dtype == "image" else told
 
 
 def error(fault: TandemError) -> bytes:

@@ -14,7 +14,7 @@ from tandem.scorers.sample import Floats
 
 FILE = "model.onnx"
 _STATE = onnxruntime.capi.onnxruntime_pybind11_state
-_FAULTS = tuple(
+FAULTS = tuple(
     getattr(_STATE, name)
     for name in ("Fail", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NotImplemented", "RuntimeException")
 )
@@ -23,7 +23,10 @@ _FAULTS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Onnx:
-    """A session and how it wants its input; the probability is the last column of its last output."""
+    """A session and how it wants its input; what it answers is its last output.
+
+    Of two columns, which are the probabilities of two classes, the last one is the answer.
+    """
 
     session: Any
     """`onnxruntime.InferenceSession`."""
@@ -32,6 +35,7 @@ class Onnx:
     dtype: Any
     """float32 or float64."""
     explains: ClassVar[bool] = False
+    cells: ClassVar[bool] = False
 
     @classmethod
     def load(cls, members: Path) -> Self:
@@ -52,7 +56,7 @@ class Onnx:
         options.log_severity_level = 4
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except _FAULTS as error:
+        except FAULTS as error:
             raise Broken(f"The model's file {FILE} cannot be loaded: {str(error)[:200]}.", hint="Train it again.") from None
         given = session.get_inputs()[0]
         kind = np.float64 if given.type == "tensor(double)" else np.float32
@@ -61,9 +65,10 @@ class Onnx:
     def predict(self, rows: Floats) -> Floats:
         try:
             found = self.session.run([self.output], {self.input: rows.astype(self.dtype, copy=False)})[0]
-        except _FAULTS as error:
+        except FAULTS as error:
             raise Broken(f"The ONNX model cannot answer: {str(error)[:200]}.", hint="Train it again.") from None
-        return np.asarray(found[:, -1], dtype=np.float64)
+        outputs = np.asarray(found, dtype=np.float64).reshape(len(rows), -1)
+        return outputs[:, -1:] if outputs.shape[1] == 2 else outputs
 
     def explain(self, rows: Floats) -> tuple[Floats, Floats]:
         raise Invalid("ONNX models do not explain themselves.", field="explain", hint="Ask the model's native runtime.")

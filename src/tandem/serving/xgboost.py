@@ -25,6 +25,7 @@ class Booster:
     booster: Any
     """`xgboost.Booster`."""
     explains: ClassVar[bool] = True
+    cells: ClassVar[bool] = False
 
     @classmethod
     def load(cls, members: Path) -> Self:
@@ -39,9 +40,12 @@ class Booster:
         return cls(booster)
 
     def predict(self, rows: Floats) -> Floats:
-        return np.asarray(self.booster.inplace_predict(rows.astype(np.float32)), dtype=np.float64)
+        found = np.asarray(self.booster.inplace_predict(rows.astype(np.float32)), dtype=np.float64)
+        return found.reshape(len(rows), -1)
 
     def explain(self, rows: Floats) -> tuple[Floats, Floats]:
         data = xgboost.DMatrix(rows.astype(np.float32), nthread=1)
         found = np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
+        if found.ndim == 3:  # rows x classes x columns
+            found = found[np.arange(len(rows)), found.sum(axis=2).argmax(axis=1)]
         return found[:, :-1], found[:, -1]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tandem.store.search import BM25_B, BM25_K1, POOL, Chunk, Document, Entry, Hit, Query, Refresh, chunk_id, fuse
+from tandem.store.search_rows import SCALE, length
 from tandem.store.vectors import FAINT, similarity, unpack
 from tandem.store.words import STOP
 
@@ -113,6 +114,9 @@ class MemorySearch:
             self._settled.pop(document, None)
         return len(gone)
 
+    def wipe(self) -> None:
+        """There are no files."""
+
     def sweep(self, live: Mapping[str, object]) -> int:
         self._versions = {key: numbers for key, numbers in self._versions.items() if key in live}
         held = {number for numbers in self._versions.values() for number in numbers}
@@ -151,7 +155,7 @@ def _by_words(rows: list[_Row], text: str) -> list[int]:
     asked = sorted(set(_words(text)))
     asked = [word for word in asked if word not in STOP] or asked
     counts = {row.id: Counter(_words(f"{row.chunk.heading} {row.chunk.text}")) for row in rows}
-    lengths = {row.id: len(row.chunk.text.split()) + len(row.chunk.heading.split()) for row in rows}
+    lengths = {row.id: length(row.chunk) for row in rows}
     mean = max(1.0, sum(lengths.values()) / max(1, len(rows)))
     scores: dict[int, float] = {}
     for word in asked:
@@ -161,7 +165,7 @@ def _by_words(rows: list[_Row], text: str) -> list[int]:
             tf = counts[identifier][word]
             share = tf + BM25_K1 * (1 - BM25_B + BM25_B * lengths[identifier] / mean)
             scores[identifier] = scores.get(identifier, 0.0) + idf * tf * (BM25_K1 + 1) / share
-    return sorted(scores, key=lambda identifier: (-scores[identifier], identifier))[:POOL]
+    return sorted(scores, key=lambda identifier: (-round(SCALE * scores[identifier]), identifier))[:POOL]
 
 
 def _by_direction(rows: list[_Row], vector: bytes) -> list[int]:

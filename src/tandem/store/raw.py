@@ -198,6 +198,13 @@ class PostgresRows:
                     db.execute(INSIDE, (schema,))
                 yield
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One transaction that writes nothing: every statement of the block sees the tables as they were at the first."""
+        with self._speaking() as db, db.transaction():
+            db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+
     def read(self, schema: str, sql: str, values: Values = ()) -> list[Row]:
         """The rows of one statement whose tables lie in this schema; none where it is not there, or goes meanwhile."""
         import psycopg

@@ -2,7 +2,7 @@
 
     add:     tick -> stage (invisible) -> [a version names the key] -> settle
     ask:     search(key, query, readers): rights, tombstones and version are conditions of the search itself
-    delete:  one document, out of every version, at once and for good
+    delete:  one document, out of every version, at once and for good -> wipe
 
 A document without readers is visible to nobody. Nothing that a caller may not read has any influence on what the
 caller is told: statistics, ranks and counts are taken over the visible chunks alone. It knows no team, no principal
@@ -156,6 +156,14 @@ class Search(Protocol):
         """Removes every content of a document from every version, at once; returns how many contents there were.
 
         The name is remembered, so that a refresh that began before cannot bring it back.
+        """
+        ...
+
+    def wipe(self) -> None:
+        """Leaves nothing in any file of what was deleted or swept before; quick where there is nothing to do.
+
+        Raises:
+            Unavailable: the store is away, or others keep it busy; whoever asks again finishes it.
         """
         ...
 

@@ -11,24 +11,23 @@ import json
 import math
 import sqlite3
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tandem.core.errors import Broken, Unavailable
-from tandem.store.search import BM25_B, BM25_K1, POOL, Document, Entry, Hit, Query, Refresh, chunk_id, fuse
+from tandem.store.latest import Latest
+from tandem.store.search import BM25_B, BM25_K1, POOL, Document, Entry, Hit, Query, Refresh, chunk_id
+from tandem.store.search_rows import EDITION, ENTRY, SCALE, edition_row, entry, hit, length, ranked
+from tandem.store.terms import ASKED, TOKENS, asked_terms
 from tandem.store.vectors import Matrix
-from tandem.store.words import STOP
 
 BUSY_SECONDS = 10.0
 MATRICES = 4
 """Versions whose vectors are held in memory."""
 SEATS = 16
 """Connections that are kept, each with what its readers may read; one is made in milliseconds."""
-TERMS = 64
-"""Different words of a query that are looked for."""
-SCHEMA = """
+SCHEMA = f"""
 PRAGMA journal_mode=WAL;
 CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), tick INTEGER NOT NULL) STRICT;
 INSERT OR IGNORE INTO clock VALUES (1, 0);
@@ -50,13 +49,12 @@ CREATE TABLE IF NOT EXISTS chunks (
 CREATE INDEX IF NOT EXISTS chunks_by_edition ON chunks (edition, id);
 CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, heading TEXT NOT NULL, text TEXT NOT NULL) STRICT;
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
-  heading, text, content='texts', content_rowid='id', tokenize="porter unicode61 remove_diacritics 2");
+  heading, text, content='texts', content_rowid='id', tokenize="{TOKENS}");
 CREATE VIRTUAL TABLE IF NOT EXISTS terms USING fts5vocab(words, instance);
 """
-ASKING = """
+ASKING = f"""
 PRAGMA temp_store=MEMORY;
-CREATE VIRTUAL TABLE temp.asked USING fts5(text, tokenize="porter unicode61 remove_diacritics 2");
-CREATE VIRTUAL TABLE temp.asked_terms USING fts5vocab(asked, row);
+{ASKED}
 CREATE TEMP TABLE mine (reader TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TEMP TABLE visible (edition INTEGER PRIMARY KEY);
 CREATE TEMP TABLE found (term INTEGER, chunk INTEGER, tf INTEGER, length INTEGER, PRIMARY KEY (term, chunk)) WITHOUT ROWID;
@@ -76,7 +74,8 @@ CROSS JOIN chunks c ON c.id = t.doc JOIN visible v ON v.edition = c.edition WHER
 """
 BEST = f"""
 SELECT f.chunk FROM found f JOIN weights w USING (term) GROUP BY f.chunk
-ORDER BY SUM(w.idf * f.tf * {BM25_K1 + 1} / (f.tf + {BM25_K1} * ({1 - BM25_B} + {BM25_B} * f.length / ?))) DESC, f.chunk
+ORDER BY
+  ROUND({SCALE} * SUM(w.idf * f.tf * {BM25_K1 + 1} / (f.tf + {BM25_K1} * ({1 - BM25_B} + {BM25_B} * f.length / ?)))) DESC, f.chunk
 LIMIT {POOL}
 """
 HIT = """
@@ -85,10 +84,7 @@ FROM chunks c JOIN visible v ON v.edition = c.edition JOIN editions e ON e.id = 
 """
 HELD = ("chunks", "vectors", "readers", "members")
 """Tables whose rows belong to an edition."""
-ENTRIES = """
-SELECT e.id, e.name, e.title, e.digest, e.readers, e.chunks, e.embedder
-FROM visible v JOIN editions e ON e.id = v.edition ORDER BY e.name
-"""
+ENTRIES = f"SELECT {ENTRY} FROM visible v JOIN editions e ON e.id = v.edition ORDER BY e.name"
 
 
 class _Seat:
@@ -122,7 +118,7 @@ class SqliteSearch:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._matrices: OrderedDict[str, tuple[int, Matrix]] = OrderedDict()
+        self._matrices: Latest[Matrix] = Latest(MATRICES)
         self._seats: list[_Seat] = []
         """Connections that nobody uses, the one that was used last at the end."""
 
@@ -167,39 +163,24 @@ class SqliteSearch:
         with self._asking(key, readers) as seat:
             by_words = _by_words(seat, query.text) if query.lexical else []
             by_direction = self._matrix(seat).nearest(query.vector, seat.editions, POOL) if query.vector else []
-            order = fuse([by_words, by_direction], [1.0, query.weight])[: query.limit]
-            words = {chunk: place for place, chunk in enumerate(by_words, start=1)}
-            directions = {chunk: place for place, chunk in enumerate(by_direction, start=1)}
-            hits = []
-            for rank, chunk in enumerate(order, start=1):
-                row = seat.db.execute(f"{HIT} WHERE c.id = ?", (chunk,)).fetchone()
-                hits.append(_hit(row, rank, words.get(chunk), directions.get(chunk)))
-            return tuple(hits)
+            return tuple(
+                hit(seat.db.execute(f"{HIT} WHERE c.id = ?", (chunk,)).fetchone(), *ranks)
+                for chunk, ranks in ranked(by_words, by_direction, query)
+            )
 
     def documents(self, key: str, readers: frozenset[str] | None) -> tuple[Entry, ...]:
         if not self._path.exists():
             return ()
         with self._asking(key, readers) as seat:
             rows = seat.db.execute(ENTRIES).fetchall()
-        return tuple(
-            Entry(
-                edition=row[0],
-                name=row[1],
-                title=row[2],
-                digest=row[3],
-                readers=tuple(json.loads(row[4])),
-                chunks=row[5],
-                embedder=row[6],
-            )
-            for row in rows
-        )
+        return tuple(map(entry, rows))
 
     def chunks(self, key: str, document: str, readers: frozenset[str] | None) -> tuple[Hit, ...]:
         if not self._path.exists():
             return ()
         with self._asking(key, readers) as seat:
             rows = seat.db.execute(f"{HIT} WHERE e.name = ? ORDER BY c.id", (document,)).fetchall()
-        return tuple(_hit(row, place, None, None) for place, row in enumerate(rows, start=1))
+        return tuple(hit(row, place, None, None) for place, row in enumerate(rows, start=1))
 
     def delete(self, document: str) -> int:
         with self._write() as db:
@@ -217,6 +198,9 @@ class SqliteSearch:
             self._forget()
         return len(rows)
 
+    def wipe(self) -> None:
+        """Whoever removes here overwrites."""
+
     def sweep(self, live: Mapping[str, object]) -> int:
         if not self._path.exists():
             return 0
@@ -233,11 +217,9 @@ class SqliteSearch:
     def _matrix(self, seat: _Seat) -> Matrix:
         """The vectors of a version, read again after every change of the file."""
         key, db = seat.key, seat.db
-        with self._lock:
-            known = self._matrices.get(key)
-            if known is not None and known[0] == seat.tick:
-                self._matrices.move_to_end(key)
-                return known[1]
+        known = self._matrices.find(key, seat.tick)
+        if known is not None:
+            return known
         ids: dict[int, list[int]] = {}
         for edition, chunk in db.execute(
             "SELECT c.edition, c.id FROM members m JOIN chunks c ON c.edition = m.edition WHERE m.key = ? ORDER BY c.id", (key,)
@@ -247,10 +229,7 @@ class SqliteSearch:
             "SELECT v.edition, v.data FROM members m JOIN vectors v ON v.edition = m.edition WHERE m.key = ?", (key,)
         )
         matrix = Matrix([(edition, ids.get(edition, []), data) for edition, data in rows])
-        with self._lock:
-            self._matrices[key] = (seat.tick, matrix)
-            while len(self._matrices) > MATRICES:
-                self._matrices.popitem(last=False)
+        self._matrices.keep(key, seat.tick, matrix)
         return matrix
 
     def close(self) -> None:
@@ -261,8 +240,7 @@ class SqliteSearch:
             seat.db.close()
 
     def _forget(self) -> None:
-        with self._lock:
-            self._matrices.clear()
+        self._matrices.clear()
         with closing(self._connect()) as db:  # the log still holds pages with what was removed
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -277,7 +255,7 @@ class SqliteSearch:
                 if seat.tick != tick:
                     seat.fill(tick)
                 yield seat
-                for table in ("asked", "found", "weights"):
+                for table in ("found", "weights"):
                     seat.db.execute(f"DELETE FROM {table}")
                 seat.db.execute("COMMIT")
             except BaseException:
@@ -329,10 +307,7 @@ def _by_words(seat: _Seat, text: str) -> list[int]:
     if not seat.chunks:
         return []
     db = seat.db
-    db.execute("INSERT INTO asked VALUES (?)", (text,))
-    asked = [row[0] for row in db.execute("SELECT term FROM asked_terms ORDER BY cnt DESC, LENGTH(term) DESC, term")]
-    telling = [term for term in asked if term not in STOP] or asked
-    for number, term in enumerate(telling[:TERMS]):
+    for number, term in enumerate(asked_terms(db, text)):
         db.execute(FOUND, (number, term))
     for term, matches in db.execute("SELECT term, COUNT(*) FROM found GROUP BY term").fetchall():
         db.execute("INSERT INTO weights VALUES (?, ?)", (term, math.log(1 + (seat.chunks - matches + 0.5) / (matches + 0.5))))
@@ -341,28 +316,17 @@ def _by_words(seat: _Seat, text: str) -> list[int]:
 
 def _add(db: sqlite3.Connection, document: Document, tick: int) -> int:
     """Stores one content of a document and returns its edition."""
-    lengths = [len(chunk.text.split()) + len(chunk.heading.split()) for chunk in document.chunks]
-    cursor = db.execute(
-        "INSERT INTO editions (name, title, digest, readers, embedder, tick, chunks, length) VALUES (?,?,?,?,?,?,?,?)",
-        (
-            document.name,
-            document.title,
-            document.digest,
-            json.dumps(document.readers),
-            document.embedder,
-            tick,
-            len(document.chunks),
-            sum(lengths),
-        ),
-    )
+    lengths = list(map(length, document.chunks))
+    row = edition_row(document, lengths, tick)
+    cursor = db.execute(f"INSERT INTO editions ({EDITION}) VALUES (?,?,?,?,?,?,?,?)", row)
     edition = cursor.lastrowid
     assert edition is not None
     db.execute("INSERT INTO vectors VALUES (?, ?)", (edition, document.vectors))
     db.executemany("INSERT OR IGNORE INTO readers VALUES (?, ?)", [(edition, reader) for reader in document.readers])
-    for place, (chunk, length) in enumerate(zip(document.chunks, lengths, strict=True)):
+    for place, (chunk, words) in enumerate(zip(document.chunks, lengths, strict=True)):
         identifier = db.execute(
             "INSERT INTO chunks (edition, length, chunk, page, start, stop) VALUES (?,?,?,?,?,?)",
-            (edition, length, chunk_id(document, place), chunk.page, chunk.start, chunk.end),
+            (edition, words, chunk_id(document, place), chunk.page, chunk.start, chunk.end),
         ).lastrowid
         db.execute("INSERT INTO texts VALUES (?, ?, ?)", (identifier, chunk.heading, chunk.text))
         db.execute("INSERT INTO words (rowid, heading, text) VALUES (?, ?, ?)", (identifier, chunk.heading, chunk.text))
@@ -384,23 +348,6 @@ def _remove(db: sqlite3.Connection, edition: int) -> None:
 def _tick(db: sqlite3.Connection) -> int:
     row = db.execute("UPDATE clock SET tick = tick + 1 RETURNING tick").fetchone()
     return int(row[0])
-
-
-def _hit(row: tuple[str, str, str, str, int | None, int, int, str], rank: int, bm25: int | None, vector: int | None) -> Hit:
-    chunk, name, title, heading, page, start, stop, text = row
-    return Hit(
-        chunk=chunk,
-        document=name,
-        title=title,
-        heading=heading,
-        page=page,
-        start=start,
-        end=stop,
-        text=text,
-        rank=rank,
-        bm25=bm25,
-        vector=vector,
-    )
 
 
 @contextmanager

@@ -15,14 +15,21 @@ import threading
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from tandem.core.errors import Conflict, TandemError
 from tandem.data.digest import content_digest
-from tandem.store.lake import Lake
+from tandem.evaluation.latency import measure
+from tandem.store.lake import IMAGES, Lake
 from tandem.training.fit import Fitted, fit
 from tandem.training.manifest import DONE, Manifest, Spec
+from tandem.training.pictures import see
+from tandem.training.recommend import recommend
+from tandem.training.windows import windowed
 
 REFUSED, ORPHANED = 2, 3
+TRIALS = "trials.jsonl"
+"""Where finished trials of a search are kept, so that a repeated training goes on from them."""
 
 
 def main(arguments: list[str]) -> int:
@@ -35,7 +42,7 @@ def main(arguments: list[str]) -> int:
     try:
         train(Spec.from_json(Path(arguments[0]).read_bytes()), Path(arguments[1]))
     except TandemError as error:
-        _say({"error": {"code": error.code, "message": error.message, "hint": error.hint, "field": error.field}})
+        _say({"error": {"code": error.code, "message": error.said, "hint": error.hint, "field": error.field}})
         return REFUSED
     return 0
 
@@ -55,14 +62,28 @@ def train(spec: Spec, directory: Path) -> Manifest:
             f"Table '{spec.table}' at version {spec.version} does not hold the content of {spec.task.dataset}.",
             hint="The lake was changed outside the platform; add the dataset again.",
         )
-    fitted = fit(spec.task, frame, _report)
-    return write(fitted, spec, directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    if spec.task.task == "recommendation":
+        return write(recommend(spec.task, frame, _report), spec, frame, directory)
+    if spec.task.signal is not None:
+        windows = windowed(spec.task, frame)
+        fitted = fit(windows.task, windows.frame, _report, trials=directory / TRIALS, windows=windows)
+        return write(fitted, spec, windows.sample, directory)
+    network = None if spec.network is None else Path(spec.network)
+    seen = see(spec.task, frame, Path(spec.lake, IMAGES), network, _report, spec.trust) if spec.images else None
+    fitted = fit(spec.task, frame, _report, trials=directory / TRIALS, seen=seen, compute=spec.compute)
+    return write(fitted, spec, frame, directory)
 
 
-def write(fitted: Fitted, spec: Spec, directory: Path) -> Manifest:
-    """Puts every member in place whole, then the manifest; what a former attempt left is replaced."""
+def write(fitted: Fitted, spec: Spec, frame: pl.DataFrame, directory: Path) -> Manifest:
+    """Puts every member in place whole, measures how fast they answer, then writes the manifest.
+
+    What a former attempt left is replaced.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / DONE).unlink(missing_ok=True)
+    for name, content in fitted.members.items():
+        _place(directory / name, content)
     manifest = Manifest(
         members={name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in sorted(fitted.members.items())},
         dataset=spec.task.dataset,
@@ -72,14 +93,20 @@ def write(fitted: Fitted, spec: Spec, directory: Path) -> Manifest:
         metrics=fitted.metrics,
         signature=fitted.signature,
         classes=fitted.classes,
-        threshold=spec.task.threshold,
+        threshold=fitted.threshold,
         runtime=fitted.runtime,
         parity=fitted.parity,
         importances=fitted.importances,
         environment=fitted.environment,
+        latency=measure(directory, frame, fitted.signature, spec.trust, Path(spec.lake, IMAGES)),
+        task=fitted.oof.task,
+        algorithm=fitted.algorithm,
+        warnings=fitted.warnings,
+        calibration=fitted.calibration,
+        params=fitted.params,
+        tuning=fitted.tuning,
+        beyond=fitted.beyond,
     )
-    for name, content in fitted.members.items():
-        _place(directory / name, content)
     _place(directory / DONE, msgspec.json.encode(manifest))
     return manifest
 

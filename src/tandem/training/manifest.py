@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from tandem.core.errors import Broken, Invalid
 from tandem.core.score import Estimate
+from tandem.evaluation.evidence import Latency
+from tandem.jobs.pieces import HERE, Compute
+from tandem.scorers.base import TaskName
 from tandem.serving.signature import Signature
 from tandem.training.task import Task
 
@@ -30,6 +33,14 @@ class Spec:
     task: Task
     digest: str | None = None
     """The dataset's content digest; when given, other content is refused."""
+    images: bool = False
+    """Whether the rows' images are learned from."""
+    network: str | None = None
+    """The directory of an imported network that makes numbers of images."""
+    trust: tuple[str, ...] = ()
+    """What may be executed of it, as words of `serving.base.TRUST`."""
+    compute: Compute = HERE
+    """Who fits the trials of a search."""
 
     def to_json(self) -> bytes:
         return msgspec.json.encode(self)
@@ -52,16 +63,56 @@ class Parity:
     """The comparison of a model's ONNX form with itself over the training rows."""
 
     held: bool
-    """Every probability within the tolerance, and no row on another side of the threshold."""
+    """Every output within the tolerance, and no row of another class."""
     reason: str
     """For people."""
     rows: int
     tolerance: float
-    """Largest difference of two probabilities that counts as the same."""
+    """Largest difference of two outputs that counts as the same."""
     largest: float | None = None
-    """Largest absolute difference of two probabilities; None where there is no ONNX form."""
+    """Largest absolute difference of two outputs; None where there is no ONNX form."""
     changed: int | None = None
     """Rows whose predicted class differs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How scores became probabilities."""
+
+    way: str
+    """`platt` or `isotonic`."""
+    before: Estimate
+    """The calibration error of the scores themselves."""
+    after: Estimate
+    """That of probabilities by curves that were learned from other folds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One set of parameters that a search tried."""
+
+    number: int
+    params: Mapping[str, float]
+    """Those that were searched."""
+    loss: float
+    """Mean over the inner folds that it came to."""
+    folds: int
+    """How many those were."""
+    pruned: bool
+    """Whether it was given up early."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """What a search came to."""
+
+    study: str
+    """`all`, or `fold N` for the search of an outer fold."""
+    params: Mapping[str, float]
+    """All of the algorithm's, as the best trial had them."""
+    loss: float
+    """Its loss; of the rows that chose it, so no estimate of anything."""
+    trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +129,8 @@ class Manifest:
     metrics: Mapping[str, Estimate]
     """Every scorer on the out-of-fold predictions."""
     signature: Signature
-    classes: tuple[str, str]
-    """Negative, positive."""
+    classes: tuple[str, ...]
+    """Negative, positive; or all of more than two, by number; or none where the answer is a number."""
     threshold: float
     runtime: str
     """`onnx`, or the native runtime where parity was not proven."""
@@ -88,6 +139,20 @@ class Manifest:
     """Column → its share, largest first."""
     environment: Mapping[str, str]
     """Library → version."""
+    latency: Latency | None = None
+    """How long one row takes, on the machine that trained."""
+    task: TaskName = "classification"
+    algorithm: str = ""
+    """What was trained, where the order left that open."""
+    warnings: tuple[str, ...] = ()
+    """Sentences for people about what may make the metrics too good to be true."""
+    calibration: Calibration | None = None
+    params: Mapping[str, float] = field(default_factory=dict)
+    """All of the algorithm's, as the model that is kept has them."""
+    tuning: tuple[Searched, ...] = ()
+    """The search over all rows, and one for each outer fold; empty where nothing was searched."""
+    beyond: float = 0.0
+    """Seconds of trials elsewhere, beyond those that the training waited for them."""
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:

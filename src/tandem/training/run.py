@@ -15,7 +15,8 @@ from typing import IO
 
 import msgspec
 
-from tandem.core.errors import Broken, Conflict, Invalid, NotFound, TandemError
+from tandem.core.errors import Broken, Conflict, Invalid, NotFound, TandemError, Unavailable
+from tandem.jobs.apart import bare_environment
 from tandem.training.manifest import Manifest, Spec
 
 POLL = 0.1
@@ -23,7 +24,7 @@ POLL = 0.1
 TAIL = 2_000
 """Characters of the child's last words that an error quotes."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-_KINDS: dict[str, type[TandemError]] = {kind.code: kind for kind in (Invalid, NotFound, Conflict, Broken)}
+_KINDS: dict[str, type[TandemError]] = {kind.code: kind for kind in (Invalid, NotFound, Conflict, Broken, Unavailable)}
 
 
 def run_child(
@@ -58,7 +59,7 @@ def run_child(
             stdout=subprocess.PIPE,
             stderr=complaints,
             start_new_session=True,
-            env={**os.environ, **dict.fromkeys(THREADS, "1")},
+            env={**(bare_environment() if spec.trust else os.environ), **dict.fromkeys(THREADS, "1")},
         )
         try:
             refusal = _follow(child, progress, cancelled, spec)

@@ -60,7 +60,7 @@ def test_a_mark_is_taken_again_after_a_death_between_queue_and_unmarking(house: 
 
 def test_a_call_that_is_moved_twice_is_marked_once(house: House) -> None:
     house.call(endpoint="claims", kind="decide", attributes={"review": 1})
-    twice = list(house.pending)
+    twice = [entry for entry, _ in house.pending]
     house.traces.flush()
     house.queue.step(house.traces.days())
     house.traces.store(twice, [])

@@ -22,7 +22,7 @@ from tandem.store.sql import Sql
 from tandem.store.vault import Vault
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-URL = "https://hooks.example.org/services/canary-token"
+URL = "https://hooks.example.org/services/sentinel-token"
 
 
 def person(role: Role = "admin", team: str = "risk") -> Principal:

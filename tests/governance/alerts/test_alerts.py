@@ -57,19 +57,19 @@ def test_a_destination_is_an_admins_to_choose(place: Place, role: Role) -> None:
         ({"kind": "pigeon"}, "kind"),
         ({"url": "ftp://hooks.example.org/x"}, "url"),
         ({"url": "hooks.example.org"}, "url"),
-        ({"url": "https://user:canary@hooks.example.org/x"}, "url"),
+        ({"url": "https://user:sentinel@hooks.example.org/x"}, "url"),
         ({"url": "https://user@hooks.example.org/x"}, "url"),
-        ({"url": "https://hooks.example.org/x#canary"}, "url"),
-        ({"url": "https://hooks.example.org:99999/canary"}, "url"),
-        ({"url": "https://[canary/"}, "url"),
-        ({"url": "https://hooks.example.org/a\ncanary"}, "url"),
+        ({"url": "https://hooks.example.org/x#sentinel"}, "url"),
+        ({"url": "https://hooks.example.org:99999/sentinel"}, "url"),
+        ({"url": "https://[sentinel/"}, "url"),
+        ({"url": "https://hooks.example.org/a\nsentinel"}, "url"),
         ({"url": "env:"}, "url"),
         ({"url": "sealed:00"}, "url"),
         ({"url": "https://hooks.example.org/…"}, "url"),
         ({"secret": "sealed:…"}, "secret"),
-        ({"secret": "canary"}, "secret"),
-        ({"secret": "whsec_canary"}, "secret"),
-        ({"secret": "whsec_" + base64.b64encode(b"canary").decode()}, "secret"),
+        ({"secret": "sentinel"}, "secret"),
+        ({"secret": "whsec_sentinel"}, "secret"),
+        ({"secret": "whsec_" + base64.b64encode(b"sentinel").decode()}, "secret"),
         ({"secret": "file:"}, "secret"),
         ({"on": ()}, "on"),
         ({"on": ("monitor.alarm",) * 33}, "on"),
@@ -87,7 +87,7 @@ def test_a_destination_is_an_admins_to_choose(place: Place, role: Role) -> None:
         ({"kind": "email", "url": "https://mail.example.org", "sender": "a@b", "to": ("a@b",)}, "url"),
         ({"kind": "email", "url": "smtps://m.example.org", "sender": "a@b", "to": ("a@b",), "user": "u"}, "user"),
         (
-            {"kind": "email", "url": "smtp+plain://m", "sender": "a@b", "to": ("a@b",), "user": "u", "secret": "canary"},
+            {"kind": "email", "url": "smtp+plain://m", "sender": "a@b", "to": ("a@b",), "user": "u", "secret": "sentinel"},
             "url",
         ),
         ({"team": "nobody"}, "team"),
@@ -97,7 +97,7 @@ def test_what_makes_no_sense_is_refused_without_repeating_it(place: Place, more:
     with pytest.raises(Invalid) as caught:
         place.alerts.put(alert(**more), by=person())
     assert caught.value.field == field
-    assert "canary" not in str(caught.value)
+    assert "sentinel" not in str(caught.value)
     assert place.alerts.list(by=person()) == ()
     if field is not None and field.startswith("on"):
         assert "alias.promote" in (caught.value.hint or "")
@@ -114,11 +114,13 @@ def test_no_address_is_accepted_and_then_shown_with_what_may_be_a_secret(text: s
 
 def test_secrets_are_nowhere_in_the_clear(place: Place) -> None:
     assert place.put("signed", kind="webhook", secret=SECRET) is None
-    place.put("mail", kind="email", url="smtps://mail.example.org", sender="a@b", to=("c@d",), user="u", secret="canary-password")
+    place.put(
+        "mail", kind="email", url="smtps://mail.example.org", sender="a@b", to=("c@d",), user="u", secret="sentinel-password"
+    )
     place.put("hook")
     place.put("elsewhere", url="env:HOOK")
     place.alerts.test("hook", by=person())
-    secrets = (SECRET, SECRET[6:], "canary-token", "canary-password")
+    secrets = (SECRET, SECRET[6:], "sentinel-token", "sentinel-password")
     told = f"{place.alerts.list(by=person())} {place.audited()}"
     kept = b"".join(path.read_bytes() for path in place.home.iterdir() if path.is_file())
     assert [secret for secret in secrets if secret in told or secret.encode() in kept] == []

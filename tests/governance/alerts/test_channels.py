@@ -23,7 +23,7 @@ from tandem.governance.alerts.slack import text_of
 from tandem.governance.alerts.webhook import sign
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-TOKEN = "canary-token"
+TOKEN = "sentinel-token"
 MESSAGE = Message(
     id="dlv_1",
     at=1_750_000_000_000_000,
@@ -264,10 +264,10 @@ def test_the_password_goes_through_tls_only(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
         sent(box, scheme=scheme, user="tandem", password=TOKEN)
         with pytest.raises(Rejected, match="refused the user or the password") as caught:
-            sent(box, scheme=scheme, user="tandem", password="canary-wrong")
+            sent(box, scheme=scheme, user="tandem", password="sentinel-wrong")
     assert len(box.mails) == 1
     assert not any("AUTH" in line or "MAIL" in line for line in box.clear)
-    assert "canary" not in str(caught.value)
+    assert "sentinel" not in str(caught.value)
 
 
 def test_a_server_without_starttls_gets_nothing() -> None:

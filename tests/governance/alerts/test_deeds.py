@@ -27,6 +27,10 @@ WRITERS = {"append", "_note", "_add", "insert"}
 """Methods that take an action."""
 FORMATTED = {
     "{noun}.{verb}": {f"{noun}.{verb}" for noun in ("provider", "endpoint") for verb in ("put", "delete")},
+    "canary.{deed}": {"canary.started", "canary.rolled-back", "canary.stopped", "canary.ended"},
+    "online.{deed}": {
+        f"online.{deed}" for deed in ["started", "asked", "failed", "promoted", "thrown-away", "rolled-back", "stopped"]
+    },
     "alias.{move.action}": {"alias.promote", "alias.rollback"},
 }
 """Actions that the code puts together, as it writes them."""
@@ -144,10 +148,10 @@ def test_a_row_of_another_version_is_told_by_its_title() -> None:
 
 
 def test_no_detail_is_told_as_a_whole() -> None:
-    secret = {"body": {"keys": ["sealed:canary"], "base_url": "https://canary"}, "canary": "canary"}
+    secret = {"body": {"keys": ["sealed:sentinel"], "base_url": "https://sentinel"}, "sentinel": "sentinel"}
     for action in DEEDS:
         told = compose(entry(action, detail={**DETAIL.get(action, {}), **secret}), "ops", "", lambda row: ())
-        assert "canary" not in repr(told), action
+        assert "sentinel" not in repr(told), action
 
 
 def test_facts_are_bounded_and_in_one_line_each() -> None:

@@ -78,22 +78,27 @@ class Indexes:
         Raises:
             Forbidden: `by` may not write in the index' team.
             NotFound: there is no such index or document.
+            Unavailable: a store is away, or the document is gone and others kept its tables busy; asking again finishes it.
         """
         authorise(by, "write")
         version = self._registry.find(Ref(kind="index", name=name), scope_of(by))
         authorise(by, "write", version.team)
-        with self._sql.write() as conn:
-            self._audit.append(
-                conn,
-                actor=by.name,
-                action="index.delete",
-                subject=f"index/{name}",
-                team=version.team,
-                detail={"document": document},
-            )
-            removed = self._shelf.corpus(name).delete(document)  # if it fails, its audit row is gone too
-            if not removed:
-                raise _no_document(version)
+        corpus = self._shelf.corpus(name)
+        try:
+            with self._sql.write() as conn:
+                self._audit.append(
+                    conn,
+                    actor=by.name,
+                    action="index.delete",
+                    subject=f"index/{name}",
+                    team=version.team,
+                    detail={"document": document},
+                )
+                removed = corpus.delete(document)  # if it fails, its audit row is gone too
+                if not removed:
+                    raise _no_document(version)
+        finally:
+            corpus.wipe()  # of what an earlier try removed, too; it may take long, so the database is not held
         return removed
 
     def find(self, ref: Ref, by: Principal) -> tuple[Version, Card]:

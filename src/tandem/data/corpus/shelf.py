@@ -1,4 +1,4 @@
-"""The search files of a home, and how a question is put to one version in them. Light: the door asks here too."""
+"""Where the indexes of a platform lie, and how a question is put to one version in them. Light: the door asks here too."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import msgspec
 
 from tandem.core.asset import check_name
 from tandem.core.errors import Broken
+from tandem.core.secret import Secret
 from tandem.data.corpus import hashed
+from tandem.store.postgres_search import PostgresSearch
 from tandem.store.search import Query, Search
+from tandem.store.search_server import SearchServer
 from tandem.store.sqlite_search import SqliteSearch
 from tandem.store.vectors import pack
 
@@ -33,21 +36,39 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class Shelf:
-    """The search files of a home, one per corpus."""
+    """The corpora of a platform: a file for each in a folder, or tables of a PostgreSQL server. Safe for several threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: Path | Secret) -> None:
+        """
+        Args:
+            place: the folder, or the server's URL.
+        """
+        self._place = SearchServer(place) if isinstance(place, Secret) else place
         self._lock = threading.Lock()
-        self._open: dict[str, Search] = {}
+        self._open: dict[str, SqliteSearch | PostgresSearch] = {}
 
     def corpus(self, name: str) -> Search:
-        """The corpus of this name; the file is made by its first documents."""
+        """The corpus of this name, which is made by its first documents."""
         check_name(name)
         with self._lock:
             found = self._open.get(name)
             if found is None:
-                found = self._open[name] = SqliteSearch(self._folder / f"{name}.db")
+                found = self._open[name] = self._corpus(name)
             return found
+
+    def close(self) -> None:
+        """Gives all connections back."""
+        with self._lock:
+            for each in self._open.values():
+                each.close()
+            self._open.clear()
+            if isinstance(self._place, SearchServer):
+                self._place.close()
+
+    def _corpus(self, name: str) -> SqliteSearch | PostgresSearch:
+        if isinstance(self._place, SearchServer):
+            return PostgresSearch(self._place, name)
+        return SqliteSearch(self._place / f"{name}.db")
 
 
 def card_of(meta: Mapping[str, object]) -> Card:

@@ -7,7 +7,6 @@ wanted; a decision its case and outcome. Rows leave the keys of their subjects: 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +16,18 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from tandem.core.asset import Ref, Version
-from tandem.core.clock import iso
+from tandem.core.clock import MICROS, iso
 from tandem.core.errors import Invalid, NotFound
 from tandem.core.principal import Principal
 from tandem.core.review import Review, Said
 from tandem.core.trace import Trace
-from tandem.data.tasks import Datasets
+from tandem.data.tasks import Datasets, How
 from tandem.evaluation.reviews.queue import Queue
 from tandem.governance.authorise import ALL, authorise, scope_of
 from tandem.observability import dialogue
 from tandem.observability.explain import Text
 from tandem.registry.registry import Registry
-from tandem.serving import oip
+from tandem.serving import forms
 from tandem.serving.signature import Signature
 
 ID, TIME = "review", "reviewed_at"
@@ -89,7 +88,7 @@ class Exports:
         with TemporaryDirectory(dir=self._work) as folder:
             path = Path(folder) / f"{name}.jsonl"
             path.write_bytes(b"\n".join(msgspec.json.encode({name: row.get(name) for name in names}) for row in rows))
-            version = self._datasets.ingest(path, name, id_column=ID, time_column=TIME, by=by)
+            version = self._datasets.ingest(path, name, How(id_column=ID, time_column=TIME), by=by)
         return Exported(version=version, rows=len(rows), left_out=dict(left))
 
     def _rows(self, review: Review, said: Said | None, by: Principal) -> Iterator[dict[str, Cell]]:
@@ -118,7 +117,7 @@ class Exports:
         signature = msgspec.convert(version.meta["signature"], Signature)
         classes = [str(each) for each in _list(version.meta.get("classes"))]
         try:
-            values = oip.parse(text.request.encode(), signature).rows
+            values = forms.parse(text.request.encode(), signature).rows
         except Invalid:
             raise _Left("unread") from None
         labels = _labels(text.answer)
@@ -128,7 +127,7 @@ class Exports:
         target = str(version.meta.get("target") or "label")
         for row, truth in zip(values, wanted, strict=True):
             cells: dict[str, Cell] = {
-                field.name: None if math.isnan(value) else _typed(value, field.dtype)
+                field.name: None if value != value else _typed(value, field.dtype)
                 for field, value in zip(signature.fields, row, strict=True)
             }
             yield {**cells, target: truth}
@@ -165,7 +164,11 @@ def _labels(answer: str) -> Sequence[str]:
     return ()
 
 
-def _typed(value: float, dtype: str) -> Cell:
+def _typed(value: float | str, dtype: str) -> Cell:
+    if isinstance(value, str):
+        return value
+    if dtype == "datetime":
+        return iso(int(value) * MICROS)
     return bool(value) if dtype == "bool" else int(value) if dtype == "int" else value
 
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 from tandem.core.endpoint import Target
 from tandem.core.errors import TandemError
-from tandem.gateway.asked import Headers, Prompted, Reply
+from tandem.gateway.asked import Headers
 from tandem.gateway.call import Call, open_nested
-from tandem.gateway.guard import Guarding, guarding
 from tandem.gateway.routing.plan import narrowed
 
 MOST = 64
 """Shadows that run at once on one worker; beyond them none is begun."""
-Ask = Callable[[Call, Prompted, Reply, Guarding | None], Awaitable[None]]
+Ask = Callable[[Call], Awaitable[None]]
+"""Asks the one target that the call's endpoint leads to, and closes the call when it has answered."""
 
 
 class Nowhere:
@@ -56,25 +56,24 @@ class Shadows:
         await asyncio.gather(*self.running, return_exceptions=True)
 
 
-def begin(shadows: Shadows, heard: Call, asked: Prompted, target: Target, ask: Ask) -> None:
+def begin(shadows: Shadows, heard: Call, target: Target, ask: Ask) -> None:
     """Begins a shadow of a call that is over, if there is room."""
     if len(shadows.running) >= MOST:
         shadows.left_out += 1
         return
-    task = asyncio.get_running_loop().create_task(_run(heard, asked, target, ask))
+    task = asyncio.get_running_loop().create_task(_run(heard, target, ask))
     shadows.running.add(task)
     task.add_done_callback(shadows.running.discard)
 
 
-async def _run(heard: Call, asked: Prompted, target: Target, ask: Ask) -> None:
+async def _run(heard: Call, target: Target, ask: Ask) -> None:
     endpoint = heard.endpoint
     assert endpoint is not None
     call = open_nested(heard, heard.kind, {"tandem.route.role": "shadow"})
     call.address, call.endpoint = heard.address, narrowed(endpoint, target)
     call.paid_by, call.reported = ("org", f"team/{endpoint.team}"), "shadow"
-    call.request = asked.body  # as it was let in: what the caller's guards have masked stays masked
     try:
-        await ask(call, asked, Nowhere(), guarding(call))
+        await ask(call)
     except TandemError as error:
         call.close(error.code, error.status, error)
     finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 
@@ -16,6 +17,7 @@ from tandem.core.money import Price, Usage, nano
 from tandem.gateway.asked import Headers, Prompted, Reply
 from tandem.gateway.call import NOTHING_SENT, Call, Running, open_nested
 from tandem.gateway.guard import Guarding, guarding, let_in, let_out
+from tandem.gateway.routing import shadow
 from tandem.gateway.routing.order import order
 from tandem.gateway.snapshot import Served
 from tandem.gateway.target import Answer, Nested, Question, Target
@@ -36,8 +38,11 @@ class Answering:
         self.hosts = hosts
         self.targets = targets
 
-    async def ask(self, call: Call, verb: str, address: str, body: bytes) -> Answer:
+    async def ask(self, call: Call, verb: str, address: str, body: bytes, header: int | None = None) -> Answer:
         """Asks the target behind an address, for a caller that was identified. Begins, ends and attributes the attempt.
+
+        Args:
+            header: bytes of the JSON in front of binary tensors.
 
         Raises:
             TandemError: refused, not found, or the target failed.
@@ -46,7 +51,31 @@ class Answering:
         guards = guarding(call) if call.kind == "decide" and verb == "decide" else None
         if guards is not None:
             body = await let_in(call, guards, body)
-        return await self._ask(call, verb, endpoint, body, guards)
+        answer = await self._ask(call, verb, endpoint, body, guards, header)
+        if verb == "infer":
+            self._shadows(call, endpoint, body, header)
+        return answer
+
+    def _shadows(self, call: Call, endpoint: Endpoint, body: bytes, header: int | None) -> None:
+        """Has the shadows of a predict endpoint hear a call that is answered, each its share."""
+
+        async def ask(heard: Call) -> None:
+            assert heard.endpoint is not None
+            heard.close("ok", (await self._ask(heard, "infer", heard.endpoint, body, None, header)).status)
+
+        for place in endpoint.route:
+            if place.role == "shadow" and call.door.dice.random() < place.share:
+                shadow.begin(self.hosts.shadows, call, place, ask)
+
+    async def all_of(self, call: Call, verb: str, address: str) -> None:
+        """Has every target of a route do what is free: `load` or `unload`.
+
+        Raises:
+            TandemError: as `ask`; of the first target that fails.
+        """
+        endpoint = call.enter(address)
+        for place in endpoint.route:
+            await self._ask(call, verb, replace(endpoint, route=(place,)), b"", None)
 
     async def from_documents(self, call: Call, asked: Prompted, reply: Reply, guards: Guarding | None) -> None:
         """Answers a chat call whose endpoint leads into an index, whole or as a stream of the finished answer.
@@ -68,14 +97,16 @@ class Answering:
         else:
             reply.send(answer.status, [JSON, trace], answer.body)
 
-    async def _ask(self, call: Call, verb: str, endpoint: Endpoint, body: bytes, guards: Guarding | None) -> Answer:
+    async def _ask(
+        self, call: Call, verb: str, endpoint: Endpoint, body: bytes, guards: Guarding | None, header: int | None = None
+    ) -> Answer:
         address = call.address
-        chosen = order(endpoint.route, call.door.dice)[0]
+        chosen = drawn(endpoint.route, call.door.dice)
         served = call.snapshot.served.get(chosen.target)
         direct = endpoint.name == chosen.target  # an endpoint's own targets were looked at when it was compiled
         if served is None or (direct and not _shown(call, served)):
             raise NotFound(f"{chosen.target}, which '{address}' serves, is not here.", hint="`tandem doctor` checks every route.")
-        call.request = body
+        call.request = body if header is None else body[: max(0, header)]
         call.attributes["versions"] = {**_versions(call), served.ref: {"digest": served.digest, **served.attributes}}
         price = _price(call, endpoint) if verb in WORK else None
         if call.admit_seconds(endpoint.timeouts.total, price):
@@ -91,6 +122,7 @@ class Answering:
             principal=call.principal,
             at=call.start,
             model=endpoint.model,
+            header=header,
             prompt=lambda ref: _prompt(call, ref, _team(served)),
         )
         try:
@@ -103,6 +135,8 @@ class Answering:
         if guards is not None:
             kept, said = await let_out(call, guards, answer.body)
             answer = replace(answer, body=said)
+        elif answer.kept is not None:
+            call.request, kept = answer.kept
         else:
             kept = answer.body
         call.keep(kept)
@@ -140,6 +174,19 @@ class Answering:
         for target in self.targets.values():
             await target.close()
         await self.hosts.close()
+
+
+def drawn(route: Sequence[Place], dice: random.Random) -> Place:
+    """Who answers: each canary its share of the calls, the others what is left by weight and priority; no shadow."""
+    others = [place for place in route if place.role == "serve"]
+    if len(others) < len(route) and others:
+        point = dice.random()
+        for place in route:
+            if place.role == "canary":
+                if point < place.share:
+                    return place
+                point -= place.share
+    return order(others or route, dice)[0]
 
 
 def _price(call: Call, endpoint: Endpoint) -> Price | None:

@@ -1,4 +1,4 @@
-"""What a deed that waits for people must be able to do. Each is beside what it changes; `app.py` puts them together."""
+"""What a deed that waits for people must be able to do. Each is beside what it changes; `app` puts them together."""
 
 from __future__ import annotations
 

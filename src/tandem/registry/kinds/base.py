@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
 from tandem.core.asset import Kind, Ref
 from tandem.core.errors import Invalid
+from tandem.store.blobs import DIGEST
+
+ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*(:[A-Za-z_][A-Za-z0-9_]*)?")
 
 
 class Rules(Protocol):
@@ -46,6 +50,9 @@ TABLE: dict[Kind, str] = {
     "index": "tandem.registry.kinds.index:Index",
     "router": "tandem.registry.kinds.router:Router",
     "release": "tandem.registry.kinds.release:Release",
+    "view": "tandem.registry.kinds.features:View",
+    "service": "tandem.registry.kinds.features:Service",
+    "pipeline": "tandem.registry.kinds.pipeline:Pipeline",
 }
 
 
@@ -71,3 +78,21 @@ def need_object(meta: Mapping[str, object], key: str, what: str) -> Mapping[str,
     if not isinstance(found, Mapping) or not found:
         raise Invalid(f"The meta has no '{key}'.", hint=f"Give {what} as a JSON object.", field=f"meta.{key}")
     return found
+
+
+def need_program(meta: Mapping[str, object], members: Mapping[str, str], what: str) -> None:
+    """Looks at `source`, the digest of a program that is one of the files, and `entry`, the function it begins with.
+
+    Raises:
+        Invalid: one is missing or wrong.
+    """
+    source = meta.get("source")
+    if not isinstance(source, str) or not DIGEST.fullmatch(source) or source not in members.values():
+        raise Invalid(
+            f"The {what}'s source is not one of its files.",
+            hint="Give the digest of the program's file as meta.source, and the file as a member.",
+            field="meta.source",
+        )
+    entry = meta.get("entry")
+    if not isinstance(entry, str) or not ENTRY.fullmatch(entry):
+        raise Invalid(f"The {what} does not name its function.", hint="Give it as meta.entry.", field="meta.entry")

@@ -13,7 +13,17 @@ from tandem.store.blobs import DIGEST
 class Dataset:
     """Meta: `contract` (or `schema`): the columns; `digest` when the rows lie outside the members."""
 
-    aside = ALWAYS_ASIDE | {"source", "profile"}
+    aside = ALWAYS_ASIDE | {
+        "source",
+        "profile",
+        "correlations",
+        "checks",
+        "quarantined",
+        "appended",
+        "evolved",
+        "images",
+        "signals",
+    }
 
     def check(self, meta: Mapping[str, object], members: Mapping[str, str]) -> None:
         if not meta.get("contract") and not meta.get("schema"):

@@ -12,9 +12,13 @@ IMPORTED = "imported"
 
 
 class Model:
-    """Meta: `signature` (inputs and outputs), `metrics` (name → number or estimate), `origin` when it was not fitted here."""
+    """A model.
 
-    aside = ALWAYS_ASIDE | {"metrics", "environment"}
+    Meta: `signature` (inputs and outputs), `metrics` (name → number or estimate), `latency` where it was measured, `origin`
+    when it was not fitted here.
+    """
+
+    aside = ALWAYS_ASIDE | {"metrics", "environment", "latency"}
 
     def check(self, meta: Mapping[str, object], members: Mapping[str, str]) -> None:
         need_object(meta, "signature", "the inputs and outputs of the model")

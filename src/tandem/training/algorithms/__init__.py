@@ -1,1 +1,1 @@
-"""Ways to learn a classifier: one file each, late-imported by `base.ALGORITHMS`."""
+"""Ways to learn a model: one file each, late-imported by `base.ALGORITHMS`."""

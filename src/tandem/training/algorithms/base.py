@@ -5,17 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tandem.core.errors import Invalid
-from tandem.scorers.sample import Floats, Truths
+from tandem.scorers.base import TaskName
+from tandem.scorers.sample import Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """What is learned from."""
+
+    features: Floats
+    """Rows x columns, NaN where a value is missing."""
+    target: NDArray[Any]
+    """A truth per row, of more classes the class's number, or a number."""
+    task: TaskName = "classification"
+    classes: int = 2
+    """How many there are, also where rows of one are missing here; 0 of a regression."""
+    weights: Floats | None = None
+    """How much each row counts; None: all alike."""
+    naive: int = 0
+    """Of a forecast: how many of the first columns are forecasts by themselves."""
+    groups: NDArray[np.int64] | None = None
+    """Of a ranking: the number of each row's group."""
+
+    def grouped(self) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """The rows in an order in which those of a group stand together, and the size of each group; None without groups."""
+        if self.groups is None:
+            return np.arange(len(self.target)), None
+        return np.argsort(self.groups, kind="stable"), np.unique(self.groups, return_counts=True)[1]
 
 
 class Trained(Protocol):
-    """A fitted classifier."""
+    """A fitted model."""
 
     def predict(self, features: Floats) -> Floats:
-        """Probability of the positive class; rows x columns in, rows out."""
+        """Rows x columns in, rows x outputs out, as of `tandem.serving.base.Runtime`."""
         ...
 
     def native(self) -> tuple[str, bytes]:
@@ -23,7 +52,7 @@ class Trained(Protocol):
         ...
 
     def onnx(self) -> bytes:
-        """The model as ONNX; its last output holds the probability in its last column.
+        """The model as ONNX; its last output is that of `predict`, of two classes also with a column per class.
 
         Raises:
             Unconvertible: the converter cannot.
@@ -47,17 +76,23 @@ class Param:
     low: float
     high: float
     whole: bool = False
+    search: tuple[float, float] | None = None
+    """The bounds within which tuning tries values; None: it leaves this one alone."""
+    log: bool = False
+    """Whether it tries as many values between 0.01 and 0.1 as between 0.1 and 1."""
 
 
 class Algorithm(Protocol):
-    """A way to learn a classifier of two classes from numbers with gaps (NaN)."""
+    """A way to learn from numbers with gaps (NaN)."""
 
+    tasks: ClassVar[tuple[TaskName, ...]]
+    """What it can learn."""
     runtime: ClassVar[str]
     """The native runtime that serves it, a name of `tandem.serving.base.RUNTIMES`."""
     params: ClassVar[Mapping[str, Param]]
 
-    def fit(self, features: Floats, labels: Truths, *, params: Mapping[str, float], seed: int) -> Trained:
-        """Fits on rows x columns; deterministic for the same input, parameters and seed.
+    def fit(self, examples: Examples, *, params: Mapping[str, float], seed: int) -> Trained:
+        """Deterministic for the same examples, parameters and seed.
 
         Raises:
             Invalid: it did not converge.
@@ -65,8 +100,21 @@ class Algorithm(Protocol):
         ...
 
 
-ALGORITHMS: dict[str, str] = {"gradient-boosting": ".boosting:GradientBoosting", "logistic": ".logistic:Logistic"}
+ALGORITHMS: dict[str, str] = {
+    "gradient-boosting": ".boosting:GradientBoosting",
+    "lightgbm": ".light:LightGbm",
+    "hist-gradient-boosting": ".hist:HistGradientBoosting",
+    "random-forest": ".forest:RandomForest",
+    "logistic": ".logistic:Logistic",
+    "linear": ".linear:Ridge",
+    "seasonal-naive": ".naive:SeasonalNaive",
+    "isolation-forest": ".odd:IsolationForest",
+    "ecod": ".odd:EmpiricalTails",
+    "cnn": ".cnn:Cnn",
+}
 """Name → `module:class`, imported when asked for."""
+TABULAR = tuple(name for name in ALGORITHMS if name != "cnn")
+"""Those that learn from any columns; the other takes the pixels of images."""
 
 
 def load(name: str) -> Algorithm:
@@ -79,6 +127,11 @@ def load(name: str) -> Algorithm:
         raise Invalid(f"There is no algorithm '{name}'.", field="algorithm", hint=f"Use one of: {', '.join(ALGORITHMS)}.")
     module, _, member = ALGORITHMS[name].partition(":")
     return cast(Algorithm, getattr(import_module(module, __package__), member)())
+
+
+def learns(algorithm: Algorithm, task: TaskName) -> bool:
+    """Whether it can learn that: a forecast is learned as a number."""
+    return task in algorithm.tasks or (task == "forecasting" and "regression" in algorithm.tasks)
 
 
 def settings(name: str, known: Mapping[str, Param], given: Mapping[str, float]) -> dict[str, float]:

@@ -9,10 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 import xgboost
 
-from tandem.scorers.sample import Floats, Truths
-from tandem.training.algorithms.base import Param, Trained, Unconvertible
+from tandem.scorers.base import TaskName
+from tandem.scorers.sample import Floats
+from tandem.training.algorithms.base import Examples, Param, Trained, Unconvertible
 
 OPSET = 15
+OBJECTIVES: dict[TaskName, dict[str, str]] = {
+    "classification": {"objective": "binary:logistic"},
+    "regression": {"objective": "reg:squarederror"},
+    "multiclass": {"objective": "multi:softprob"},
+    "ranking": {"objective": "rank:ndcg", "lambdarank_pair_method": "topk"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +29,11 @@ class Trees:
     booster: Any
     """`xgboost.Booster`."""
     columns: int
+    ranks: bool = False
 
     def predict(self, features: Floats) -> Floats:
-        return np.asarray(self.booster.inplace_predict(features.astype(np.float32)), dtype=np.float64)
+        found = np.asarray(self.booster.inplace_predict(features.astype(np.float32)), dtype=np.float64)
+        return found.reshape(len(features), -1)
 
     def native(self) -> tuple[str, bytes]:
         return "model.ubj", bytes(self.booster.save_raw(raw_format="ubj"))
@@ -34,8 +43,13 @@ class Trees:
         from onnxmltools.convert.common.data_types import FloatTensorType
 
         kinds = [("input", FloatTensorType([None, self.columns]))]
+        booster = self.booster
+        if self.ranks:  # the converter knows no objective of ranks, and the sum of trees is that of a number
+            booster = xgboost.Booster()
+            booster.load_model(bytearray(self.booster.save_raw(raw_format="ubj")))
+            booster.set_param(OBJECTIVES["regression"])
         try:
-            model = convert_xgboost(self.booster, name="tandem", initial_types=kinds, target_opset=OPSET)
+            model = convert_xgboost(booster, name="tandem", initial_types=kinds, target_opset=OPSET)
         except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:
             raise Unconvertible(str(error)) from error
         return bytes(model.SerializeToString(deterministic=True))
@@ -52,21 +66,30 @@ class GradientBoosting:
     """Trees, each fitted to what the former left over."""
 
     runtime: ClassVar[str] = "xgboost"
+    tasks: ClassVar[tuple[TaskName, ...]] = ("classification", "regression", "multiclass", "ranking")
     params: ClassVar[Mapping[str, Param]] = {
-        "rounds": Param(default=200, low=1, high=5000, whole=True),
-        "max_depth": Param(default=3, low=1, high=16, whole=True),
-        "learning_rate": Param(default=0.1, low=1e-4, high=1.0),
-        "min_child_weight": Param(default=1.0, low=0.0, high=1e6),
-        "subsample": Param(default=0.8, low=0.05, high=1.0),
-        "colsample": Param(default=0.5, low=0.05, high=1.0),
-        "l2": Param(default=1.0, low=0.0, high=1e6),
+        "rounds": Param(default=200, low=1, high=5000, whole=True, search=(50, 500), log=True),
+        "max_depth": Param(default=3, low=1, high=16, whole=True, search=(1, 8)),
+        "learning_rate": Param(default=0.1, low=1e-4, high=1.0, search=(0.01, 0.3), log=True),
+        "min_child_weight": Param(default=1.0, low=0.0, high=1e6, search=(0.5, 20.0), log=True),
+        "subsample": Param(default=0.8, low=0.05, high=1.0, search=(0.5, 1.0)),
+        "colsample": Param(default=0.5, low=0.05, high=1.0, search=(0.2, 1.0)),
+        "l2": Param(default=1.0, low=0.0, high=1e6, search=(0.01, 30.0), log=True),
         "l1": Param(default=0.0, low=0.0, high=1e6),
     }
 
-    def fit(self, features: Floats, labels: Truths, *, params: Mapping[str, float], seed: int) -> Trained:
-        data = xgboost.DMatrix(features.astype(np.float32), label=labels.astype(np.float32), nthread=1)
+    def fit(self, examples: Examples, *, params: Mapping[str, float], seed: int) -> Trained:
+        order, sizes = examples.grouped()
+        data = xgboost.DMatrix(
+            examples.features[order].astype(np.float32),
+            label=examples.target[order].astype(np.float32),
+            weight=None if examples.weights is None else examples.weights[order],
+            group=sizes,
+            nthread=1,
+        )
         settings = {
-            "objective": "binary:logistic",
+            **OBJECTIVES[examples.task],
+            **({"num_class": examples.classes} if examples.task == "multiclass" else {}),
             "tree_method": "hist",
             "nthread": 1,
             "seed": seed,
@@ -79,4 +102,5 @@ class GradientBoosting:
             "lambda": params["l2"],
             "alpha": params["l1"],
         }
-        return Trees(xgboost.train(settings, data, int(params["rounds"])), features.shape[1])
+        booster = xgboost.train(settings, data, int(params["rounds"]))
+        return Trees(booster, examples.features.shape[1], ranks=examples.task == "ranking")

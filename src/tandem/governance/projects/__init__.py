@@ -1,0 +1,1 @@
+"""Projects: what a repository declares on the platform, and each time that it was applied."""

@@ -1,0 +1,1 @@
+"""Pipelines of users' own steps: carried out as Runs, kept by content, begun by triggers."""
