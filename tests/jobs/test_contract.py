@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
@@ -175,6 +176,31 @@ def test_starting_a_run_again_does_nothing(floor: Floor) -> None:
     floor.engine.start("train", run_id, {})
     floor.do(lambda job: {})  # the queue is in order, so a second attempt would have come before this
     assert times == [1]
+
+
+def test_a_run_that_several_threads_start_is_done_once(floor: Floor) -> None:
+    done: list[str] = []
+    gate = threading.Barrier(4)
+
+    def work(job: Job) -> Mapping[str, object]:
+        done.append(job.run.id)
+        time.sleep(0.05)
+        return {}
+
+    floor.work = work
+    run = floor.runs.create("train", "tumor", inputs={}, by=LOCAL)
+
+    def start() -> None:
+        gate.wait()
+        floor.engine.start("train", run.id, {})
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert floor.ended(run.id).state == "succeeded"
+    assert done == [run.id]
 
 
 def test_a_cancelled_job_stops_and_its_run_is_cancelled(floor: Floor) -> None:

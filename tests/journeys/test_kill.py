@@ -21,10 +21,11 @@ pytestmark = [pytest.mark.journey, pytest.mark.slow]
 
 
 class Load:
-    """Callers that go on until told to stop, and remember what they were answered."""
+    """Callers that go on until told to stop, and remember what they were answered; each call on a connection of its own
+    where they shall reach every door: a connection that is kept stays with the door that took it."""
 
-    def __init__(self, house: Platform, key: str, callers: int) -> None:
-        self.house, self.key = house, key
+    def __init__(self, house: Platform, key: str, callers: int, *, kept: bool = True) -> None:
+        self.house, self.key, self.kept = house, key, kept
         self.answered: list[str] = []
         self.refused = 0
         self._stop = threading.Event()
@@ -42,10 +43,11 @@ class Load:
 
     def _call(self, number: int) -> None:
         body = {"model": "assistant", "max_tokens": 8, "stream": number % 2 == 0, "messages": [{"role": "user", "content": "hi"}]}
+        headers = bearer(self.key) | ({} if self.kept else {"connection": "close"})
         with httpx2.Client(timeout=10) as http:
             while not self._stop.is_set():
                 try:
-                    reply = http.post(f"{self.house.url}/v1/chat/completions", json=body, headers=bearer(self.key))
+                    reply = http.post(f"{self.house.url}/v1/chat/completions", json=body, headers=headers)
                 except httpx2.HTTPError:
                     time.sleep(0.01)
                     continue

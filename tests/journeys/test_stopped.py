@@ -54,7 +54,7 @@ def test_a_stopped_door_loses_its_leases_and_spends_nothing_from_them(tmp_path: 
         house.api("PUT", "/budgets/key/load", json={"cap": "0.003", "window": "total"})
         time.sleep(0.3)
         with Eye(house) as eye:
-            with Load(house, key, callers=6) as load:
+            with Load(house, key, callers=6, kept=False) as load:
                 until(lambda: len(load.answered) > 10 and len(leases_of(house)) == 2, "both doors hold money")
                 stopped = house.pids("door")[0]
                 os.kill(stopped, signal.SIGSTOP)

@@ -45,12 +45,12 @@ class InlineJobs:
         except TandemError as error:
             end(self._runs, run_id, "failed", reason=str(error))
             raise
-        begun = begin(self._runs, run_id)
-        if begun is None:
-            return
-        steps = self._active[run_id] = _Steps()
+        steps = _Steps()
+        if self._active.setdefault(run_id, steps) is not steps:
+            return  # another thread was first
         try:
-            perform(Job(begun, dict(inputs), self._runs, self._clock, steps), work, self._runs)
+            if (begun := begin(self._runs, run_id)) is not None:
+                perform(Job(begun, dict(inputs), self._runs, self._clock, steps), work, self._runs)
         finally:
             del self._active[run_id]
 
