@@ -49,16 +49,10 @@ check: $(READY)           ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Three passes over the whole: what needs the machine to itself, the rest beside each other, and the journeys once more on
-# PostgreSQL. All are run whatever the first says, and each fails the whole, also when it finds no test. A part of the suite
-# is one plain pass.
+# Three passes over the whole, as tests/passes.py says. A part of the suite is one plain pass.
 test: $(READY) $(CLIENTS_READY) system oidc ## the whole suite; ARGS="tests/registry -q" is a part of it
 ifeq ($(strip $(ARGS)),)
-	@failed=0; \
-	$(BIN)/pytest -m alone || failed=$$?; \
-	$(BIN)/pytest -m "not alone" $(BESIDE) || failed=$$?; \
-	JOURNEYS_ON=postgres $(BIN)/pytest tests/journeys -m "not alone and not files" $(BESIDE) || failed=$$?; \
-	exit $$failed
+	$(BIN)/python -m tests.passes $(WORKERS)
 else
 	$(BIN)/pytest $(ARGS)
 endif
