@@ -74,6 +74,24 @@ def test_an_erased_subject_is_unreadable_and_may_come_back(subjects: Subjects, p
     assert subjects.find("ann") is None
 
 
+def test_a_batch_keeps_its_calls_as_each_alone_would_be(subjects: Subjects) -> None:
+    keeping = subjects.keeping()
+    first, made = keeping.keep("ann", b"one", begun=1, now=1)
+    again, more = keeping.keep("ann", b"two", begun=2, now=2)
+    assert again == first == subjects.find("ann")
+    assert [subjects.open(first, sealed) for sealed in (made, more)] == [b"one", b"two"]
+    subjects.erase("ann", now=3)
+    late = keeping.keep("ann", b"under way", begun=2, now=3)
+    assert late[0] == first, "what was looked up before"
+    assert subjects.open(*late) is None, "but nobody has its key any more"
+    following = subjects.keeping()
+    assert following.keep("ann", b"under way", begun=2, now=4) == (first, b"")
+    second, kept = following.keep("ann", b"three", begun=4, now=4)
+    assert second != first
+    assert subjects.open(second, kept) == b"three"
+    assert following.keep("ann", b"under way", begun=2, now=4) == (first, b""), "though there is a new one"
+
+
 def test_what_is_kept_outlives_its_process(subjects: Subjects, place: Place) -> None:
     kept = subjects.keep("ann", b"one", begun=1, now=1)
     again = Subjects(place.subjects, VAULT)

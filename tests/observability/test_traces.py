@@ -260,6 +260,19 @@ def test_a_transaction_that_fails_leaves_nothing(traces: Traces) -> None:
     assert traces.counts() == {"calls": 1, "attempts": 1}
 
 
+def test_a_day_file_is_not_much_longer_than_what_it_holds(tmp_path: Path) -> None:
+    traces = Traces(tmp_path)
+    said, told = bytes(1300), "x" * 1800
+    traces.store([replace(_told(entry(number, subject="sub_1"), told), sealed=said) for number in range(500)], [])
+    traces.close()
+    (day,) = tmp_path.glob("*.db")
+    assert 500 * (1300 + 1800) < day.stat().st_size < 500 * (1300 + 1800) * 2
+
+
+def _told(each: Entry, words: str) -> Entry:
+    return replace(each, trace=replace(each.trace, attributes={"error": words}))
+
+
 def test_names_of_an_earlier_version_leave_its_files(tmp_path: Path) -> None:
     subjects = Subjects(tmp_path / "subjects.db", Vault(bytes(32)))
     ann, _ = subjects.keep("ann", b"", begun=1, now=1)

@@ -14,6 +14,7 @@ import uvicorn
 from tandem.app import Role, control_socket
 from tandem.app.control import App, build
 from tandem.app.log import log
+from tandem.core.collector import settle
 from tandem.core.errors import TandemError
 from tandem.settings import Settings
 
@@ -62,6 +63,7 @@ def running(settings: Settings, role: Role) -> Iterator[App]:
             os.kill(os.getpid(), signal.SIGTERM)
 
     threads = [threading.Thread(target=whole, args=(work,), name=name, daemon=True) for name, work in built.background.items()]
+    settle()
     for thread in threads:
         thread.start()
     yield built

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tandem.core.collector import settle
 from tandem.core.errors import Unavailable
 from tandem.gateway.door import Handler, streams
 from tandem.gateway.http1 import Server
@@ -62,6 +63,7 @@ async def serve(handler: Handler, bind: Bind, *, ready: Callable[[], None], faul
     else:
         await server.listen_on(socket.socket(fileno=bind.socket), ssl=secure)
     await handler.answering.hosts.refresh(handler.door.replica.snapshot)
+    settle()
     ready()
     upkeep = [asyncio.create_task(_refresh(handler)), asyncio.create_task(_tend(handler, fault))]
     try:

@@ -24,6 +24,10 @@ DAY_MICROS = 86_400 * MICROS
 ANSWERED_BEFORE = -1
 """The attempt's number under which a call is remembered that needed none, because its answer was kept."""
 
+ASKED = 64
+"""Calls that are looked for at once."""
+BOOKED = f"SELECT call, attempt FROM booked WHERE call IN ({', '.join('?' * ASKED)})"
+
 LeaseKey = tuple[str, str, str]
 """Lease, scope, meter."""
 AccountKey = tuple[str, str, int]
@@ -157,11 +161,21 @@ def reap(rows: Rows, keys: Iterable[LeaseKey]) -> None:
         take(rows, key, max(0, row[0] - held.get(key, 0)))
 
 
+def _known(rows: Rows, calls: Sequence[str]) -> set[tuple[str, int]]:
+    """The attempts of these calls that were booked before."""
+    found: set[tuple[str, int]] = set()
+    for start in range(0, len(calls), ASKED):
+        some = calls[start : start + ASKED]
+        padded = [*some, *[some[-1]] * (ASKED - len(some))]  # one statement, whatever the number
+        found.update((call, attempt) for call, attempt in rows.all(BOOKED, padded))
+    return found
+
+
 def _fresh(rows: Rows, records: Sequence[Ended]) -> list[Ended]:
     """Remembers the attempts; returns those that were not known before."""
-    ask = "SELECT 1 FROM booked WHERE call = ? AND attempt = ?"
+    known = _known(rows, [record.attempt.call for record in records])
     keys = [(record.attempt.call, record.attempt.attempt) for record in records]
-    fresh = {key: ended for ended, key in zip(records, keys, strict=True) if rows.one(ask, key) is None}
+    fresh = {key: ended for ended, key in zip(records, keys, strict=True) if key not in known}
     rows.many(
         "INSERT INTO booked VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
         [(e.attempt.call, e.attempt.attempt, e.attempt.cost, e.attempt.outcome, e.attempt.end) for e in fresh.values()],
@@ -170,11 +184,8 @@ def _fresh(rows: Rows, records: Sequence[Ended]) -> list[Ended]:
 
 
 def _fresh_counted(rows: Rows, records: Sequence[Counted]) -> list[Counted]:
-    fresh = [
-        record
-        for record in records
-        if rows.one("SELECT 1 FROM booked WHERE call = ? AND attempt = ?", (record.call, ANSWERED_BEFORE)) is None
-    ]
+    known = _known(rows, [record.call for record in records])
+    fresh = [record for record in records if (record.call, ANSWERED_BEFORE) not in known]
     rows.many(
         "INSERT INTO booked VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
         [(record.call, ANSWERED_BEFORE, 0, "kept", record.at) for record in fresh],

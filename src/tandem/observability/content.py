@@ -89,6 +89,44 @@ class Copy:
     """Why the file still holds keys that were erased since; empty when it holds none."""
 
 
+Seen = Sequence[tuple[str, bytes, int | None]]
+"""What is known of a subject: how records call it, and its key or when it was erased; both, where it came back since."""
+
+
+def _key_for(seen: Seen, begun: int) -> tuple[str, bytes] | None:
+    """The subject and its key; an empty key where it was erased after `begun`; None where it has to be made."""
+    known = None
+    for identifier, key, at in seen:
+        if at is not None and begun <= at:
+            return identifier, b""
+        if key:
+            known = identifier, key
+    return known
+
+
+class Keeping:
+    """`Subjects.keep` for the calls of one batch, which all had ended before it was made.
+
+    Who is erased while it is used has no call in it that was begun later: what it seals under the key that is gone was to go.
+    """
+
+    def __init__(self, look: Callable[[str], Seen], make: Callable[[str, int, int], tuple[str, bytes]]) -> None:
+        self._look, self._make = look, make
+        self._seen: dict[str, Seen] = {}
+
+    def keep(self, name: str, content: bytes, *, begun: int, now: int) -> tuple[str, bytes]:
+        """As `Subjects.keep`."""
+        seen = self._seen.get(name)
+        if seen is None:
+            seen = self._seen[name] = self._look(name)
+        found = _key_for(seen, begun)
+        if found is None:
+            found = self._make(name, begun, now)
+            del self._seen[name]
+        identifier, key = found
+        return identifier, _seal(key, identifier, content) if content and key else b""
+
+
 class Subjects:
     """The keys and names of the subjects. Safe for several threads; several processes share file or server."""
 
@@ -129,8 +167,11 @@ class Subjects:
         Raises:
             Unavailable: the store is full or away.
         """
-        identifier, key = self._known(self._digest(name), begun) or self._made(name, begun, now)
-        return identifier, _seal(key, identifier, content) if content and key else b""
+        return self.keeping().keep(name, content, begun=begun, now=now)
+
+    def keeping(self) -> Keeping:
+        """Keeps many calls that have ended already, and looks up each subject once."""
+        return Keeping(self._looked, lambda name, begun, now: self._made(name, begun, now))
 
     def open(self, identifier: str, sealed: bytes) -> bytes | None:
         """The content, or None when the subject was erased."""
@@ -306,15 +347,15 @@ class Subjects:
     def _key(self, identifier: str, sealed: bytes) -> bytes:
         return self._vault.open("subject", sealed, identifier.encode())[:KEY_BYTES]
 
+    def _looked(self, name: str) -> Seen:
+        return self._seen(self._digest(name))
+
+    def _seen(self, digest: bytes) -> Seen:
+        rows = self._rows.all(FOUND, (digest, digest))
+        return [(identifier, b"" if sealed is None else self._key(identifier, sealed), at) for identifier, sealed, at in rows]
+
     def _known(self, digest: bytes, begun: int) -> tuple[str, bytes] | None:
-        """The subject and its key; an empty key where it was erased after `begun`; None where it has to be made."""
-        known = None
-        for identifier, sealed, at in self._rows.all(FOUND, (digest, digest)):
-            if at is not None and begun <= at:
-                return identifier, b""
-            if sealed is not None:
-                known = identifier, self._key(identifier, sealed)
-        return known
+        return _key_for(self._seen(digest), begun)
 
     def _made(self, name: str, begun: int, now: int) -> tuple[str, bytes]:
         with self._rows.writing():

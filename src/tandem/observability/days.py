@@ -1,6 +1,7 @@
 """Where traces lie, a day in a place of its own: an SQLite file in a folder, or a schema of a PostgreSQL server.
 
-A whole day leaves at once. It knows the tables of a day and not what is asked of them.
+A whole day leaves at once. It knows the tables of a day and not what is asked of them. What is long (a call, what was said)
+lies in tables with row ids: without them, SQLite puts what is over a quarter of a page into a page of its own.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from tandem.store.room import translated
 WHAT = "The trace store"
 SCHEMA = f"""{counts.SCHEMA}
 CREATE TABLE IF NOT EXISTS calls (
-    call TEXT PRIMARY KEY, trace TEXT NOT NULL, parent TEXT, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+    call TEXT NOT NULL PRIMARY KEY, trace TEXT NOT NULL, parent TEXT, start INTEGER NOT NULL, "end" INTEGER NOT NULL,
     team TEXT NOT NULL, principal TEXT NOT NULL, endpoint TEXT NOT NULL, kind TEXT NOT NULL,
     outcome TEXT NOT NULL, status INTEGER NOT NULL, cost INTEGER, body BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX IF NOT EXISTS calls_by_trace ON calls (trace);
 CREATE INDEX IF NOT EXISTS calls_by_start ON calls (start);
 CREATE TABLE IF NOT EXISTS attempts (
@@ -34,15 +35,15 @@ CREATE TABLE IF NOT EXISTS attempts (
     reserved INTEGER NOT NULL, outcome TEXT NOT NULL, source TEXT NOT NULL, body BLOB NOT NULL,
     scopes TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (call, attempt)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX IF NOT EXISTS attempts_by_trace ON attempts (trace);
 CREATE TABLE IF NOT EXISTS corrections (
     call TEXT NOT NULL, attempt INTEGER NOT NULL, trace TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (call, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS corrections_by_trace ON corrections (trace);
 CREATE TABLE IF NOT EXISTS content (
-    call TEXT PRIMARY KEY, subject TEXT NOT NULL, sealed BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
+    call TEXT NOT NULL PRIMARY KEY, subject TEXT NOT NULL, sealed BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS keys (
     digest TEXT NOT NULL, call TEXT NOT NULL, trace TEXT NOT NULL, PRIMARY KEY (digest, call)
 ) STRICT, WITHOUT ROWID;

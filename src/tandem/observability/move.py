@@ -22,7 +22,7 @@ from tandem.core.clock import MICROS, Clock, iso
 from tandem.core.errors import Unavailable
 from tandem.core.money import Usage
 from tandem.core.trace import Attempt, Trace
-from tandem.observability.content import SegmentSeal, Subjects, Vault
+from tandem.observability.content import Keeping, SegmentSeal, Subjects, Vault
 from tandem.observability.counts import Cell, Counts
 from tandem.observability.record import Begun, Closed, Ended, Hold, frames
 from tandem.observability.reserve import reserve_of
@@ -258,7 +258,8 @@ class Mover:
     def _move(self, segment: str, records: Sequence[Begun | Ended | Closed], offset: int) -> None:
         begun = [record for record in records if isinstance(record, Begun)]
         ended = [record for record in records if isinstance(record, Ended)]
-        closed = [self._entry(segment, record) for record in records if isinstance(record, Closed)]
+        keeping = self._subjects.keeping()
+        closed = [self._entry(segment, record, keeping) for record in records if isinstance(record, Closed)]
         self._traces.store(closed, [(record.trace, record.attempt, record.scopes) for record in ended])
         boot = segment.split(".")[0]
         self._books.post(
@@ -271,7 +272,7 @@ class Mover:
             )
         )
 
-    def _entry(self, segment: str, record: Closed) -> Entry:
+    def _entry(self, segment: str, record: Closed, keeping: Keeping) -> Entry:
         trace = record.trace
         if not record.content and trace.subject is None:
             return Entry(trace=trace, subject="", sealed=b"", counted=self._counting(trace, b""))
@@ -281,7 +282,7 @@ class Mover:
             if seal is None:
                 seal = self._seals[segment] = SegmentSeal(self._vault, segment)
             content = seal.open(record.content)
-        identifier, sealed = self._subjects.keep(name, content, begun=trace.start, now=trace.end)
+        identifier, sealed = keeping.keep(name, content, begun=trace.start, now=trace.end)
         named = trace if trace.subject is None else replace(trace, subject=identifier)
         return Entry(
             trace=named,
