@@ -162,7 +162,8 @@ def test_redis_is_killed_under_load_and_only_what_needs_it_waits(stores: Stores)
         assert house_api(house, "GET", "/keys").status_code == 200, "control needs nothing of Redis"
         during = len(going.said)
         until(lambda: len(going.said) > during + 50, "calls without a limit go on")
-        time.sleep(1.5)  # what was answered is booked, and a Redis that lost everything begins with that
+        booked = "what was answered is booked: a Redis that lost everything begins with that"
+        until(lambda: stores.count("key/limited") == len(counted.answered) + 1, booked)
         held = len(counted.answered)
         stores.redis.start()
         until(lambda: len(counted.answered) > held, "limited calls are answered again", 60)

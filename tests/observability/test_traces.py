@@ -260,6 +260,25 @@ def test_a_transaction_that_fails_leaves_nothing(traces: Traces) -> None:
     assert traces.counts() == {"calls": 1, "attempts": 1}
 
 
+def test_a_day_is_there_with_all_its_tables_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traces, other, seen = Traces(tmp_path), Traces(tmp_path), list[object]()
+
+    def slowly(schema: str, *, server: bool) -> list[str]:
+        found = tables(schema, server=server)
+        seen.append(other.aside(TODAY, "SELECT call FROM calls"))
+        return [*found[:2], "and no more"]
+
+    tables = days.tables
+    monkeypatch.setattr(days, "tables", slowly)
+    with pytest.raises(Unavailable):  # half of the tables were made when it broke off
+        traces.store([entry(1)], [])
+    assert traces.days() == []
+    monkeypatch.setattr(days, "tables", tables)
+    traces.store([entry(1)], [])
+    assert seen == [[]]
+    assert other.aside(TODAY, "SELECT call FROM calls") == [(entry(1).trace.call,)]
+
+
 def test_a_day_file_is_not_much_longer_than_what_it_holds(tmp_path: Path) -> None:
     traces = Traces(tmp_path)
     said, told = bytes(1300), "x" * 1800

@@ -184,21 +184,36 @@ class FileDays:
         rows = self._open.get(day)
         if rows is not None:
             return rows
-        fresh = not self._path(day).exists()
-        if fresh and not make:
-            return None
+        if not self._path(day).exists():
+            if not make:
+                return None
+            self._make(day)
         rows = SqliteRows(self._path(day), SystemClock(), WHAT, thorough=True)
         with translated(WHAT):
             for statement in tables(SCHEMA, server=False):
                 rows.run(statement)
-            if not fresh and "scopes" not in [row[1] for row in rows.all("PRAGMA table_info(attempts)")]:
+            if "scopes" not in [row[1] for row in rows.all("PRAGMA table_info(attempts)")]:
                 rows.run(SCOPES)
-            if fresh:
-                rows.run(f"PRAGMA user_version = {NAMELESS}")
         for old in sorted(self._open)[: 1 - OPEN_DAYS]:
             self._open.pop(old).close()
         self._open[day] = rows
         return rows
+
+    def _make(self, day: str) -> None:
+        """A day is there with all its tables or not at all: others open what they find."""
+        part = self._folder / f".{day}.part"
+        for tail in ("", "-wal", "-shm", "-journal"):
+            part.with_name(part.name + tail).unlink(missing_ok=True)
+        rows = SqliteRows(part, SystemClock(), WHAT, thorough=True)
+        try:
+            with translated(WHAT):
+                for statement in tables(SCHEMA, server=False):
+                    rows.run(statement)
+                rows.run(f"PRAGMA user_version = {NAMELESS}")
+        finally:
+            rows.close()
+        with translated(WHAT):
+            part.replace(self._path(day))
 
 
 class ServerDays:
