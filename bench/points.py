@@ -14,7 +14,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -31,6 +31,7 @@ TRAINED = 2_000
 """Rows of a concept that the learner is trained on."""
 BEFORE, AFTER = 3_000, 3_000
 """Outcomes before a change that a detector sees, and after it, within which it must notice."""
+OURS = "tandem"
 FALSE = 0.05
 """Chance of an alarm within BEFORE + AFTER outcomes that do not change."""
 
@@ -109,6 +110,31 @@ def line(name: str, setting: float, rate: float, found: Sequence[int | None]) ->
     )
 
 
+def apart(files: Sequence[Mapping[str, Sequence[int | None]]], rival: str, a_run: int) -> tuple[float, float, float]:
+    """How much sooner the rival notices, in rows: the mean over files of our delay less its own, with a 95 % interval.
+
+    Where either called too early, the change is left out for both. The interval is of shuffles drawn with replacement.
+
+    Args:
+        a_run: changes of one shuffle, which lie together.
+    """
+    sums, counts = [], []
+    for found in files:
+        pairs = [(told(ours), told(its)) for ours, its in zip(found[OURS], found[rival], strict=True)]
+        held = np.array([not (ours[0] or its[0]) for ours, its in pairs])
+        more = np.where(held, [ours[1] - its[1] for ours, its in pairs], 0)
+        sums.append(more.reshape(-1, a_run).sum(axis=1))
+        counts.append(held.reshape(-1, a_run).sum(axis=1))
+    draw = np.random.default_rng(1)
+    means = [_mean(sums, counts, draw.integers(0, len(sums[0]), len(sums[0]))) for _ in range(2_000)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return _mean(sums, counts, np.arange(len(sums[0]))), float(low), float(high)
+
+
+def _mean(sums: Sequence[np.ndarray], counts: Sequence[np.ndarray], chosen: np.ndarray) -> float:
+    return float(np.mean([some[chosen].sum() / number[chosen].sum() for some, number in zip(sums, counts, strict=True)]))
+
+
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.points", description="Known drift points.")
     parser.add_argument("file", type=Path, nargs="+")
@@ -116,6 +142,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--nulls", type=int, default=400)
     parser.add_argument("--river", help="the Python that river is installed in")
     given = parser.parse_args(words)
+    files: list[dict[str, list[int | None]]] = []
     for path in given.file:
         parts = concepts(path)
         with ProcessPoolExecutor(2) as pool:
@@ -130,7 +157,8 @@ def main(words: Sequence[str]) -> int:
               f"{np.mean([s[BEFORE:BEFORE + 500].mean() for s in streams]):.3f} in the 500 rows after\n")  # fmt: skip
         print("| detector | setting | alarms without a change | early | missed | mean delay | median |")
         print("|---|--:|--:|--:|--:|--:|--:|")
-        print(line("tandem", limit, rate, [first(stream, np.nextafter(limit, np.inf)) for stream in streams]), flush=True)
+        files.append({OURS: [first(stream, np.nextafter(limit, np.inf)) for stream in streams]})
+        print(line(OURS, limit, rate, files[-1][OURS]), flush=True)
         if given.river:
             with tempfile.TemporaryDirectory() as folder:
                 np.save(f"{folder}/streams.npy", np.array(streams))
@@ -138,9 +166,16 @@ def main(words: Sequence[str]) -> int:
                 asked = [given.river, "-c", RIVER, f"{folder}/streams.npy", f"{folder}/nulls.npy", str(BEFORE), str(FALSE)]
                 for row in subprocess.run(asked, capture_output=True, check=True, text=True).stdout.splitlines():
                     name, value, false, *at = row.split(" ")
-                    print(
-                        line(name, float(value), float(false), [None if each == "-1" else int(each) for each in at]), flush=True
-                    )
+                    files[-1][name] = [None if each == "-1" else int(each) for each in at]
+                    print(line(name, float(value), float(false), files[-1][name]), flush=True)
+    rivals = [name for name in files[0] if name != OURS]
+    if rivals:
+        print(f"\nRows later (below 0: sooner) than each, of {given.shuffles} shuffles, with 95 % intervals:\n")
+        print("| rival |" + "".join(f" {path.stem} |" for path in given.file) + " mean of the files |")
+        print("|---|" + "--:|" * (len(files) + 1))
+        for name in rivals:
+            cells = [apart(some, name, len(CHANGES) - 2) for some in (*[[one] for one in files], files)]
+            print(f"| {name} |" + "".join(f" {mean:+.0f} [{low:+.0f}, {high:+.0f}] |" for mean, low, high in cells), flush=True)
     return 0
 
 

@@ -21,6 +21,7 @@ from tandem.serving import oip, pixelled, tensors
 from tandem.serving.oip import Request, Wanted
 from tandem.serving.signature import Signature
 from tandem.serving.target import ROWS
+from tandem.serving.values import VALUES
 
 
 class _Split(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ def parse(body: bytes, signature: Signature, header: int | None = None) -> Reque
         Invalid: it has no form that is known, or not what the model takes; `field` names where.
     """
     if header is not None:
-        most = oip.VALUES if signature.sampled else ROWS * max(1, len(signature.fields))
+        most = VALUES if signature.sampled else ROWS * max(1, len(signature.fields))
         asked = tensors.unpack(body, header, most=most, files=signature.pictured)
         return replace(_understood(asked, signature), plain=msgspec.json.encode(asked))
     simple = _simple(body) if any(word in body for word in _WORDS) else None

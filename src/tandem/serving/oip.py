@@ -13,8 +13,7 @@ recommendation `items` (BYTES), `scores` (FP64, both [n, k]) and `by` (BYTES), e
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +22,8 @@ import msgspec
 from tandem.core.errors import Invalid, TandemError
 from tandem.serving.signature import MISSING, NUMERIC, Cell, Field, Signature
 from tandem.serving.target import ROWS, Prediction
+from tandem.serving.values import Tensor, flat, is_plain, samples, values
 
-FLOATS = frozenset({"FP16", "FP32", "FP64"})
-WHOLES = {f"{sign}INT{bits}": bits for bits in (8, 16, 32, 64) for sign in ("", "U")}
-VALUES = 2_000_000
-"""Samples of signals in one tensor, and in all binary ones of a call."""
 PIXELS = "UINT8 or FP32 from 0 to 1, [-1, rows, columns, 1 or 3]"
 """As what an image is taken besides a file in BYTES."""
 ON_REQUEST = ("contributions", "base")
@@ -37,16 +33,6 @@ _WIRE = {
     "float": "FP64", "int": "INT64", "bool": "BOOL", "string": "BYTES", "category": "BYTES", "text": "BYTES", "list": "BYTES",
     "datetime": "BYTES", "image": "BYTES", "signal": "FP64",
 }  # fmt: skip
-
-
-class Tensor(msgspec.Struct, frozen=True, kw_only=True):
-    """One input as it stands in a request."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
-    parameters: dict[str, Any] = {}
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,14 +167,14 @@ def _matrix(tensor: Tensor, signature: Signature) -> list[list[Cell]]:
             field=f"{where}.shape",
             hint=signature.hint,
         )
-    values: list[Cell] = (
+    cells: list[Cell] = (
         tensor.data
-        if rows <= ROWS and signature.numeric and _is_plain(tensor, rows * width)
-        else _values(tensor, _flat(tensor, rows, width, where), where, [signature.by_name[name] for name in names])
+        if rows <= ROWS and signature.numeric and is_plain(tensor, rows * width)
+        else values(tensor, flat(tensor, rows, width, where), where, [signature.by_name[name] for name in names])
     )
     if names == signature.names:
-        return [values[start : start + width] for start in range(0, rows * width, width)]
-    return _ordered({name: values[place::width] for place, name in enumerate(names)}, rows, signature)
+        return [cells[start : start + width] for start in range(0, rows * width, width)]
+    return _ordered({name: cells[place::width] for place, name in enumerate(names)}, rows, signature)
 
 
 def _named(tensor: Tensor, signature: Signature, where: str) -> tuple[str, ...]:
@@ -216,7 +202,7 @@ def _columns(tensors: Sequence[Tensor], signature: Signature) -> list[list[Cell]
     fits = rows <= ROWS
     for number, tensor in enumerate(tensors):
         known = fits and tensor.name in names and tensor.name not in found and tensor.shape in shapes
-        if known and names[tensor.name].dtype in NUMERIC and _is_plain(tensor, rows):
+        if known and names[tensor.name].dtype in NUMERIC and is_plain(tensor, rows):
             found[tensor.name] = tensor.data
             continue
         where = f"inputs[{number}]"
@@ -231,7 +217,7 @@ def _columns(tensors: Sequence[Tensor], signature: Signature) -> list[list[Cell]
                 field=f"{where}.shape",
                 hint="Every column has as many rows as the first.",
             )
-        found[tensor.name] = _values(tensor, _flat(tensor, rows, 1, where), where, [names[tensor.name]])
+        found[tensor.name] = values(tensor, flat(tensor, rows, 1, where), where, [names[tensor.name]])
     return _ordered(found, rows, signature)
 
 
@@ -242,8 +228,8 @@ def _signals(tensors: Sequence[Tensor], signature: Signature) -> list[list[Cell]
         names = _named(tensor, signature, "inputs[0]")
         if tensor.shape[2] != len(names):
             raise _reshaped(tensor, "inputs[0]", f"[n, samples, {width}]", signature)
-        values = _samples(tensor, "inputs[0]")
-        channels = {name: values[place :: len(names)] for place, name in enumerate(names)}
+        numbers = samples(tensor, "inputs[0]")
+        channels = {name: numbers[place :: len(names)] for place, name in enumerate(names)}
     else:
         channels = {}
         for number, tensor in enumerate(tensors):
@@ -254,32 +240,14 @@ def _signals(tensors: Sequence[Tensor], signature: Signature) -> list[list[Cell]
                 raise Invalid(f"Column '{tensor.name}' is sent twice.", field=f"{where}.name", hint="Send each column once.")
             if len(tensor.shape) != 2 or tensor.shape != tensors[0].shape:
                 raise _reshaped(tensor, where, "[n, samples]", signature)
-            channels[tensor.name] = _samples(tensor, where)
+            channels[tensor.name] = samples(tensor, where)
     rows, length = tensors[0].shape[:2]
     cells: dict[str, list[Cell]] = {}
     for field in signature.fields:
         if field.name in channels:
-            samples = [channels[field.name][start : start + length] for start in range(0, rows * length, length)]
-            cells[field.name] = [field.window(each, f"rows[{row}].{field.name}") for row, each in enumerate(samples)]
+            windows = [channels[field.name][start : start + length] for start in range(0, rows * length, length)]
+            cells[field.name] = [field.window(each, f"rows[{row}].{field.name}") for row, each in enumerate(windows)]
     return _ordered(cells, rows, signature)
-
-
-def _samples(tensor: Tensor, where: str) -> list[float | None]:
-    """The numbers of a tensor in row-major order, None where one is missing."""
-    if min(tensor.shape) < 1 or tensor.shape[0] > ROWS or math.prod(tensor.shape) > VALUES:
-        raise Invalid(
-            f"1 to {ROWS:,} windows of {VALUES:,} samples at most are taken.",
-            words=f"{where} has the shape {tensor.shape}.",
-            field=f"{where}.shape",
-        )
-    rows, *deep = tensor.shape
-    data = tensor.data
-    if len(deep) == 2 and data and isinstance(data[0], list) and data[0] and isinstance(data[0][0], list):
-        parts = [msgspec.structs.replace(tensor, data=each if isinstance(each, list) else []) for each in data]
-        data = [_flat(part, deep[0], deep[1], where) for part in parts]
-    flat = _flat(msgspec.structs.replace(tensor, data=data), rows, math.prod(deep), where)
-    read = _reader(tensor.datatype, where)
-    return [None if value is None else read(value, f"{where}.data[{number}]") for number, value in enumerate(flat)]
 
 
 def _reshaped(tensor: Tensor, where: str, shape: str, signature: Signature) -> Invalid:
@@ -305,147 +273,6 @@ def _ordered(columns: dict[str, list[Cell]], rows: int, signature: Signature) ->
 
 def _unknown(name: str, signature: Signature, where: str) -> Invalid:
     return Invalid("The model takes no such column.", words=f"'{name}' was sent.", field=where, hint=signature.hint)
-
-
-def _flat(tensor: Tensor, rows: int, width: int, where: str) -> list[Any]:
-    """The tensor's data in row-major order, whether it came flat or nested."""
-    if "binary_data_size" in tensor.parameters:
-        raise Invalid(
-            f"{where} announces binary data.",
-            field=f"{where}.parameters",
-            hint="Send Inference-Header-Content-Length with it, as the protocol's clients do, or set binary_data=False.",
-        )
-    if not 0 < rows <= ROWS or width < 1:
-        raise Invalid(f"1 to {ROWS:,} rows are answered.", words=f"{where} has the shape {tensor.shape}.", field=f"{where}.shape")
-    data = tensor.data
-    if data and isinstance(data[0], list):
-        if len(data) != rows or any(not isinstance(row, list) or len(row) != width for row in data):
-            raise Invalid(
-                f"The nested data of {where} do not have its shape.",
-                words=f"It is {tensor.shape}.",
-                field=f"{where}.data",
-                hint=_SHAPE,
-            )
-        return [value for row in data for value in row]
-    if len(data) != rows * width:
-        raise Invalid(
-            f"{where} has {len(data)} values, which is not its shape.",
-            words=f"That is {tensor.shape}.",
-            field=f"{where}.data",
-            hint=_SHAPE,
-        )
-    return data
-
-
-_SHAPE = "The product of the shape is the number of values."
-
-
-def _values(tensor: Tensor, flat: list[Any], where: str, fields: Sequence[Field]) -> list[Cell]:
-    """The values in row-major order, each as its datatype says and of its field's type; null is a missing value."""
-    if all(value is None for value in flat):  # clients cannot know of what type nothing is
-        return [MISSING] * len(flat)
-    if tensor.datatype == "BYTES":
-        return _texts(flat, where, fields)
-    worded = next((field for field in fields if field.dtype not in NUMERIC), None)
-    if worded is not None:
-        raise Invalid(
-            f"Column '{worded.name}' is sent as BYTES; {where} has another datatype.",
-            words=f"It is '{tensor.datatype}'.",
-            field=f"{where}.datatype",
-            hint="Send one tensor per column.",
-        )
-    read = _reader(tensor.datatype, where)
-    return [MISSING if value is None else read(value, f"{where}.data[{number}]") for number, value in enumerate(flat)]
-
-
-def _texts(flat: list[Any], where: str, fields: Sequence[Field]) -> list[Cell]:
-    number = next((field for field in fields if field.dtype in NUMERIC), None)
-    if number is not None:
-        raise Invalid(
-            f"Column '{number.name}' is {number.dtype}; {where} has another datatype.",
-            words="It is 'BYTES'.",
-            field=f"{where}.datatype",
-            hint=f"Use one of: {', '.join(sorted(FLOATS))}, {', '.join(WHOLES)}, BOOL.",
-        )
-    for place, value in enumerate(flat):
-        if value is not None and type(value) is not str:
-            at = f"{where}.data[{place}]"
-            raise Invalid(f"{at} is no text.", words=f"It is {_show(value)}.", field=at, hint="Send JSON texts, or null.")
-    width = len(fields)
-    return [
-        MISSING if value is None else fields[place % width].cell(value, f"{where}.data[{place}]")
-        for place, value in enumerate(flat)
-    ]
-
-
-def _is_plain(tensor: Tensor, size: int) -> bool:
-    """The common case, told apart without a call per value: flat, finite JSON numbers with a fraction, of the right number."""
-    data = tensor.data
-    if tensor.datatype != "FP64" or len(data) != size or tensor.parameters.keys() - _NAMING or not size:
-        return False
-    return set(map(type, data)) == _FLOAT and all(map(math.isfinite, data))
-
-
-_FLOAT = {float}
-_NAMING = {"columns"}
-"""Parameters of a tensor that say nothing of its values."""
-
-
-def _reader(datatype: str, where: str) -> Callable[[Any, str], float]:
-    if datatype in FLOATS:
-        return _float
-    if datatype in WHOLES:
-        bits = WHOLES[datatype]
-        low, high = (0, 2**bits - 1) if datatype[0] == "U" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-
-        def whole(value: Any, place: str) -> float:
-            if type(value) is not int or not low <= value <= high:
-                raise Invalid(
-                    f"{place} is no {datatype}.", words=f"It is {_show(value)}.", field=place, hint="Send whole numbers in range."
-                )
-            return float(value)
-
-        return whole
-    if datatype == "BOOL":
-        return _bool
-    raise Invalid(
-        f"The model takes numbers; {where} has another datatype.",
-        words=f"It is '{datatype}'.",
-        field=f"{where}.datatype",
-        hint=f"Use one of: {', '.join(sorted(FLOATS))}, {', '.join(WHOLES)}, BOOL.",
-    )
-
-
-def _float(value: Any, place: str) -> float:
-    if type(value) is float:
-        return _finite(value, place)
-    if type(value) is int and abs(value) <= 2**1023:
-        return float(value)
-    raise Invalid(
-        f"{place} is not a number.",
-        words=f"It is {_show(value)}.",
-        field=place,
-        hint="Send JSON numbers, or null for a missing value.",
-    )
-
-
-def _finite(value: float, place: str) -> float:
-    if not math.isfinite(value):
-        raise Invalid(f"{place} is not a finite number.", field=place, hint="Send null for a missing value.")
-    return value
-
-
-def _bool(value: Any, place: str) -> float:
-    if type(value) is not bool:
-        raise Invalid(
-            f"{place} is not true or false.", words=f"It is {_show(value)}.", field=place, hint="Send JSON truth values."
-        )
-    return 1.0 if value else 0.0
-
-
-def _show(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def respond(

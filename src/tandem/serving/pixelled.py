@@ -13,8 +13,9 @@ from itertools import chain
 from typing import Any
 
 from tandem.core.errors import Invalid
-from tandem.serving.oip import PIXELS, Infer, Tensor
+from tandem.serving.oip import PIXELS, Infer
 from tandem.serving.target import ROWS
+from tandem.serving.values import Tensor
 
 WIDTHS = {"UINT8": 1, "FP32": 4}
 """Datatype → bytes of a value."""

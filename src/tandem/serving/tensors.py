@@ -17,7 +17,8 @@ import msgspec
 
 from tandem.core.errors import Invalid
 from tandem.serving import pixelled
-from tandem.serving.oip import Infer, Tensor, Wanted
+from tandem.serving.oip import Infer, Wanted
+from tandem.serving.values import Tensor
 
 FIXED = {
     "BOOL": ("?", 1),
