@@ -14,6 +14,7 @@ import pytest
 
 import tandem_audit
 from tandem.console import about
+from tandem.console.desk import NAVIGATION
 from tandem.core.approval import Request
 from tandem.core.asset import Ref
 from tandem.core.endpoint import Endpoint, Target
@@ -119,6 +120,9 @@ async def page(client: httpx2.AsyncClient, address: str, status: int = 200) -> P
 # --- the frame
 
 
+AT = {href for href, _, _ in NAVIGATION}
+
+
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_is_safe_whatever_people_wrote(house: House, name: str) -> None:
     async with house.client("ops") as client:
@@ -138,6 +142,17 @@ async def test_a_page_is_safe_whatever_people_wrote(house: House, name: str) -> 
     titles = [word for word in shown.words if word.endswith(" · Tandem")]
     assert len(titles) == 1
     assert not house.faults
+
+
+async def test_every_page_says_where_it_stands(house: House) -> None:
+    nowhere = []
+    async with house.client("ops") as client:
+        for name, address in every_page(house).items():
+            shown = Page((await client.get(address)).text)
+            here = {each["href"] for each in shown.all("a") if each.get("aria-current") == "page" and each["href"] in AT}
+            if len(here) != 1:
+                nowhere.append(name)
+    assert nowhere == []
 
 
 async def test_every_page_has_a_title_of_its_own(house: House) -> None:

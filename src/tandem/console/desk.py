@@ -51,6 +51,8 @@ NAVIGATION = (
     ("/audit", "Audit", "audit"),
 )
 """Address, name, and the right that a page needs."""
+BESIDE = {"pipelines": "/assets"}
+"""The first word of addresses that stand under no page of the navigation → the page that leads to them."""
 OF_THE_TEAM = frozenset({"/audit"})
 """Pages that show an auditor of a team what is the team's."""
 
@@ -120,7 +122,8 @@ class Desk:
             if by is not None and by.may(right, by.team if href in OF_THE_TEAM else None)
         ]
         hats = () if by is None else self.sessions.hats(by)
-        frame = {"title": title, "by": by, "path": request.url.path, "navigation": navigation, "hats": hats}
+        under = BESIDE.get(request.url.path.split("/")[1], request.url.path)
+        frame = {"title": title, "by": by, "under": under, "navigation": navigation, "hats": hats}
         text = self._templates.get_template(template).render({**values, **frame})
         return Response(text, status, HEADERS, "text/html; charset=utf-8")
 
