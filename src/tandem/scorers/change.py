@@ -4,8 +4,10 @@ At every outcome, the newest ones are held against all those before them, for wi
 the log likelihood ratio of two rates against one (Siegmund and Venkatraman 1995, Annals of Statistics 23:255-271, with
 both rates unknown), where the newest rate is the higher one, less a multiple of the logarithm of how many such windows the
 stream holds (after Duembgen and Spokoiny 2001, Annals of Statistics 29:124-152): else the many short windows would set
-a threshold that the few long ones, which alone show a small change, never reach. The largest over all lengths is the statistic. A
-threshold is found by simulation at the stream's own rate, so it needs no table.
+a threshold that the few long ones, which alone show a small change, never reach. The stream is all that is watched, also
+while it is young: held against its length so far, its first outcomes would be as many chances of a false alarm as all the
+later ones. The largest over all lengths is the statistic. A threshold is found by simulation at the stream's own rate, so it
+needs no table.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from tandem.scorers.sample import Floats
 
 SHORTEST = 4
 """Outcomes: of fewer, nothing is concluded."""
-PENALTY = 3.0
+PENALTY = 2.0
 """Per logarithm of the number of windows: 1 treats all lengths alike, more favours small changes; see `bench.points`."""
 STEP = 1.15
 """From one window length to the next."""
@@ -55,7 +57,6 @@ def scan(errors: Errors, *, fresh: int | None = None) -> Floats:
 
     Args:
         errors: streams x outcomes (or one stream), true where the answer was wrong.
-
         fresh: so many outcomes at the end are looked at, the others being known; None looks at all.
 
     Returns:
@@ -73,7 +74,7 @@ def scan(errors: Errors, *, fresh: int | None = None) -> Floats:
         ratio = _fit(late, length) + _fit(early, before) - _fit(late + early, at)
         worse = late * before > early * length
         held = found[:, at[0] - 1 - first_one :] if at.size else found[:, :0]
-        np.maximum(held, np.where(worse, 2 * (ratio - PENALTY * np.log(at / length)), 0.0), out=held)
+        np.maximum(held, np.where(worse, 2 * (ratio - PENALTY * math.log(n / length)), 0.0), out=held)
     return found if np.ndim(errors) == 2 else found[0]
 
 
@@ -91,7 +92,12 @@ def since(errors: Errors) -> int:
 
 
 def first(errors: Errors, threshold: float) -> int | None:
-    """How many outcomes it takes until the statistic reaches the threshold; None where it never does."""
+    """How many outcomes it takes until the statistic reaches the threshold; None where it never does.
+
+    Args:
+        errors: as many as the threshold is for: a longer stream holds more windows, and each is held to more.
+        threshold: as `threshold` tells it.
+    """
     reached = np.flatnonzero(scan(errors) >= threshold)
     return int(reached[0]) + 1 if reached.size else None
 
