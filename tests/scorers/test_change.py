@@ -23,6 +23,12 @@ def test_a_large_change_is_found_within_a_few_outcomes_and_its_beginning_named()
     assert abs(change.since(errors[: found + 30]) - 2000) < 15
 
 
+def test_a_small_change_is_found_within_a_long_stream() -> None:
+    limit = change.threshold(0.25, 3000, 0.05, seed=1)
+    found = [change.first(stream(seed, (1500, 0.25), (1500, 0.31)), limit) for seed in range(60)]
+    assert sum(each is not None for each in found) >= 50
+
+
 def test_what_becomes_better_is_no_alarm() -> None:
     assert change.first(stream(1, (1000, 0.5), (1000, 0.1)), 15.0) is None
 
