@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.journeys.conftest import until
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.journey, pytest.mark.slow, pytest.mark.files]
@@ -50,14 +51,19 @@ class Project:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def tandem(self, *words: str, key: str = "admin", code: int = 0) -> Any:
+    def tandem(self, *words: str, key: str = "admin", code: int | None = 0) -> Any:
+        """What a command prints as JSON.
+
+        Args:
+            code: what it has to end with; None: whatever it is.
+        """
         secret = (self.folder / "secrets" / f"{key}.key").read_text().strip()
         more = {"TANDEM_URL": f"http://127.0.0.1:{self.port}", "TANDEM_KEY": secret}
         command = [sys.executable, "-m", "tandem", *words, "--json"]
         done = subprocess.run(
             command, env={**self.environment, **more}, capture_output=True, text=True, check=False, cwd=self.folder
         )
-        assert done.returncode == code, done.stdout + done.stderr
+        assert code in (None, done.returncode), done.stdout + done.stderr
         return json.loads(done.stdout)
 
     def versions(self) -> dict[str, int]:
@@ -156,9 +162,9 @@ def test_a_prompt_with_a_mock(project: Project, tmp_path: Path) -> None:
     assert (monitor["name"], monitor["endpoint"], monitor["threshold"]) == ("desk-scores", "desk-chat", 0.03)
     told = project.tandem("decide", "desk", "--input", '{"text": "Write to ann@example.org about order 77"}', key="desk-app")
     assert "ann@example.org" in told["output"]["text"]
-    time.sleep(1.0)  # a call is in the trace store within a second
-    trace = project.tandem("trace", "show", told["trace"])
-    assert "email" in json.dumps(trace)
+    until(
+        lambda: "email" in json.dumps(project.tandem("trace", "show", told["trace"], code=None)), "the call is in the trace store"
+    )
     blocked = json.dumps({"text": "My card is 4111 1111 1111 1111"})
     stopped = project.tandem("decide", "desk", "--input", blocked, key="desk-app", code=4)
     assert stopped["error"]["code"] == "guard_blocked"
