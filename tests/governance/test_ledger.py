@@ -129,6 +129,19 @@ def test_booking_moves_money_from_leased_to_settled_once(ledger: Ledger) -> None
     assert ledger.spend(SCOPE, since=0, until=2**60) == (120, 1, 0)
 
 
+def test_a_long_batch_that_comes_again_with_more_books_only_what_is_new(ledger: Ledger) -> None:
+    (lease,) = ledger.lease("a", [want(500)])  # type: ignore[misc]
+    records = [begun(Hold(lease.lease, SCOPE, "day", 1))[0] for _ in range(150)]
+    posted = [ended(record, 1).ended[0] for record in records]
+    ledger.post(Batch(begun=[], ended=posted[:100], offsets={}, boots={}))
+    ledger.post(Batch(begun=[], ended=posted, offsets={}, boots={}))
+    ledger.post(Batch(begun=[], ended=posted, offsets={}, boots={}))
+    assert ledger.spend(SCOPE, since=0, until=2**60) == (150, 150, 0)
+    asked = [(record.call, number) for record in records for number in (0, 1)]
+    assert ledger.known(asked) == {(record.call, 0) for record in records}
+    assert ledger.known([]) == set()
+
+
 def test_a_returned_lease_keeps_what_is_spent_and_not_booked(ledger: Ledger) -> None:
     (lease,) = ledger.lease("a", [want(500)])  # type: ignore[misc]
     record, batch = begun(Hold(lease.lease, SCOPE, "day", 300))

@@ -161,21 +161,21 @@ def reap(rows: Rows, keys: Iterable[LeaseKey]) -> None:
         take(rows, key, max(0, row[0] - held.get(key, 0)))
 
 
-def _known(rows: Rows, calls: Sequence[str]) -> set[tuple[str, int]]:
-    """The attempts of these calls that were booked before."""
+def known(rows: Rows, attempts: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Which of these attempts (call, number) were booked before."""
     found: set[tuple[str, int]] = set()
-    for start in range(0, len(calls), ASKED):
-        some = calls[start : start + ASKED]
-        padded = [*some, *[some[-1]] * (ASKED - len(some))]  # one statement, whatever the number
+    for start in range(0, len(attempts), ASKED):
+        calls = [call for call, _ in attempts[start : start + ASKED]]
+        padded = [*calls, *[calls[-1]] * (ASKED - len(calls))]  # one statement, whatever the number
         found.update((call, attempt) for call, attempt in rows.all(BOOKED, padded))
-    return found
+    return found.intersection(attempts)
 
 
 def _fresh(rows: Rows, records: Sequence[Ended]) -> list[Ended]:
     """Remembers the attempts; returns those that were not known before."""
-    known = _known(rows, [record.attempt.call for record in records])
     keys = [(record.attempt.call, record.attempt.attempt) for record in records]
-    fresh = {key: ended for ended, key in zip(records, keys, strict=True) if key not in known}
+    before = known(rows, keys)
+    fresh = {key: ended for ended, key in zip(records, keys, strict=True) if key not in before}
     rows.many(
         "INSERT INTO booked VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
         [(e.attempt.call, e.attempt.attempt, e.attempt.cost, e.attempt.outcome, e.attempt.end) for e in fresh.values()],
@@ -184,8 +184,8 @@ def _fresh(rows: Rows, records: Sequence[Ended]) -> list[Ended]:
 
 
 def _fresh_counted(rows: Rows, records: Sequence[Counted]) -> list[Counted]:
-    known = _known(rows, [record.call for record in records])
-    fresh = [record for record in records if (record.call, ANSWERED_BEFORE) not in known]
+    before = known(rows, [(record.call, ANSWERED_BEFORE) for record in records])
+    fresh = [record for record in records if (record.call, ANSWERED_BEFORE) not in before]
     rows.many(
         "INSERT INTO booked VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
         [(record.call, ANSWERED_BEFORE, 0, "kept", record.at) for record in fresh],

@@ -586,8 +586,7 @@ class Ledger:
 
     def known(self, attempts: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
         """Which of these attempts (call, number) were booked."""
-        ask = "SELECT 1 FROM booked WHERE call = ? AND attempt = ?"
-        return {attempt for attempt in attempts if self._rows.one(ask, attempt) is not None}
+        return booking.known(self._rows, list(attempts))
 
     def boots(self) -> list[str]:
         """Workers that hold a lease or run an attempt, as far as the journal was posted."""

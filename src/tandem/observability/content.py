@@ -171,7 +171,7 @@ class Subjects:
 
     def keeping(self) -> Keeping:
         """Keeps many calls that have ended already, and looks up each subject once."""
-        return Keeping(self._looked, lambda name, begun, now: self._made(name, begun, now))
+        return Keeping(self._looked, self._made)
 
     def open(self, identifier: str, sealed: bytes) -> bytes | None:
         """The content, or None when the subject was erased."""
